@@ -1,0 +1,3 @@
+"""oVirt virtual machines in BorgBackup: read what changed, store a complete archive."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,132 @@
+"""How the bridge sees the banks: a source of extents and bytes, a sink of chunks, and back.
+
+The banks satisfy these protocols by shape; they do not import them. All offsets and sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from borg_ovirt.blocks import Chunk, Extent
+
+
+class Reader(Protocol):
+    """One connection to the source of a disk. Not shared between threads."""
+
+    resumes: int
+    """How often a cut connection was taken up again."""
+
+    def read(self, offset: int, views: Sequence[memoryview]) -> Iterator[memoryview]:
+        """Fill the views with the bytes from `offset` on, in one request, and yield each when it is full.
+
+        A body that ends early is resumed at the next byte; the reader raises `TransferFailed` when it cannot be.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class Source(Protocol):
+    """A disk as an image transfer offers it for reading."""
+
+    @property
+    def size(self) -> int:
+        """Size of the guest-visible disk, in bytes."""
+        ...
+
+    def extents(self, context: str) -> Iterator[Extent]:
+        """The whole disk in order without gaps, parsed as a stream; `context` is "zero" or "dirty"."""
+        ...
+
+    def open(self) -> Reader:
+        """A reader with a connection of its own; may be called from any thread."""
+        ...
+
+
+class Prepared(Protocol):
+    """A cell's content, hashed and perhaps compressed off the main thread, ready to be stored."""
+
+    @property
+    def id(self) -> bytes:
+        """The chunk id under the repository's key."""
+        ...
+
+    @property
+    def size(self) -> int: ...
+
+
+class Sink(Protocol):
+    """One disk's list of chunks as it grows, cell after cell, in the order of the disk."""
+
+    @property
+    def zero_id(self) -> bytes:
+        """The id of a full cell of zeros."""
+        ...
+
+    def prepare(self, data: memoryview) -> Prepared:
+        """Hash (and where it pays, compress) one cell. Any thread. `data` may be reused after `store`."""
+        ...
+
+    def store(self, prepared: Prepared) -> bool:
+        """Append the cell; true if its bytes were new to the repository. One thread, in order."""
+        ...
+
+    def zero(self, size: int) -> None:
+        """Append a cell of `size` zeros without bytes."""
+        ...
+
+    def reuse(self, chunk: Chunk) -> None:
+        """Append a chunk that the repository holds already."""
+        ...
+
+
+class Content(Protocol):
+    """A disk as an archive holds it: its chunks in order."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def chunks(self) -> Sequence[Chunk]: ...
+
+    def is_zero(self, chunk: Chunk) -> bool:
+        """Whether the chunk is known by its id to be all zeros."""
+        ...
+
+    def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
+        """The plain bytes of the chunks, decrypted and verified, in order, prefetched. One thread."""
+        ...
+
+
+class Writer(Protocol):
+    """One connection to the target of a disk. Not shared between threads."""
+
+    def write(self, offset: int, views: Sequence[memoryview]) -> None:
+        """Write the views one after the other from `offset` on, in one request; not flushed."""
+        ...
+
+    def zero(self, offset: int, length: int) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Target(Protocol):
+    """A disk as an image transfer offers it for writing."""
+
+    @property
+    def size(self) -> int: ...
+
+    def open(self) -> Writer:
+        """A writer with a connection of its own; may be called from any thread."""
+        ...
+
+    def checksum(self, algorithm: str, block_size: int) -> str | None:
+        """The daemon's hash of block hashes over the whole export, in hex; None where it offers none."""
+        ...
+
+    def open_reader(self) -> Reader:
+        """Reads back what was written, through the same ticket."""
+        ...

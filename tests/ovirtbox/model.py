@@ -1,0 +1,299 @@
+"""What the engine knows: plain records of data centers, domains, VMs, disks, layers, snapshots and jobs under way.
+
+All ids are lower-case UUID strings and all sizes are bytes. One lock, `World.lock`, guards everything.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+BLANK = "00000000-0000-0000-0000-000000000000"
+"""The id of the Blank template, and the parent of a base layer."""
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+@dataclass
+class DataCenter:
+    id: str
+    name: str
+    status: str = "up"
+
+
+@dataclass
+class Cluster:
+    id: str
+    name: str
+    data_center: str
+    level: tuple[int, int] = (4, 7)
+    """Compatibility level: below 4.5 no cold backups, from 4.7 hybrid backups."""
+
+
+@dataclass
+class Host:
+    id: str
+    name: str
+    cluster: str
+    address: str = "localhost"
+    status: str = "up"
+
+
+@dataclass
+class StorageDomain:
+    id: str
+    name: str
+    data_center: str
+    kind: str
+    """`file` (nfs) or `block` (iscsi)."""
+    path: Path
+    capacity: int
+    status: str = "active"
+    backup: bool = False
+    full: bool = False
+    """Fault: refuses new volumes and fails writes that grow."""
+
+
+@dataclass
+class Layer:
+    """A volume of a disk: one file under `<domain>/images/<disk id>/<image id>`."""
+
+    image_id: str
+    disk_id: str
+    format: str
+    """`cow` or `raw`."""
+    sparse: bool
+    virtual_size: int
+    path: Path
+    parent: str | None = None
+    """Image id of the layer below; a template's image for a thin VM."""
+    snapshot_id: str | None = None
+    """VM snapshot this layer belongs to; the id of the active snapshot for the active layer, None when floating."""
+    status: str = "ok"
+    """`ok`, `locked` or `illegal`."""
+    volume_size: int = 0
+    """Block domains: size of the logical volume, the limit of a qcow2 file upload."""
+    created: datetime | None = None
+
+
+@dataclass
+class Disk:
+    id: str
+    alias: str
+    domain: str
+    virtual_size: int
+    format: str
+    """As asked on creation: the format of the base layer."""
+    sparse: bool
+    description: str = ""
+    backup: str = "none"
+    content_type: str = "data"
+    storage_type: str = "image"
+    """`image`, `lun`, `managed_block_storage`."""
+    shareable: bool = False
+    wipe_after_delete: bool = False
+    propagate_errors: bool = False
+    layers: list[Layer] = field(default_factory=list)
+    """Base first; the last one is active."""
+    is_template: bool = False
+
+    @property
+    def active(self) -> Layer:
+        return self.layers[-1]
+
+    @property
+    def status(self) -> str:
+        states = {layer.status for layer in self.layers[-1:]}
+        return next(iter(states), "ok")
+
+    def layer(self, image_id: str) -> Layer | None:
+        return next((layer for layer in self.layers if layer.image_id == image_id), None)
+
+
+@dataclass
+class Attachment:
+    disk_id: str
+    interface: str = "virtio_scsi"
+    active: bool = True
+    bootable: bool = False
+    read_only: bool = False
+    pass_discard: bool = False
+
+
+@dataclass
+class Nic:
+    id: str
+    name: str
+    mac: str
+    network: str = "ovirtmgmt"
+
+
+@dataclass
+class Snapshot:
+    id: str
+    description: str
+    date: datetime
+    type: str = "regular"
+    """`active`, `regular`, `preview`."""
+    status: str = "ok"
+    memory: bool = False
+    configuration: str | None = None
+    """The OVF stored when the snapshot was taken."""
+    images: dict[str, str] = field(default_factory=dict)
+    """disk id -> the image id frozen by this snapshot."""
+
+
+@dataclass
+class Vm:
+    id: str
+    name: str
+    cluster: str
+    status: str = "down"
+    description: str = ""
+    memory: int = 1 << 30
+    cores: int = 1
+    host: str | None = None
+    origin: str = "ovirt"
+    """`hosted_engine` for the Hosted Engine VM."""
+    bios_type: str = "q35_sea_bios"
+    tpm: bool = False
+    level: tuple[int, int] | None = None
+    """Custom compatibility level, else the cluster's."""
+    template: str = BLANK
+    agent: bool = False
+    """A guest agent answers: file systems can be frozen."""
+    delete_protected: bool = False
+    generation: int = 1
+    created: datetime | None = None
+    attachments: list[Attachment] = field(default_factory=list)
+    nics: list[Nic] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    """Oldest first; exactly one is active and it is last."""
+    tags: list[str] = field(default_factory=list)
+    preview: bool = False
+
+    @property
+    def active_snapshot(self) -> Snapshot:
+        return next(s for s in self.snapshots if s.type == "active")
+
+
+@dataclass
+class Transfer:
+    id: str
+    disk_id: str
+    image_id: str
+    """The layer that is moved."""
+    direction: str
+    """`download` or `upload`."""
+    format: str | None
+    """As asked: `raw`, `cow` or None."""
+    shallow: bool = False
+    backup_id: str | None = None
+    by_snapshot: bool = False
+    """Asked for with `snapshot=DiskSnapshot(id)`."""
+    phase: str = "initializing"
+    inactivity_timeout: int = 60
+    timeout_policy: str = "legacy"
+    host: str = ""
+    ticket: str | None = None
+    size: int = 0
+    """Size of the ticket, in bytes."""
+    active: bool = False
+    transferred: int | None = None
+    updated: float = 0.0
+    quiet_polls: int = 0
+
+
+@dataclass
+class Backup:
+    id: str
+    vm_id: str
+    disks: list[str]
+    kind: str
+    """`live`, `cold` or `hybrid`."""
+    description: str
+    created: datetime
+    modified: datetime
+    from_checkpoint: str | None = None
+    to_checkpoint: str | None = None
+    phase: str = "initializing"
+    modes: dict[str, str] = field(default_factory=dict)
+    """disk id -> `full` or `incremental`."""
+    snapshot_id: str | None = None
+    """Hybrid: the auto-generated snapshot."""
+    host: str | None = None
+    updated: float = 0.0
+    own_id: bool = False
+    """The client chose the id: an engine restart marks such a backup failed."""
+
+
+@dataclass
+class Checkpoint:
+    id: str
+    vm_id: str
+    parent: str | None
+    disks: list[str]
+    description: str
+    created: datetime
+    state: str = "created"
+    """`created` or `invalid`."""
+
+
+@dataclass
+class Event:
+    index: int
+    code: int
+    severity: str
+    description: str
+    time: datetime
+    vm_id: str | None = None
+    disk_id: str | None = None
+    correlation_id: str | None = None
+    origin: str = "oVirt"
+    custom_id: int = -1
+
+
+@dataclass
+class World:
+    """Everything the engine holds, by id."""
+
+    root: Path
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    data_centers: dict[str, DataCenter] = field(default_factory=dict)
+    clusters: dict[str, Cluster] = field(default_factory=dict)
+    hosts: dict[str, Host] = field(default_factory=dict)
+    domains: dict[str, StorageDomain] = field(default_factory=dict)
+    disks: dict[str, Disk] = field(default_factory=dict)
+    vms: dict[str, Vm] = field(default_factory=dict)
+    templates: dict[str, Any] = field(default_factory=dict)
+    transfers: dict[str, Transfer] = field(default_factory=dict)
+    backups: dict[str, Backup] = field(default_factory=dict)
+    checkpoints: dict[str, list[Checkpoint]] = field(default_factory=dict)
+    """VM id -> root to leaf."""
+    events: list[Event] = field(default_factory=list)
+    jobs: dict[str, Any] = field(default_factory=dict)
+
+    def vms_of_disk(self, disk_id: str) -> Iterator[Vm]:
+        """The VMs a disk is attached to."""
+        for vm in self.vms.values():
+            if any(a.disk_id == disk_id for a in vm.attachments):
+                yield vm
+
+    def vm_level(self, vm: Vm) -> tuple[int, int]:
+        """The compatibility level that decides how a VM is backed up."""
+        return vm.level or self.clusters[vm.cluster].level
+
+    def layer(self, image_id: str) -> Layer | None:
+        """A layer by its image id, whichever disk holds it."""
+        for disk in self.disks.values():
+            found = disk.layer(image_id)
+            if found:
+                return found
+        return None
