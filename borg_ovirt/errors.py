@@ -81,7 +81,9 @@ class EngineRefused(BorgOvirtError):
 
     exit_code = 16
 
-    def __init__(self, message: str, hint: str | None = None, *, status: int | None = None, detail: str = "") -> None:
+    def __init__(
+        self, message: str, hint: str | None = None, *, status: int | None = None, detail: str = ""
+    ) -> None:
         super().__init__(message, hint)
         self.status = status
         self.detail = detail

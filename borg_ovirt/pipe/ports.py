@@ -20,7 +20,7 @@ class Reader(Protocol):
     def read(self, offset: int, views: Sequence[memoryview]) -> Iterator[memoryview]:
         """Fill the views with the bytes from `offset` on, in one request, and yield each when it is full.
 
-        A body that ends early is resumed at the next byte; the reader raises `TransferFailed` when it cannot be.
+        A body that ends early is resumed at the next byte; where it cannot be: `TransferFailed`.
         """
         ...
 

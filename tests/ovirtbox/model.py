@@ -1,4 +1,4 @@
-"""What the engine knows: plain records of data centers, domains, VMs, disks, layers, snapshots and jobs under way.
+"""What the engine knows: plain records of data centers, domains, VMs, disks, layers and snapshots.
 
 All ids are lower-case UUID strings and all sizes are bytes. One lock, `World.lock`, guards everything.
 """
@@ -75,7 +75,7 @@ class Layer:
     parent: str | None = None
     """Image id of the layer below; a template's image for a thin VM."""
     snapshot_id: str | None = None
-    """VM snapshot this layer belongs to; the id of the active snapshot for the active layer, None when floating."""
+    """VM snapshot that owns the layer (the active snapshot owns the active layer); None when floating."""
     status: str = "ok"
     """`ok`, `locked` or `illegal`."""
     volume_size: int = 0
