@@ -11,7 +11,7 @@ from flask import current_app
 from ovirtbox import events
 from ovirtbox.clock import Clock
 from ovirtbox.locks import Locks
-from ovirtbox.model import Event, World
+from ovirtbox.model import Event, Vm, World
 
 if TYPE_CHECKING:
     from ovirtbox.dataplane import DataPlane
@@ -32,6 +32,10 @@ class EngineCore:
     tokens: set[str] = field(default_factory=set)
     on_restart: list[Callable[[], Any]] = field(default_factory=list)
     """Called when the engine "restarts": each state machine says what it forgets."""
+    on_vm_down: list[Callable[[Vm], Any]] = field(default_factory=list)
+    """Called when a VM went down: a live backup of it cannot go on."""
+    bugs: list[str] = field(default_factory=list)
+    """What went wrong inside the box itself; a test that sees any fails."""
 
     def log(self, code: int, severity: str, text: str, **about: Any) -> Event:
         return events.log(self.world, self.clock, code, severity, text, **about)
