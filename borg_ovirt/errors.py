@@ -107,6 +107,16 @@ class Timeout(BorgOvirtError):
     exit_code = 19
 
 
+class CheckpointLost(BorgOvirtError):
+    """The engine cannot back up from the checkpoint named; a full backup is what is left to do."""
+
+    exit_code = 20
+
+    def __init__(self, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason, hint)
+        self.reason = reason
+
+
 class RepositoryNotFound(BorgOvirtError):
     """There is no Borg repository at that location."""
 
