@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 BLANK = "00000000-0000-0000-0000-000000000000"
 """The id of the Blank template, and the parent of a base layer."""
@@ -261,6 +260,35 @@ class Event:
 
 
 @dataclass
+class Template:
+    id: str
+    name: str
+    cluster: str
+    disks: list[str] = field(default_factory=list)
+    created: datetime | None = None
+    status: str = "ok"
+
+
+@dataclass
+class Tag:
+    id: str
+    name: str
+    parent: str | None = None
+    description: str = ""
+
+
+@dataclass
+class Job:
+    id: str
+    description: str
+    start: datetime
+    correlation_id: str | None = None
+    status: str = "started"
+    end: datetime | None = None
+    updated: float = 0.0
+
+
+@dataclass
 class World:
     """Everything the engine holds, by id."""
 
@@ -272,13 +300,14 @@ class World:
     domains: dict[str, StorageDomain] = field(default_factory=dict)
     disks: dict[str, Disk] = field(default_factory=dict)
     vms: dict[str, Vm] = field(default_factory=dict)
-    templates: dict[str, Any] = field(default_factory=dict)
+    templates: dict[str, Template] = field(default_factory=dict)
     transfers: dict[str, Transfer] = field(default_factory=dict)
     backups: dict[str, Backup] = field(default_factory=dict)
     checkpoints: dict[str, list[Checkpoint]] = field(default_factory=dict)
     """VM id -> root to leaf."""
     events: list[Event] = field(default_factory=list)
-    jobs: dict[str, Any] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    tags: dict[str, Tag] = field(default_factory=dict)
 
     def vms_of_disk(self, disk_id: str) -> Iterator[Vm]:
         """The VMs a disk is attached to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 import ssl
@@ -9,6 +10,7 @@ import threading
 from typing import Any
 
 from flask import Flask
+from werkzeug import Response
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
 from ovirtbox.pki import Pki
@@ -35,8 +37,34 @@ class _Handler(WSGIRequestHandler):
         super().finish()
         self.request.close()
 
-    def log(self, type: str, message: str, *args: Any) -> None:
-        log.debug(message, *args)
+    def run_wsgi(self) -> None:
+        """One request; the connection stays open for the next one (the stock handler closes it)."""
+        environ = self.make_environ()
+        environ["wsgi.input"] = io.BytesIO(self._body(environ))
+        environ["CONTENT_LENGTH"] = str(len(environ["wsgi.input"].getvalue()))
+        environ["wsgi.input_terminated"] = True
+        answer = Response.from_app(self.server.app, environ, buffered=True)
+        body = b"" if self.command == "HEAD" else answer.get_data()
+        self.send_response(answer.status_code)
+        for name, value in answer.headers:
+            if name.lower() not in ("content-length", "connection"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.get_data())))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+
+    def _body(self, environ: dict[str, Any]) -> bytes:
+        if environ.get("wsgi.input_terminated"):
+            chunked: bytes = environ["wsgi.input"].read()
+            return chunked
+        length = int(self.headers.get("Content-Length") or 0)
+        return self.rfile.read(length) if length else b""
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the name is inherited)
+        log.debug(format, *args)
 
 
 class _Server(ThreadedWSGIServer):
