@@ -1,0 +1,12 @@
+"""The command line: one thin file per command; flags, help and exit status, no logic."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command of this process and leave with its exit status."""
+    from borg_ovirt.cli.boundary import run
+
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,50 @@
+# What a developer or a curious stranger types. Each target sets up the checkout first (tools/setup).
+
+PYTHON := .venv/bin/python
+# Test processes at a time; JOBS=0 runs all in one process, which a debugger needs.
+JOBS ?= 2
+# Further words for pytest, such as TESTS="tests/unit/cli -k help".
+TESTS ?= tests/unit tests/integration tests/ovirtbox
+
+export PYTHONPATH := tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo box test lint format soak bench bench-quick clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Debian packages, .venv and pinned Python packages (the targets below do it themselves)
+	@tools/setup
+
+demo: setup ## back up and restore a running VM on an oVirt in a box, told step by step
+	@$(PYTHON) tests/demo.py
+
+box: setup ## an oVirt in a box with sample VMs in the foreground; BOX_DIR=... keeps its files there
+	@$(PYTHON) -m ovirtbox serve --dir $(or $(BOX_DIR),build/box)
+
+test: lint ## all checks and all tests
+	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m 'not soak' $(TESTS)
+
+lint: setup ## ruff, mypy --strict, and the laws of the house (import-linter)
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-logo
+
+format: setup ## let ruff lay out the code
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
+
+soak: setup ## the long randomised rounds
+	@$(PYTHON) -m pytest -s -m soak --timeout 7200 tests
+
+bench: setup ## all benchmarks against the baselines (under 30 minutes)
+	@$(PYTHON) -m bench
+
+bench-quick: setup ## the short benchmarks (under 4 minutes)
+	@$(PYTHON) -m bench --quick
+
+clean: ## remove what the targets made, .venv included
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,152 @@
+"""Where words go: results to standard output, everything else to standard error, no secret to either."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from enum import Enum
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from borg_ovirt.redact import RedactingFormatter, redact
+
+if TYPE_CHECKING:
+    from borg_ovirt.progress import Progress
+
+
+@dataclasses.dataclass
+class Output:
+    """How this command speaks; filled from its options before its body runs."""
+
+    verbose: int = 0
+    debug: bool = False
+    json: bool = False
+    log_json: bool = False
+    bars: bool = True
+
+    def progress(self) -> Progress:
+        """The progress display that the options and the terminal call for."""
+        from borg_ovirt.progress import choose
+
+        return choose(log_json=self.log_json, bars=self.bars)
+
+    def tell(self, text: str) -> None:
+        """A line for people, on standard error."""
+        self._stderr("INFO", text)
+
+    def warn(self, text: str) -> None:
+        """A warning, on standard error."""
+        self._stderr("WARNING", text, "warning: ")
+
+    def error(self, message: str, hint: str | None = None, exit_code: int | None = None) -> None:
+        """The one line that says why the command failed, and the next step."""
+        text = " ".join(f"{message} {hint or ''}".split())
+        self._stderr("ERROR", text, exit_code=exit_code)
+
+    def _stderr(self, level: str, text: str, prefix: str = "", *, exit_code: int | None = None) -> None:
+        if self.log_json:
+            from borg_ovirt.progress.jsonlines import log_message
+
+            line: dict[str, Any] = log_message(level, text, time.time())
+            if exit_code is not None:
+                line["exit_code"] = exit_code
+            text = json.dumps(line)
+        else:
+            text = f"borg-ovirt: {prefix}{text}"
+        print(redact(text), file=sys.stderr, flush=True)
+
+    def result(self, value: Any) -> None:
+        """The result as JSON, on standard output."""
+        print(redact(json.dumps(value, default=plain, indent=2)))
+
+    def lines(self, *lines: str) -> None:
+        """The result in words, on standard output."""
+        for line in lines:
+            print(redact(line))
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """The result as a table: drawn on a terminal, columns parted by blanks elsewhere."""
+        rows = [[redact(cell) for cell in row] for row in rows]
+        if sys.stdout.isatty():
+            _draw(columns, rows)
+            return
+        widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
+        for row in [columns, *rows]:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+    def start_logging(self) -> None:
+        """Send the log of all modules, Borg's and the SDK's too, to standard error."""
+        handler = _StderrHandler()
+        handler.setFormatter(RedactingFormatter(_JsonFormatter() if self.log_json else _PlainFormatter()))
+        logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+        levels = {0: logging.WARNING, 1: logging.INFO}
+        level = logging.DEBUG if self.debug else levels.get(self.verbose, logging.DEBUG)
+        logging.getLogger("borg_ovirt").setLevel(level)
+
+
+def plain(value: Any) -> Any:
+    """The JSON form of a value that json does not know."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.repr}
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    Console(highlight=False).print(table)
+
+
+class _StderrHandler(logging.StreamHandler[Any]):
+    """Writes to the standard error of the moment: while bars are shown rich puts itself in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+class _PlainFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        record.prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        self._style._fmt = "borg-ovirt: %(prefix)s%(message)s"
+        return super().format(record)
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        from borg_ovirt.progress.jsonlines import log_message
+
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        line = log_message(record.levelname, text, record.created, record.name)
+        msgid = getattr(record, "msgid", None)
+        return json.dumps({**line, "msgid": msgid} if msgid else line)

@@ -1,0 +1,1 @@
+"""What an administrator writes down once: engines, repositories, VMs, policies. Schema, loading, secrets."""

@@ -1,0 +1,123 @@
+"""How a job tells what it does: steps, warnings, and one gauge per disk.
+
+A job gets a `Progress` and never asks where the words go: `choose` picks bars on a terminal, plain lines in
+a log, JSON lines for programs, or silence. All methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TextIO
+
+
+class Gauge:
+    """One disk on its way: counts what happened to its bytes."""
+
+    def __init__(self, name: str, size: int, to_read: int | None, changed: Callable[[Gauge], None]) -> None:
+        self.name = name
+        self.size = size
+        """Bytes of the disk: the gauge is full when read + zero + reused reach it."""
+        self.to_read = size if to_read is None else to_read
+        """Bytes that have to move; the rest is zeros or known."""
+        self.read = 0
+        self.zero = 0
+        self.reused = 0
+        self.new = 0
+        """Bytes that the repository (or the target) did not hold before."""
+        self.resumes = 0
+        self.started = time.monotonic()
+        self.finished = False
+        self._changed = changed
+        self._lock = threading.Lock()
+
+    @property
+    def done(self) -> int:
+        """Bytes of the disk that are behind us."""
+        return self.read + self.zero + self.reused
+
+    @property
+    def rate(self) -> float:
+        """Bytes that really moved, per second since the start."""
+        return self.read / max(time.monotonic() - self.started, 1e-6)
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds to go at the rate so far; None while nobody can know."""
+        if not self.read or self.done >= self.size:
+            return None
+        return max(self.to_read - self.read, 0) / self.rate
+
+    def advance(
+        self, *, read: int = 0, zero: int = 0, reused: int = 0, new: int = 0, resumes: int = 0
+    ) -> None:
+        """Count bytes that moved, read as zeros or were referred to; `new` of them were unknown."""
+        with self._lock:
+            self.read += read
+            self.zero += zero
+            self.reused += reused
+            self.new += new
+            self.resumes += resumes
+        self._changed(self)
+
+    def finish(self) -> None:
+        """The disk is through, or given up."""
+        self.finished = True
+        self._changed(self)
+
+    def __enter__(self) -> Gauge:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+
+class Progress:
+    """Silence, and the interface of all the others. Leaving it as a context takes the display down."""
+
+    def step(self, text: str) -> None:
+        """One line: what begins now, or was just done."""
+
+    def warn(self, text: str) -> None:
+        """One line that the user must not miss."""
+
+    def disk(self, name: str, size: int, to_read: int | None = None) -> Gauge:
+        """A gauge for a disk of `size` bytes of which `to_read` have to move; leave it when done."""
+        return Gauge(name, size, to_read, self._changed)
+
+    def _changed(self, gauge: Gauge) -> None:
+        """A gauge moved."""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+def choose(
+    *, log_json: bool = False, quiet: bool = False, bars: bool = True, stream: TextIO | None = None
+) -> Progress:
+    """The progress that suits the place; `stream` is standard error unless told otherwise.
+
+    `quiet` leaves warnings only; `bars=False` forbids the live display of a terminal.
+    """
+    stream = stream or sys.stderr
+    if log_json:
+        from borg_ovirt.progress.jsonlines import JsonProgress
+
+        return JsonProgress(stream)
+    if bars and not quiet and stream.isatty():
+        from borg_ovirt.progress.bars import TerminalProgress
+
+        return TerminalProgress(stream)
+    from borg_ovirt.progress.plain import PlainProgress
+
+    return PlainProgress(stream, quiet=quiet)

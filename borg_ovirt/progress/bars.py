@@ -1,0 +1,113 @@
+"""Progress on a terminal: a bar per disk that stays when the disk is done, steps scrolling by above."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as RichProgress
+
+from borg_ovirt.progress import Gauge, Progress
+from borg_ovirt.redact import redact
+from borg_ovirt.units import format_duration, format_size
+
+EVERY = 0.1
+"""Seconds between two updates of a bar: chunks pass far faster than eyes follow."""
+
+
+class TerminalProgress(Progress):
+    """Bars by rich. The display starts with the first disk, so a short command shows none."""
+
+    def __init__(self, stream: TextIO, *, width: int | None = None, every: float = EVERY) -> None:
+        self._console = Console(file=stream, force_terminal=True, highlight=False, width=width)
+        self._every = every
+        self._lock = threading.Lock()
+        self._tasks: dict[int, tuple[TaskID, float]] = {}
+        self._live: RichProgress | None = None
+
+    def step(self, text: str) -> None:
+        """One line above the bars."""
+        self._console.print(escape(redact(text)), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """One coloured line above the bars."""
+        self._console.print(f"[yellow]warning:[/yellow] {escape(redact(text))}", soft_wrap=True)
+
+    def disk(self, name: str, size: int, to_read: int | None = None) -> Gauge:
+        """A new bar below the others."""
+        gauge = super().disk(name, size, to_read)
+        with self._lock:
+            live = self._display()
+            task = live.add_task(escape(redact(name)), total=max(size, 1), facts=facts(gauge))
+            self._tasks[id(gauge)] = (task, time.monotonic())
+        return gauge
+
+    def _display(self) -> RichProgress:
+        if self._live is None:
+            self._live = RichProgress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[facts]}"),
+                console=self._console,
+                refresh_per_second=4,
+            )
+            self._live.start()
+        return self._live
+
+    def _changed(self, gauge: Gauge) -> None:
+        with self._lock:
+            known = self._tasks.get(id(gauge))
+            if known is None or self._live is None:
+                return
+            task, told = known
+            now = time.monotonic()
+            if gauge.finished:
+                del self._tasks[id(gauge)]
+            elif now - told < self._every:
+                return
+            else:
+                self._tasks[id(gauge)] = (task, now)
+            self._live.update(
+                task, completed=gauge.done if gauge.size else 1, facts=facts(gauge), refresh=gauge.finished
+            )
+            if not self._tasks:
+                # The next disk of the next VM gets a display of its own below the lines in between.
+                self._live.stop()
+                self._live = None
+
+    def close(self) -> None:
+        """Take the display down, whatever state the disks are in."""
+        with self._lock:
+            self._tasks.clear()
+            if self._live is not None:
+                self._live.stop()
+                self._live = None
+
+    def __enter__(self) -> TerminalProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def facts(gauge: Gauge) -> str:
+    """What stands behind a bar."""
+    parts = [f"{format_size(gauge.read)} read"]
+    if gauge.zero:
+        parts.append(f"{format_size(gauge.zero)} zero")
+    if gauge.reused:
+        parts.append(f"{format_size(gauge.reused)} same")
+    parts.append(f"{format_size(gauge.new)} new")
+    if gauge.read:
+        parts.append(f"{format_size(gauge.rate)}/s")
+    if not gauge.finished and gauge.eta is not None:
+        parts.append(f"{format_duration(gauge.eta)} left")
+    return "  ".join(parts)
