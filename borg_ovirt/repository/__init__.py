@@ -1,0 +1,1 @@
+"""The right bank: archives in a Borg 1.4 repository, written and read in-process."""

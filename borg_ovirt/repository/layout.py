@@ -1,0 +1,151 @@
+"""What an archive holds (layout version 1): its names and paths, its manifest, its comment."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from borg_ovirt.errors import NotOurArchive
+from borg_ovirt.repository.manifest import (
+    BaseRecord,
+    DiskRecord,
+    DiskRunRecord,
+    Flag,
+    Kind,
+    LayerRecord,
+    Manifest,
+    Mode,
+    Record,
+    RunRecord,
+    SampleRecord,
+    SkippedDisk,
+    SnapshotRecord,
+    Uuid,
+    VmRecord,
+)
+from borg_ovirt.repository.names import archive_name, is_checkpoint_name
+from borg_ovirt.repository.paths import DISKS, MANIFEST, OVF, README, chain_path, disk_path, layer_path
+
+__all__ = [
+    "DISKS",
+    "LAYOUT",
+    "MANIFEST",
+    "OVF",
+    "README",
+    "TOOL",
+    "ArchiveComment",
+    "BaseRecord",
+    "DiskRecord",
+    "DiskRunRecord",
+    "LayerRecord",
+    "Manifest",
+    "RunRecord",
+    "SampleRecord",
+    "SkippedDisk",
+    "SnapshotRecord",
+    "VmRecord",
+    "archive_name",
+    "chain_path",
+    "comment_of",
+    "disk_path",
+    "is_checkpoint_name",
+    "layer_path",
+    "parse_comment",
+    "parse_manifest",
+]
+
+TOOL = "borg-ovirt"
+LAYOUT = 1
+
+
+class ArchiveComment(Record):
+    """What lists and retention need, kept in the archive's comment so that no item has to be read."""
+
+    tool: Literal["borg-ovirt"] = "borg-ovirt"
+    layout: Literal[1] = 1
+    vm_id: Uuid
+    vm_name: str
+    mode: Mode
+    engine: str
+    checkpoint: Uuid | None = None
+    """The checkpoint this backup ends at: where the next incremental one starts."""
+    kind: Kind
+    reason: str | None = None
+    """Why the run was a full one although incremental was asked for."""
+    marked: Flag = False
+    """Sampling found the change tracking wrong: never a base."""
+    held: Flag = False
+    """Never removed by our retention."""
+
+    def to_text(self) -> str:
+        """Compact JSON on one line."""
+        return self.model_dump_json()
+
+
+def comment_of(manifest: Manifest) -> ArchiveComment:
+    """The comment that a manifest implies, for an archive whose comment was lost."""
+    samples = (disk.run.sample for disk in manifest.disks if disk.run)
+    return ArchiveComment(
+        vm_id=manifest.vm.id,
+        vm_name=manifest.vm.name,
+        mode=manifest.mode,
+        engine=manifest.run.engine,
+        checkpoint=manifest.run.to_checkpoint,
+        kind=manifest.run.kind,
+        reason=manifest.run.reason,
+        marked=any(sample.mismatches for sample in samples if sample),
+    )
+
+
+def parse_manifest(data: bytes, archive: str) -> Manifest:
+    """The manifest of an archive; `NotOurArchive` if it is not ours, was changed, or is of a newer layout."""
+    what = f"{MANIFEST} of archive {archive}"
+    facts = _json_object(data)
+    if facts is None or facts.get("tool") != TOOL:
+        raise NotOurArchive(f"The {what} was not written by borg-ovirt.", "Use `borg extract` for it.")
+    _refuse_newer(facts, what)
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise NotOurArchive(
+            f"The {what} is not valid: {_first_fault(error)}.",
+            "It was damaged or changed by hand; README.txt in the archive tells how to restore without it.",
+        ) from error
+
+
+def parse_comment(text: str, archive: str) -> ArchiveComment | None:
+    """An archive's comment if it is one of ours, else None; `NotOurArchive` for a newer layout."""
+    facts = _json_object(text)
+    if facts is None or facts.get("tool") != TOOL:
+        return None
+    _refuse_newer(facts, f"comment of archive {archive}")
+    try:
+        return ArchiveComment.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+def _json_object(text: str | bytes) -> dict[str, Any] | None:
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def _refuse_newer(facts: dict[str, Any], what: str) -> None:
+    layout = facts.get("layout")
+    if isinstance(layout, int) and layout > LAYOUT:
+        raise NotOurArchive(
+            f"The {what} has layout {layout}, newer than the {LAYOUT} this version knows.",
+            "Use the version of borg-ovirt that made it, or a later one.",
+        )
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in fault["loc"]) or "it"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}: {fault['msg']}{more}"
