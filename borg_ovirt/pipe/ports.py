@@ -11,6 +11,20 @@ from typing import Protocol
 from borg_ovirt.blocks import Chunk, Extent
 
 
+class Cancelled(Protocol):
+    """A `threading.Event`, or anything that says whether the user wants the work to end."""
+
+    def is_set(self) -> bool: ...
+
+
+class Meter(Protocol):
+    """Shows how far one disk is: read, zero and reused bytes add up to its size."""
+
+    def advance(
+        self, *, read: int = 0, zero: int = 0, reused: int = 0, new: int = 0, resumes: int = 0
+    ) -> None: ...
+
+
 class Reader(Protocol):
     """One connection to the source of a disk. Not shared between threads."""
 
@@ -24,7 +38,9 @@ class Reader(Protocol):
         """
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the connection. Called from another thread it makes a read under way fail at once."""
+        ...
 
 
 class Source(Protocol):
@@ -41,6 +57,28 @@ class Source(Protocol):
 
     def open(self) -> Reader:
         """A reader with a connection of its own; may be called from any thread."""
+        ...
+
+
+class Base(Protocol):
+    """A disk of the base archive, cell by cell, as an incremental read builds on it."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def cell(self) -> int:
+        """Size of the base's grid cells, in bytes."""
+        ...
+
+    def chunk(self, index: int) -> Chunk: ...
+
+    def is_zero(self, index: int) -> bool:
+        """Whether the cell's chunk (a short last one too) is known by its id to be all zeros."""
+        ...
+
+    def available(self, index: int) -> bool:
+        """Whether the repository still holds the cell's chunk."""
         ...
 
 
@@ -95,7 +133,10 @@ class Content(Protocol):
         ...
 
     def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
-        """The plain bytes of the chunks, decrypted and verified, in order, prefetched. One thread."""
+        """The plain bytes of the chunks, decrypted and verified, in order, prefetched. One thread.
+
+        A view stays good after the next one is taken: it may wait for its turn to be written.
+        """
         ...
 
 
@@ -110,7 +151,9 @@ class Writer(Protocol):
 
     def flush(self) -> None: ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """End the connection. Called from another thread it makes a write under way fail at once."""
+        ...
 
 
 class Target(Protocol):

@@ -1,0 +1,236 @@
+"""Reads spans of cells over several connections and hands the cells over in the order of the disk.
+
+Each reader thread claims the next span together with the buffers for it, reads it, and prepares (hashes,
+compresses) each cell as soon as its bytes are there. Doing both on one thread needs no hand-over between
+threads and keeps the bytes warm in the cache; the connection idles meanwhile, which the other readers fill.
+Spans are claimed in order, so the cells that the taker waits for always have their buffers: no deadlock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from borg_ovirt.blocks import MiB
+from borg_ovirt.errors import TransferFailed
+from borg_ovirt.pipe.crew import Crew
+from borg_ovirt.pipe.plan import Plan, Span
+from borg_ovirt.pipe.ports import Cancelled, Reader
+
+T = TypeVar("T")
+
+READERS = 4
+"""Two connections saturate an imageio daemon that only sends; each of ours spends about half of its time
+hashing and compressing, hence four. More than eight on one transfer would hang in qemu-nbd."""
+MAX_READERS = 8
+SPAN = 16 * MiB
+"""One request at a time and reader: large enough that its fixed cost is lost in it."""
+BUFFERS = 64 * MiB
+"""Bytes on their way: one span for each reader. What is prepared may take as much again."""
+
+
+class Buffers:
+    """Buffers of one size, allocated once and used again: fresh memory costs a page fault for each 4 KiB.
+
+    `allocate` may put them elsewhere, as in memory shared with another process. They serve one fetcher
+    at a time, but any number one after the other.
+    """
+
+    def __init__(
+        self, size: int, count: int, allocate: Callable[[int], bytearray | memoryview] = bytearray
+    ) -> None:
+        self.size = size
+        self.count = max(1, count)
+        self._allocate = allocate
+        self._all: list[memoryview] = []
+        self._free: list[memoryview] = []
+
+    @property
+    def free(self) -> int:
+        return len(self._free) + self.count - len(self._all)
+
+    def take(self, count: int) -> list[memoryview]:
+        """So many buffers, the last used first. The caller holds its lock and has seen that they are free."""
+        while len(self._free) < count:
+            self._all.append(memoryview(self._allocate(self.size)))
+            self._free.append(self._all[-1])
+        taken = self._free[-count:]
+        del self._free[-count:]
+        return taken
+
+    def give(self, buffer: memoryview) -> None:
+        self._free.append(buffer)
+
+    def reclaim(self) -> None:
+        """All back, whoever had them; nobody uses them any more."""
+        self._free = list(self._all)
+
+
+@dataclass(frozen=True)
+class Arrival(Generic[T]):
+    """A cell whose bytes have arrived."""
+
+    cell: int
+    size: int
+    moved: int
+    """Bytes read for it; the rest are zeros that did not move."""
+    prepared: T | None
+    """What `prepare` made of the cell; None when it is all zeros."""
+    buffer: memoryview
+
+
+class Fetcher(Generic[T]):
+    """The spans of a plan on their way. Use as a context; the thread that enters takes the cells in order."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        connect: Callable[[], Reader],
+        prepare: Callable[[memoryview], T],
+        *,
+        readers: int = READERS,
+        buffers: Buffers | None = None,
+        span: int = SPAN,
+        cancelled: Cancelled | None = None,
+    ) -> None:
+        if not 1 <= readers <= MAX_READERS:
+            raise ValueError(f"{readers} readers: 1 to {MAX_READERS} are possible")
+        self._plan = plan
+        self._connect = connect
+        self._prepare = prepare
+        self._readers = readers
+        self._buffers = buffers or Buffers(plan.cell, max(readers, BUFFERS // plan.cell))
+        if self._buffers.size < plan.cell:
+            raise ValueError(f"buffers of {self._buffers.size} bytes for cells of {plan.cell}")
+        span = min(span, self._buffers.count * plan.cell // readers)
+        self._spans = plan.spans(span)
+        self._claiming = threading.Lock()
+        self._crew = Crew("reader", cancelled)
+        self._arrived: dict[int, Arrival[T]] = {}
+        self._zeros = bytes(plan.cell)
+        self.bytes_read = 0
+        self.resumes = 0
+
+    def __enter__(self) -> Fetcher[T]:
+        if self._plan.starts:
+            self._crew.start(min(self._readers, self._plan.count_cells().fetch), self._work)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._crew.__exit__(kind)
+        finally:
+            self._buffers.reclaim()
+
+    def check(self) -> None:
+        """Raise what went wrong meanwhile, or the user's wish to end."""
+        self._crew.lead_check()
+
+    def take(self, cell: int) -> Arrival[T]:
+        """Wait for a cell. Cells are taken in order, each given back by `done`."""
+        with self._crew.changed:
+            self._crew.lead_wait(lambda: cell in self._arrived)
+            return self._arrived.pop(cell)
+
+    def done(self, arrival: Arrival[T]) -> None:
+        """The cell's buffer may be filled again."""
+        with self._crew.changed:
+            self._buffers.give(arrival.buffer)
+            self._crew.changed.notify_all()
+
+    def _work(self) -> None:
+        claim = self._claim()
+        if claim is None:
+            return
+        with self._crew.holding(self._connect()) as reader:
+            while claim is not None:
+                self._read_span(reader, *claim)
+                claim = self._claim()
+            with self._crew.changed:
+                self.resumes += reader.resumes
+
+    def _claim(self) -> tuple[Span, list[memoryview]] | None:
+        """The next span and its buffers. Who waits for buffers keeps the others from overtaking."""
+        with self._claiming:
+            self._crew.check()
+            span = next(self._spans, None)
+            if span is None:
+                return None
+            count = span.end - span.first
+            with self._crew.changed:
+                self._crew.member_wait(lambda: self._buffers.free >= count)
+                return span, self._buffers.take(count)
+
+    def _read_span(self, reader: Reader, span: Span, buffers: list[memoryview]) -> None:
+        cells = [
+            _Cell(index, self._plan.cell_size(index), buffer)
+            for index, buffer in zip(range(span.first, span.end), buffers, strict=True)
+        ]
+        requests = [(start, self._lay(cells, start, end)) for start, end in span.ranges]
+        for cell in cells:
+            cell.lay(cell.size, cell.size, self._zeros)
+        for start, pieces in requests:
+            count = 0
+            for view in reader.read(start, [view for _, view in pieces]):
+                self._crew.check()
+                if count == len(pieces) or len(view) != len(pieces[count][1]):
+                    raise self._miscounted(start, "gave other pieces than asked for")
+                cell = pieces[count][0]
+                cell.missing -= len(view)
+                count += 1
+                if not cell.missing:
+                    self._deliver(cell)
+            if count != len(pieces):
+                raise self._miscounted(start, f"gave {count} pieces of {len(pieces)}")
+
+    def _lay(self, cells: list[_Cell], start: int, end: int) -> list[tuple[_Cell, memoryview]]:
+        """Cut one range at the edges of the cells."""
+        size = self._plan.cell
+        pieces = []
+        while start < end:
+            cell = cells[start // size - cells[0].index]
+            begin = start % size
+            stop = min(cell.size, begin + end - start)
+            pieces.append((cell, cell.lay(begin, stop, self._zeros)))
+            start += stop - begin
+        return pieces
+
+    def _deliver(self, cell: _Cell) -> None:
+        # A comparison ends at the first byte that is not zero: it costs nothing on data, and spares hashing.
+        prepared = None if self._zeros.startswith(cell.view) else self._prepare(cell.view)
+        arrival = Arrival(cell.index, cell.size, cell.moved, prepared, cell.buffer)
+        with self._crew.changed:
+            self.bytes_read += cell.moved
+            self._arrived[cell.index] = arrival
+            self._crew.changed.notify_all()
+
+    def _miscounted(self, start: int, what: str) -> TransferFailed:
+        return TransferFailed(
+            f"The source of {self._plan.name} {what} at byte {start}.", "Nothing of it is kept. Try again."
+        )
+
+
+class _Cell:
+    """A cell while its bytes arrive."""
+
+    __slots__ = ("buffer", "index", "laid", "missing", "moved", "size", "view")
+
+    def __init__(self, index: int, size: int, buffer: memoryview) -> None:
+        self.index = index
+        self.size = size
+        self.buffer = buffer
+        self.view = buffer[:size]
+        self.laid = 0
+        self.moved = 0
+        self.missing = 0
+
+    def lay(self, begin: int, end: int, zeros: bytes) -> memoryview:
+        """The place for the bytes begin..end; what lies before it since the last such place is zeroed."""
+        if self.laid < begin:
+            self.view[self.laid : begin] = zeros[: begin - self.laid]
+        self.laid = end
+        self.moved += end - begin
+        self.missing += end - begin
+        return self.view[begin:end]
