@@ -168,6 +168,7 @@ class Vm:
     template: str = BLANK
     agent: bool = False
     """A guest agent answers: file systems can be frozen."""
+    frozen: bool = False
     delete_protected: bool = False
     generation: int = 1
     created: datetime | None = None
