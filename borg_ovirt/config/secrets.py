@@ -29,6 +29,12 @@ class SecretSource:
     credential: str | None = None
     variable: str | None = None
 
+    @property
+    def given(self) -> bool:
+        """Whether any place is named."""
+        places = (self.file, self.command, self.descriptor, self.credential, self.variable)
+        return any(place is not None for place in places)
+
     def reveal(self) -> str:
         """Read the secret. `ConfigError` says what is wrong with the place, never what it holds."""
         secret = self._read()

@@ -1,0 +1,212 @@
+"""Reads the configuration: finds the file, parses the YAML, tells file, line and key of each mistake."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from borg_ovirt.config.schema import Config
+from borg_ovirt.errors import ConfigError
+
+SYSTEM_FILE = Path("/etc/borg-ovirt/config.yaml")
+VARIABLE = "BORG_OVIRT_CONFIG"
+
+Key = tuple[str | int, ...]
+
+
+class InvalidConfig(ConfigError):
+    """All that is wrong with a file; the message is the first mistake and counts the others."""
+
+    def __init__(self, problems: list[str]) -> None:
+        more = len(problems) - 1
+        super().__init__(
+            problems[0] + (f" (and {more} more)" if more else ""),
+            "`borg-ovirt config validate` lists every mistake." if more else None,
+        )
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration and the file it came from; None when there is no file and the defaults hold."""
+
+    config: Config
+    path: Path | None
+
+
+def find(given: str | None = None, environment: Mapping[str, str] | None = None) -> Path | None:
+    """The file to read: as given, as the variable says, the user's, the system's; None when there is none.
+
+    A file that was named has to exist.
+    """
+    environment = os.environ if environment is None else environment
+    named = given or environment.get(VARIABLE)
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"The configuration file {path} does not exist.")
+        return path
+    home = environment.get("XDG_CONFIG_HOME") or "~/.config"
+    user_file = Path(home).expanduser() / "borg-ovirt" / "config.yaml"
+    return next((path for path in (user_file, SYSTEM_FILE) if path.is_file()), None)
+
+
+def load(given: str | None = None) -> Loaded:
+    """Find and read the configuration; all defaults when there is no file."""
+    path = find(given)
+    if path is None:
+        return Loaded(Config(), None)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: the file is not UTF-8 text.") from None
+    except OSError as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from None
+    return Loaded(parse(text, str(path)), path)
+
+
+def parse(text: str, file: str) -> Config:
+    """The configuration that `text` holds; `file` is its name in messages. Raises `InvalidConfig`."""
+    tree = _Tree(file)
+    data = tree.read(text)
+    try:
+        return Config.model_validate({} if data is None else data)
+    except ValidationError as error:
+        problems = tree.problems + [tree.explain(mistake) for mistake in error.errors()]
+        raise InvalidConfig(problems) from None
+
+
+class _Tree:
+    """YAML as plain values, and the line of every key.
+
+    Scalars stay the text that was typed (`16:30`, `1.10` and `no` are not numbers or booleans here, whatever
+    YAML 1.1 thinks); the schema knows what each should be.
+    """
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._lines: dict[Key, int] = {}
+        self.problems: list[str] = []
+
+    def read(self, text: str) -> Any:
+        """Parse; a syntax error or a key given twice is an error of its own."""
+        try:
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            data = None if root is None else self._value(root, ())
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = mark.line + 1 if mark else 1
+            raise InvalidConfig([f"{self._file}:{line}: {error.problem or error.context}"]) from None
+        except RecursionError:
+            raise InvalidConfig([f"{self._file}: an alias refers to itself"]) from None
+        except yaml.YAMLError as error:
+            raise InvalidConfig([f"{self._file}: {' '.join(str(error).split())}"]) from None
+        if self.problems:
+            raise InvalidConfig(self.problems)
+        return data
+
+    def _value(self, node: yaml.Node, key: Key) -> Any:
+        self._lines.setdefault(key, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, key)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(child, (*key, index)) for index, child in enumerate(node.value)]
+        if node.tag == "tag:yaml.org,2002:null":
+            return None
+        return node.value
+
+    def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name_node, value_node in node.value:
+            name, line = str(name_node.value), name_node.start_mark.line + 1
+            below = (*key, name)
+            if below in self._lines:
+                first = self._lines[below]
+                self.problems.append(
+                    f"{self._file}:{line}: {_dotted(below)}: given twice (first on line {first})"
+                )
+                continue
+            self._lines[below] = line
+            if _is_empty(value_node):
+                continue  # a section whose keys are all commented out, as in the generated sample
+            values[name] = self._value(value_node, below)
+        return values
+
+    def explain(self, mistake: Any) -> str:
+        """One mistake of the schema in words: `file:line: key: what is wrong`."""
+        key: Key = tuple(part for part in mistake["loc"] if not _is_branch(part))
+        where = key
+        while where and where not in self._lines:
+            where = where[:-1]
+        line = self._lines.get(where, 1)
+        prefix = f"{self._file}:{line}: {_dotted(key)}: " if key else f"{self._file}:{line}: "
+        return prefix + _words(mistake, key)
+
+
+def _is_empty(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.value == "" and node.style is None
+
+
+def _is_branch(part: str | int) -> bool:
+    """Whether pydantic means a branch of a union or the key of a dict, not a key of ours."""
+    return isinstance(part, str) and (part == "[key]" or "[" in part or part in ("str", "literal"))
+
+
+def _dotted(key: Key) -> str:
+    text = ""
+    for part in key:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _words(mistake: Any, key: Key) -> str:
+    kind, given = mistake["type"], mistake["input"]
+    if kind == "extra_forbidden":
+        return "there is no such key" + _did_you_mean(key)
+    if kind == "missing":
+        return "is missing"
+    if kind in ("model_type", "dict_type", "model_attributes_type"):
+        return "should hold keys of its own" + ("" if given is not None else ", but is empty")
+    if kind == "list_type":
+        return "should be a list (`- ...` lines, or [a, b])"
+    if kind == "literal_error":
+        return f"{given!r} is not one of {mistake['ctx']['expected']}"
+    if kind == "value_error":
+        return str(mistake["ctx"]["error"])
+    message: str = mistake["msg"]
+    return f"{message[0].lower()}{message[1:]}" + (
+        "" if isinstance(given, dict | list) else f", not {given!r}"
+    )
+
+
+def _did_you_mean(key: Key) -> str:
+    close = difflib.get_close_matches(str(key[-1]), _known_keys(key[:-1]), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _known_keys(section: Key) -> list[str]:
+    """The keys of the section at `section`, found by walking down the models."""
+    model: type[BaseModel] | None = Config
+    for part in section:
+        field = model.model_fields.get(str(part)) if model else None
+        if field is None:
+            continue  # a name of the user's choice, or an index: the model stays
+        model = section_of(field.annotation)
+    return list(model.model_fields) if model else []
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section's model in a field's type: directly, or as value of a list, dict or optional."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        if found := section_of(inner):
+            return found
+    return None

@@ -1,0 +1,364 @@
+"""The schema of the configuration: the one place that says what may be written and what it means.
+
+Checks, `config generate`, `config schema` and `docs/configuration.md` are all made from these models.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from borg_ovirt.blocks import MiB
+from borg_ovirt.config.secrets import SecretSource
+from borg_ovirt.config.types import Duration, GoneVms, MinFree, Room, Share, Size, TimeOfDay
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Words = str | list[str]
+
+
+class Section(BaseModel):
+    """A section refuses keys it does not know: a typing error must not become a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+def _only_one(section: Section, *keys: str) -> None:
+    given = [key for key in keys if getattr(section, key) is not None]
+    if len(given) > 1:
+        raise ValueError(f"give one of {', '.join(keys)}, not {' and '.join(given)}")
+
+
+def _command(words: Words | None) -> str | tuple[str, ...] | None:
+    return tuple(words) if isinstance(words, list) else words
+
+
+class EngineSection(Section):
+    """An oVirt engine. The password comes from one of four places; without any you are asked on a "
+    "terminal."""
+
+    url: str = Field(
+        description="The engine's address; the path of the API may be left out.",
+        examples=["https://engine.example.org/ovirt-engine/api"],
+    )
+    username: str = Field(
+        description="User and profile that log in (docs/permissions.md tells which rights are needed).",
+        examples=["backup@internal"],
+    )
+    password_file: str | None = Field(
+        None, description="File whose first line is the password.", examples=["/etc/borg-ovirt/password"]
+    )
+    password_command: Words | None = Field(
+        None,
+        description="Command that prints the password; a line is split like a shell does, but no shell runs.",
+        examples=["pass show ovirt/backup"],
+    )
+    password_fd: int | None = Field(
+        None, ge=0, description="Open file descriptor to read the password from.", examples=[3]
+    )
+    password_credential: str | None = Field(
+        None,
+        description="Name of a systemd credential (LoadCredential= of the unit).",
+        examples=["ovirt-password"],
+    )
+    ca_file: str | None = Field(
+        None,
+        description="PEM file of the engine's CA; without it the system's CAs decide.",
+        examples=["/etc/borg-ovirt/engine-ca.pem"],
+    )
+    ca_pem: str | None = Field(None, description="The CA itself, as PEM text, instead of ca_file.")
+
+    @field_validator("ca_pem")
+    @classmethod
+    def _is_pem(cls, value: str | None) -> str | None:
+        if value is not None and "-----BEGIN CERTIFICATE-----" not in value:
+            raise ValueError("is not PEM text; for a path use ca_file")
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> EngineSection:
+        _only_one(self, "password_file", "password_command", "password_fd", "password_credential")
+        _only_one(self, "ca_file", "ca_pem")
+        return self
+
+    def password(self) -> SecretSource | None:
+        """Where the password is, if the configuration says so."""
+        source = SecretSource(
+            "engine's password",
+            self.password_file,
+            _command(self.password_command),
+            self.password_fd,
+            self.password_credential,
+        )
+        return source if source.given else None
+
+
+class RepositorySection(Section):
+    """A Borg repository. Borg's own variables (BORG_PASSPHRASE ...) hold where nothing is written here."""
+
+    location: str = Field(
+        description="Path or ssh:// URL, as for borg.", examples=["ssh://borg@offsite.example.org/./vms"]
+    )
+    compression: str | None = Field(
+        None,
+        description="As for `borg create --compression`: none, lz4, zstd,3, auto,zstd,10 ...",
+        examples=["zstd,3"],
+    )
+    chunk_size: Size = Field(
+        4 * MiB,
+        description="Chunk size of new series, a power of two from 64KiB to 16MiB; a VM keeps that of its "
+        "first "
+        "archive. Smaller suits databases that write little everywhere, at the price of memory.",
+        examples=["4MiB"],
+    )
+    rate_limit: Size | None = Field(
+        None, description="Upload limit to this repository in bytes per second.", examples=["50MiB"]
+    )
+    passphrase_file: str | None = Field(
+        None, description="File whose first line is the passphrase.", examples=["/etc/borg-ovirt/passphrase"]
+    )
+    passphrase_command: Words | None = Field(
+        None, description="Command that prints the passphrase.", examples=["pass show borg/vms"]
+    )
+    passphrase_fd: int | None = Field(
+        None, ge=0, description="Open file descriptor to read the passphrase from.", examples=[4]
+    )
+    passphrase_credential: str | None = Field(
+        None, description="Name of a systemd credential.", examples=["borg-passphrase"]
+    )
+    remote_path: str | None = Field(
+        None, description="Borg's executable on the server.", examples=["/usr/local/bin/borg"]
+    )
+    rsh: str | None = Field(
+        None,
+        description="Remote shell to use instead of ssh.",
+        examples=["ssh -i /etc/borg-ovirt/id_ed25519"],
+    )
+    lock_wait: Duration | None = Field(
+        None, description="How long to wait for the repository's lock.", examples=["10m"]
+    )
+
+    @field_validator("chunk_size")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if value & (value - 1) or not 1 << 16 <= value <= 1 << 24:
+            raise ValueError("must be a power of two from 64KiB to 16MiB")
+        return value
+
+    @model_validator(mode="after")
+    def _one_secret(self) -> RepositorySection:
+        _only_one(self, "passphrase_file", "passphrase_command", "passphrase_fd", "passphrase_credential")
+        return self
+
+    def passphrase(self) -> SecretSource | None:
+        """Where the passphrase is, if the configuration says so."""
+        source = SecretSource(
+            "repository's passphrase",
+            self.passphrase_file,
+            _command(self.passphrase_command),
+            self.passphrase_fd,
+            self.passphrase_credential,
+        )
+        return source if source.given else None
+
+
+class VmRules(Section):
+    """Rules that name VMs. A VM is meant when any rule fits."""
+
+    names: list[str] = Field(
+        [], description="Names, or globs of names (`*`, `?`, `[a-z]`).", examples=[["web*", "db01"]]
+    )
+    ids: list[str] = Field([], description="VM ids.", examples=[["9d6e1a40-3f5c-4c52-9a0e-0d1c2b3a4f55"]])
+    tags: list[str] = Field([], description="Tags of the engine.", examples=[["backup"]])
+    clusters: list[str] = Field([], description="Names of clusters.", examples=[["Default"]])
+    data_centers: list[str] = Field([], description="Names of data centers.", examples=[["Default"]])
+    search: str | None = Field(
+        None,
+        description="A search of the engine, as in its web interface after `Vms:`.",
+        examples=["cluster = Production and tag = backup"],
+    )
+
+    @property
+    def empty(self) -> bool:
+        """Whether the rules name nothing at all."""
+        return not (self.names or self.ids or self.tags or self.clusters or self.data_centers or self.search)
+
+
+class DiskRules(Section):
+    """Disks to leave out. They are listed in the archive as skipped."""
+
+    aliases: list[str] = Field(
+        [], description="Aliases, or globs of aliases.", examples=[["*_swap", "scratch"]]
+    )
+    ids: list[str] = Field([], description="Disk ids.")
+    larger_than: Size | None = Field(None, description="Disks with a larger virtual size.", examples=["4TiB"])
+
+
+class Vms(Section):
+    """Which VMs a run without REPO::VM backs up: those that `include` names, less those of `exclude`."""
+
+    include: VmRules = Field(VmRules(), description="VMs to back up. Nothing named means every VM.")
+    exclude: VmRules = Field(VmRules(), description="VMs to leave out, whatever includes them.")
+    exclude_disks: DiskRules = Field(DiskRules(), description="Disks to leave out, on every VM.")
+
+
+class Policy(Section):
+    """How one VM is backed up."""
+
+    mode: Literal["image", "chain"] = Field(
+        "image",
+        description="image: the disks at one instant, incremental by itself. chain: every layer of the "
+        "snapshots.",
+    )
+    freeze: Literal["auto", "require", "never"] = Field(
+        "auto",
+        description="File systems in the guest: freeze when the agent can, refuse without it, or never "
+        "freeze.",
+    )
+    backup_api: Literal["auto", "live"] = Field(
+        "auto",
+        description="auto: what the engine prefers. live: avoid the hybrid backup that works through a "
+        "snapshot.",
+    )
+    full_every: Duration | None = Field(
+        None,
+        description="Read a VM whole again when its last full read is older. Archives are complete either "
+        "way.",
+        examples=["90d"],
+    )
+    sample: Share = Field(
+        0.001,
+        description="Share of the unchanged blocks that is read all the same, to catch a wrong change map: "
+        "a percentage, 0 or all.",
+        examples=["0.1%"],
+    )
+    readers: int = Field(4, ge=1, le=8, description="Connections that read one disk at a time.", examples=[4])
+    skipped_disks: Literal["warn", "ignore", "refuse"] = Field(
+        "warn",
+        description="A disk that cannot be backed up (direct LUN, shareable, managed block): back up the "
+        "others "
+        "and warn, or say nothing, or refuse the VM.",
+    )
+    strict: bool = Field(
+        False, description="Whatever is less than asked for (a full instead of an incremental ...) warns."
+    )
+
+
+class Limits(Section):
+    """What a whole run may take from the engine and its storage."""
+
+    until: TimeOfDay | None = Field(
+        None, description="No VM is started after this time of day.", examples=["06:00"]
+    )
+    min_free: MinFree | None = Field(
+        Room(share=0.1),
+        description="Room that must stay free on each storage domain, before and during a backup: a full "
+        "domain "
+        "pauses every VM on it. null turns the guard off.",
+        examples=["10%"],
+    )
+    rate_limit: Size | None = Field(
+        None, description="Bytes per second that all disks together read.", examples=["200MiB"]
+    )
+    readers_per_domain: int | None = Field(
+        None, ge=1, description="Connections at a time on one storage domain.", examples=[8]
+    )
+    readers_per_host: int | None = Field(
+        None, ge=1, description="Connections at a time to one host.", examples=[8]
+    )
+
+
+class Retention(Section):
+    """Which archives `prune` keeps, for each VM by its id. Any rule that fits keeps; without rules all stay.
+
+    The newest good archive of a VM, held archives, and archives of others are kept whatever stands here.
+    """
+
+    within: Duration | None = Field(None, description="Everything younger than this.", examples=["2d"])
+    last: int = Field(0, ge=0, description="The newest so many.", examples=[3])
+    hourly: int = Field(0, ge=0, description="The last of each hour, for so many hours.", examples=[24])
+    daily: int = Field(0, ge=0, description="The last of each day, for so many days.", examples=[14])
+    weekly: int = Field(0, ge=0, description="The last of each week, for so many weeks.", examples=[8])
+    monthly: int = Field(0, ge=0, description="The last of each month, for so many months.", examples=[12])
+    yearly: int = Field(0, ge=0, description="The last of each year, for so many years.", examples=[5])
+    gone_vms: GoneVms = Field(
+        "keep",
+        description="Archives of VMs the engine no longer knows: keep them all, prune them like the "
+        "others, or "
+        "a duration: remove them when the VM's newest archive is older.",
+        examples=["keep"],
+    )
+    compact: bool = Field(True, description="Free the space after pruning, as `borg compact` does.")
+
+    @property
+    def keeps_everything(self) -> bool:
+        """Whether no rule is written, so that nothing may be pruned."""
+        return self.within is None and not any(
+            (self.last, self.hourly, self.daily, self.weekly, self.monthly, self.yearly)
+        )
+
+
+class Override(Section):
+    """Other rules for some VMs. All overrides that fit a VM apply, later ones win key by key."""
+
+    vms: VmRules = Field(description="The VMs that are meant.")
+    policy: Policy = Field(Policy(), description="Keys that differ from the general policy.")
+    retention: Retention | None = Field(
+        None, description="A retention of their own, instead of the general one."
+    )
+    exclude_disks: DiskRules = Field(DiskRules(), description="Further disks to leave out.")
+
+    @model_validator(mode="after")
+    def _names_vms(self) -> Override:
+        if self.vms.empty:
+            raise ValueError("vms names no VM: an override for all VMs is the general policy")
+        return self
+
+
+class Hook(Section):
+    """A command at a point of the run. Facts come as BORG_OVIRT_* variables and JSON on standard input."""
+
+    when: Literal["before-run", "after-run", "before-vm", "after-vm", "on-success", "on-failure"] = Field(
+        description="before-run, after-run: once. before-vm, after-vm: around each VM. on-success, "
+        "on-failure: "
+        "after a VM that went well, or did not.",
+        examples=["after-run"],
+    )
+    command: Words = Field(
+        description="The command, as a line for the shell or as a list of words.",
+        examples=["/etc/borg-ovirt/hooks/ping"],
+    )
+    timeout: Duration = Field("60s", validate_default=True, description="It is ended after this time.")
+    on_error: Literal["stop", "warn", "ignore"] = Field(
+        "warn",
+        description="When it fails: stop skips the VM (before-vm) or the run (before-run), and elsewhere "
+        "fails it.",
+    )
+
+
+class Config(Section):
+    """The whole file."""
+
+    engines: dict[Name, EngineSection] = Field(
+        {}, description="Engines, by a name of your choice (`--engine NAME`)."
+    )
+    default_engine: str | None = Field(
+        None,
+        description="The engine that is meant when none is named; needed with several.",
+        examples=["main"],
+    )
+    repositories: dict[Name, RepositorySection] = Field(
+        {}, description="Repositories, by a name that stands for the location: `borg-ovirt list offsite`."
+    )
+    vms: Vms = Field(Vms(), description="Which VMs a run backs up.")
+    policy: Policy = Field(Policy(), description="How VMs are backed up.")
+    limits: Limits = Field(Limits(), description="What a run may take.")
+    retention: Retention = Field(Retention(), description="What `prune` keeps.")
+    overrides: list[Override] = Field([], description="Other rules for some VMs.")
+    hooks: list[Hook] = Field([], description="Commands before and after.")
+
+    @model_validator(mode="after")
+    def _default_exists(self) -> Config:
+        if self.default_engine is not None and self.default_engine not in self.engines:
+            raise ValueError(f"default_engine: no engine is named {self.default_engine}")
+        return self
