@@ -1,4 +1,4 @@
-"""A session with the engine: one login, a connection per thread, errors in our words, patience with restarts."""
+"""A session with the engine: one login, a connection per thread, patience with its restarts."""
 
 from __future__ import annotations
 

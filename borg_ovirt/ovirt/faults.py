@@ -1,4 +1,4 @@
-"""Every shape in which the SDK reports trouble, turned into one of our errors and a verdict: ask again or not."""
+"""Every shape in which the SDK reports trouble, turned into one of our errors and a verdict."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class NotFound(EngineRefused):
 
 
 class Unclear(EngineUnreachable):
-    """The connection was lost during a request that must not be repeated blindly: it may have been carried out."""
+    """The connection broke in a request that must not be repeated blindly: it may have been done."""
 
 
 class Verdict(NamedTuple):
@@ -31,7 +31,8 @@ _CURL_CODE = re.compile(r"\((?:<[^>]*>, ?)?(\d{1,3}),")
 _NOT_REACHED = {5, 6, 7}  # could not resolve, could not connect
 _CERTIFICATE = {51, 58, 60, 77, 83, 90}
 _LOCKED = re.compile(
-    r"locked|being transferred|in progress|try again|is being|already in use|performing an operation|during a backup",
+    r"locked|being transferred|in progress|try again|is being|already in use"
+    r"|performing an operation|during a backup",
     re.IGNORECASE,
 )
 

@@ -1,7 +1,7 @@
 """Logging in to the engine and out again: a password for a token, with a time limit.
 
-The SDK can do this too, but its login has no time limit and tells a wrong certificate, a wrong password and an
-engine that is restarting apart by prose only.
+The SDK can do this too, but its login has no time limit, and it tells a wrong certificate, a wrong password
+and an engine that is restarting apart by prose only.
 """
 
 from __future__ import annotations

@@ -12,6 +12,21 @@ from borg_ovirt.ovirt.engine import Engine
 from borg_ovirt.ovirt.facts import BLANK_TEMPLATE, DiskFacts, SnapshotFacts, VmFacts, VmSummary
 from borg_ovirt.ovirt.faults import NotFound
 
+__all__ = [
+    "DiskFacts",
+    "SnapshotFacts",
+    "VmFacts",
+    "VmSummary",
+    "fetch_ovf",
+    "find_vm",
+    "list_vms",
+    "read_disk",
+    "read_disks",
+    "read_snapshots",
+    "read_vm",
+    "vm_status",
+]
+
 _PAGE = 100
 
 
@@ -143,8 +158,8 @@ def read_snapshots(engine: Engine, vm_id: str) -> tuple[SnapshotFacts, ...]:
 def fetch_ovf(engine: Engine, vm_id: str) -> bytes:
     """The VM's OVF as the engine writes it.
 
-    The engine leaves it out without a word while a disk is locked or the VM changes under its hands, so an empty
-    answer is asked again.
+    The engine leaves it out without a word while a disk is locked or the VM changes under its hands, so an
+    empty answer is asked again.
     """
 
     def probe() -> bytes | None:
