@@ -1,0 +1,147 @@
+"""Which older archive a backup may build on, and if none: why not.
+
+An archive can be the base of an incremental backup when it is the newest good one of this VM (by VM id) in
+this repository and the engine still holds the checkpoint it ends at. Whether a single disk can build on it
+is decided disk by disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from borg_ovirt.blocks import Chunk
+from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.reader import ArchiveReader, DiskContent
+
+
+@dataclass(frozen=True)
+class BaseArchive:
+    """An archive to build on, and the checkpoint from which changes are counted."""
+
+    info: ArchiveInfo
+    reader: ArchiveReader
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A base, or the reason why the backup reads everything."""
+
+    base: BaseArchive | None
+    reason: str | None
+    fallback: bool
+    """Whether a full read is a step back (an incremental one was to be expected) or simply the plan."""
+
+
+class BaseDisk:
+    """One disk of the base archive as the plan asks about it, cell by cell; `disk_base` has checked it."""
+
+    def __init__(self, content: DiskContent, cell: int) -> None:
+        self._content = content
+        self.size = content.size
+        self.cell = cell
+
+    def chunk(self, index: int) -> Chunk:
+        """The chunk of a cell of the base."""
+        return self._content.chunks[index]
+
+    def is_zero(self, index: int) -> bool:
+        """Whether the base holds only zeros in that cell."""
+        return self._content.is_zero(self._content.chunks[index])
+
+    def available(self, index: int) -> bool:
+        """All chunks were found in the repository before."""
+        return True
+
+
+def newest_first(repository: Repository, vm_id: str, mode: str) -> list[ArchiveInfo]:
+    """The archives of one VM and mode, the latest first."""
+    ours = [a for a in repository.archives() if a.comment.vm_id == vm_id and a.comment.mode == mode]
+    return sorted(ours, key=lambda a: a.time, reverse=True)
+
+
+def choose_base(
+    repository: Repository,
+    vm_id: str,
+    checkpoints: Mapping[str, str],
+    *,
+    full: bool,
+    full_every: timedelta | None,
+    now: datetime,
+) -> Choice:
+    """Choose the archive to build on. `checkpoints` maps ids of the VM's checkpoints to their state."""
+    if full:
+        return Choice(None, "a full backup was asked for", fallback=False)
+    archives = newest_first(repository, vm_id, "image")
+    if not archives:
+        return Choice(None, "first backup of this VM in this repository", fallback=False)
+    if full_every is not None and _last_full_age(archives, now) >= full_every:
+        return Choice(None, f"the last full read is older than {_days(full_every)}", fallback=False)
+    reason = None
+    for info in archives:
+        refusal, base = _examine(repository, info, checkpoints)
+        if base is not None:
+            return Choice(base, None, fallback=False)
+        reason = reason or refusal
+        if info.comment.marked:
+            break
+    return Choice(None, reason, fallback=_was_expected(archives[0]))
+
+
+def _examine(
+    repository: Repository, info: ArchiveInfo, checkpoints: Mapping[str, str]
+) -> tuple[str | None, BaseArchive | None]:
+    comment = info.comment
+    if comment.marked:
+        return f"the last archive {info.name} is marked: its change tracking was found wrong", None
+    if comment.checkpoint is None:
+        return f"the last archive {info.name} ends at no checkpoint", None
+    state = checkpoints.get(comment.checkpoint)
+    if state is None:
+        return f"the engine no longer holds the checkpoint of {info.name}", None
+    if state != "created":
+        return f"the engine calls the checkpoint of {info.name} {state}", None
+    try:
+        reader = repository.archive(info.name)
+        reader.manifest  # noqa: B018  (reading it proves the archive)
+    except BorgOvirtError as error:
+        return f"the base archive {info.name} is damaged: {error.message}", None
+    return None, BaseArchive(info, reader, comment.checkpoint)
+
+
+def _was_expected(newest: ArchiveInfo) -> bool:
+    """A VM whose last archive ended at no checkpoint (raw disks only, an old cluster) is full by nature."""
+    return newest.comment.checkpoint is not None or newest.comment.marked
+
+
+def _last_full_age(archives: list[ArchiveInfo], now: datetime) -> timedelta:
+    fulls = [a.time for a in archives if a.comment.kind == "full"]
+    return now - max(fulls) if fulls else timedelta.max
+
+
+def _days(span: timedelta) -> str:
+    return f"{span.days} days" if span.days else f"{span.total_seconds() / 3600:.0f} hours"
+
+
+def disk_base(
+    base: BaseArchive, disk_id: str, size: int, cell: int, repository: Repository
+) -> tuple[BaseDisk | None, str | None]:
+    """The base of one disk, or the reason why that disk is read whole."""
+    record = next((d for d in base.reader.manifest.disks if d.id == disk_id), None)
+    if record is None:
+        return None, f"the disk is not in {base.info.name}"
+    if record.cell != cell:
+        return None, f"{base.info.name} has another chunk size"
+    if record.size > size:
+        return None, f"the disk is smaller than in {base.info.name}: it was replaced or rolled back"
+    content = base.reader.disk(record.path)
+    if content.damaged:
+        return None, f"{base.info.name} is damaged: Borg replaced chunks of this disk"
+    missing = sum(1 for chunk in content.chunks if not repository.has(chunk))
+    if missing:
+        return None, f"the repository misses {missing} chunks of {base.info.name}"
+    return BaseDisk(content, cell), None

@@ -1,0 +1,335 @@
+"""Back up one VM: one instant of all its disks, read where it changed, stored as one complete archive.
+
+The order is the promise. The repository is open and the OVF fetched before the engine locks anything; every
+transfer runs and every disk's extents are known before the first chunk is stored; the archive is committed
+only when every disk is complete and every transfer is finished. Anything else leaves no archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+from borg_ovirt.blocks import CELL
+from borg_ovirt.errors import CheckpointLost, VmNotSuitable
+from borg_ovirt.jobs.base import BaseDisk, Choice, choose_base, disk_base, newest_first
+from borg_ovirt.jobs.checkpoints import describe, drop_unneeded
+from borg_ovirt.jobs.disks import DiskRules, choose_disks, listing
+from borg_ovirt.jobs.record import DiskOutcome, Story, disk_record, run_record, snapshot_records, vm_record
+from borg_ovirt.ovirt.capture import Capture, CapturedDisk, capture
+from borg_ovirt.ovirt.checkpoints import list_checkpoints
+from borg_ovirt.ovirt.engine import Engine
+from borg_ovirt.ovirt.journal import Journal
+from borg_ovirt.ovirt.storage import domain_names
+from borg_ovirt.ovirt.vm import DiskFacts, VmFacts, fetch_ovf, find_vm
+from borg_ovirt.pipe.download import download
+from borg_ovirt.pipe.fetch import READERS, Buffers
+from borg_ovirt.pipe.plan import Plan, make_plan
+from borg_ovirt.pipe.sample import Sampling, check_sample, choose_sample
+from borg_ovirt.progress import Progress
+from borg_ovirt.repository import layout
+from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.writer import ArchiveWriter, DiskSink
+from borg_ovirt.units import format_size
+
+
+@dataclass(frozen=True)
+class CreateOptions:
+    """What a user can say about one backup; sizes in bytes."""
+
+    freeze: str = "auto"
+    """`auto`, `require` or `never`."""
+    backup_api: str = "auto"
+    """`auto` takes what the engine prefers, `live` avoids the snapshot-based hybrid backup."""
+    full: bool = False
+    full_every: timedelta | None = None
+    """Read everything when the last full read is older than this."""
+    sampling: Sampling = field(default_factory=Sampling)
+    strict: bool = False
+    """Skipped disks are refused, and a fallback to a full read is a warning."""
+    rules: DiskRules = field(default_factory=DiskRules)
+    readers: int = READERS
+    cell: int | None = None
+    """Size of a grid cell for a VM without archives; a series keeps the grid of its first archive."""
+
+
+@dataclass
+class CreateResult:
+    """What one backup did."""
+
+    vm_id: str
+    vm_name: str
+    archive: str
+    kind: str
+    """`full` or `incremental`."""
+    reason: str | None
+    """Why it was a full one."""
+    way: str
+    consistency: str
+    disks: list[DiskOutcome]
+    skipped: list[layout.SkippedDisk]
+    warnings: list[str]
+    started: datetime
+    ended: datetime
+    settle: Callable[[], list[str]]
+    """Waits for what the engine still does (a snapshot merge) and removes checkpoints that nobody needs any
+    more; to be called when the repository is closed. Returns warnings."""
+
+
+def create(
+    repository: Repository,
+    engine: Engine,
+    vm_name: str,
+    options: CreateOptions,
+    journal: Journal,
+    progress: Progress,
+) -> CreateResult:
+    """Make one archive of one VM in an open repository."""
+    started = datetime.now(timezone.utc)
+    vm = find_vm(engine, vm_name)
+    chosen, skipped = choose_disks(vm, options.rules)
+    if not chosen:
+        raise VmNotSuitable(
+            f"VM {vm.name} has no disk that can be backed up: {listing(skipped) or 'it has no disks'}."
+        )
+    ovf = fetch_ovf(engine, vm.id)
+    choice = choose_base(
+        repository,
+        vm.id,
+        {c.id: c.state for c in list_checkpoints(engine, vm.id)},
+        full=options.full,
+        full_every=options.full_every,
+        now=started,
+    )
+    job = _Job(repository, engine, vm, chosen, skipped, ovf, options, journal, progress, started)
+    try:
+        return job.run(choice)
+    except CheckpointLost as lost:
+        progress.warn(f"{vm.name}: {lost.message} A full backup is made instead.")
+        return job.run(Choice(None, lost.message, fallback=True))
+
+
+@dataclass
+class _Work:
+    """One disk between its plan and the archive."""
+
+    disk: CapturedDisk
+    plan: Plan
+    base: BaseDisk | None
+    reason: str | None
+    """Why the disk is read whole; None for an incremental read."""
+
+    @property
+    def name(self) -> str:
+        return self.disk.facts.alias or self.disk.facts.id
+
+
+@dataclass
+class _Job:
+    """One backup under way: what the steps of the story share."""
+
+    repository: Repository
+    engine: Engine
+    vm: VmFacts
+    chosen: list[DiskFacts]
+    skipped: list[layout.SkippedDisk]
+    ovf: bytes
+    options: CreateOptions
+    journal: Journal
+    progress: Progress
+    started: datetime
+    warnings: list[str] = field(default_factory=list)
+
+    def run(self, choice: Choice) -> CreateResult:
+        """Capture one instant, store it, commit."""
+        base = choice.base
+        cell = self._grid()
+        plan = f"incremental since {base.info.name}" if base else f"full ({choice.reason})"
+        self.progress.step(f"{self.vm.name}: {plan}")
+        self.warnings = self._known_losses()
+        with capture(
+            self.engine,
+            self.vm,
+            self.chosen,
+            journal=self.journal,
+            description=describe(self.journal.run_id, [self.repository.id]),
+            from_checkpoint=base.checkpoint if base else None,
+            freeze=self.options.freeze,
+            api=self.options.backup_api,
+            log=self.progress.step,
+        ) as captured:
+            works = [self._plan(disk, cell, choice) for disk in captured.disks]
+            name = layout.archive_name(self.vm.name, captured.instant, self.repository.all_names())
+            with self.repository.writer(name, started=captured.instant) as archive:
+                archive.add_file(layout.OVF, self.ovf)
+                buffers = Buffers(cell)
+                outcomes = [self._store(archive, work, buffers) for work in works]
+                captured.finish()
+                return self._commit(archive, captured, choice, outcomes, cell)
+
+    def _grid(self) -> int:
+        """The cell size of the series: its latest archive's, so that every chunk can be referred to again."""
+        for info in newest_first(self.repository, self.vm.id, "image"):
+            return self.repository.archive(info.name).manifest.run.cell
+        return self.options.cell or CELL
+
+    def _known_losses(self) -> list[str]:
+        """What no backup of this VM can hold, and what this one leaves out."""
+        warnings = [
+            f"{lost} of VM {self.vm.name} cannot be backed up over REST" for lost in self.vm.lost_state
+        ]
+        for disk in self.skipped:
+            if not disk.expected:
+                warnings.append(
+                    f"disk {disk.alias or disk.id} of VM {self.vm.name} is skipped: {disk.reason}"
+                )
+        for warning in warnings:
+            self.progress.warn(warning)
+        return warnings
+
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.progress.warn(text)
+
+    def _plan(self, disk: CapturedDisk, cell: int, choice: Choice) -> _Work:
+        """Fetch one disk's extents and lay them on the grid."""
+        base, reason = None, disk.mode_reason or choice.reason
+        if choice.base and disk.incremental:
+            base, reason = disk_base(choice.base, disk.facts.id, disk.facts.size, cell, self.repository)
+        if choice.base and base is None and disk.facts.format == "cow" and self.options.strict:
+            self._warn(f"disk {disk.facts.alias} is read in full: {reason}")
+        return _Work(disk, self._lay(disk, cell, base), base, reason)
+
+    def _lay(self, disk: CapturedDisk, cell: int, base: BaseDisk | None) -> Plan:
+        extents = disk.source.extents("dirty" if base else "zero")
+        name = f"disk {disk.facts.alias or disk.facts.id}"
+        longer = disk.source.size > disk.facts.size
+        return make_plan(disk.facts.size, cell, extents, base, longer_export=longer, name=name)
+
+    def _store(self, archive: ArchiveWriter, work: _Work, buffers: Buffers) -> DiskOutcome:
+        """Bring one disk into the archive."""
+        facts = work.disk.facts
+        sink = archive.disk(layout.disk_path(facts.id), facts.size, work.plan.cell)
+        sampled, wrong = self._trust_but_sample(work, sink, buffers)
+        asked = "incremental" if work.base or work.disk.incremental else "full"
+        if wrong:
+            work.reason = f"its change tracking is wrong: {wrong} cells differ from the base"
+            self._warn(
+                f"DISK {work.name} OF VM {self.vm.name}: THE CHANGE TRACKING IS WRONG. {wrong} cells that count "
+                "as unchanged differ from the last archive. The disk is read in full now; older incremental "
+                "archives of this VM may hold stale data."
+            )
+            work.base = None
+            work.plan = self._lay(work.disk, work.plan.cell, None)
+        with self.progress.disk(work.name, facts.size, work.plan.bytes_to_fetch) as gauge:
+            stats = download(
+                work.plan,
+                work.disk.source,
+                sink,
+                base=work.base,
+                readers=self.options.readers,
+                buffers=buffers,
+                progress=gauge,
+            )
+            sink.close()
+        return DiskOutcome(
+            facts=facts,
+            size=facts.size,
+            kind_asked=asked,
+            kind="incremental" if work.base else "full",
+            reason=work.reason,
+            way=work.disk.way,
+            stats=stats,
+            sampled=sampled,
+            mismatches=wrong,
+            sampling=str(self.options.sampling) if asked == "incremental" else "",
+        )
+
+    def _trust_but_sample(self, work: _Work, sink: DiskSink, buffers: Buffers) -> tuple[int, int]:
+        """Read a few of the cells that would be reused: how many were looked at, how many are wrong."""
+        if work.base is None:
+            return 0, 0
+        if work.plan.mismatches:
+            return 0, len(work.plan.mismatches)
+        cells = choose_sample(work.plan, work.base, self.options.sampling)
+        wrong = check_sample(
+            work.plan,
+            work.base,
+            cells,
+            work.disk.source,
+            sink,
+            readers=self.options.readers,
+            buffers=buffers,
+        )
+        return len(cells), len(wrong)
+
+    def _commit(
+        self,
+        archive: ArchiveWriter,
+        captured: Capture,
+        choice: Choice,
+        outcomes: list[DiskOutcome],
+        cell: int,
+    ) -> CreateResult:
+        """Write the manifest and make the archive visible: from here on it can be restored."""
+        ended = datetime.now(timezone.utc)
+        kind = "incremental" if any(o.kind == "incremental" for o in outcomes) else "full"
+        reason = choice.reason or next((o.reason for o in outcomes if o.reason), None)
+        if choice.fallback and self.options.strict:
+            self._warn(f"VM {self.vm.name} was read in full: {choice.reason}")
+        base = choice.base.info if choice.base and kind == "incremental" else None
+        story = Story(
+            started=self.started,
+            ended=ended,
+            kind_asked="full" if self.options.full else "incremental",
+            kind=kind,
+            reason=reason if kind == "full" else None,
+            base=layout.BaseRecord(name=base.name, id=base.id) if base else None,
+            cell=cell,
+            consistency_asked=self.options.freeze,
+            warnings=tuple(self.warnings),
+        )
+        domains = domain_names(self.engine)
+        manifest = layout.Manifest(
+            mode="image",
+            vm=vm_record(self.vm),
+            disks=tuple(disk_record(outcome, cell, domains) for outcome in outcomes),
+            snapshots=snapshot_records(self.vm),
+            run=run_record(self.engine, captured, story, sum(o.stats.resumes for o in outcomes)),
+            skipped=tuple(self.skipped),
+            warnings=story.warnings,
+        )
+        archive.commit(manifest, layout.comment_of(manifest))
+        read, new = (sum(getattr(o.stats, f"bytes_{what}") for o in outcomes) for what in ("read", "new"))
+        self.progress.step(
+            f"{self.vm.name}: archive {archive.name}: {format_size(read)} read, {format_size(new)} new"
+        )
+        needed = {captured.to_checkpoint} if captured.to_checkpoint else set()
+        return CreateResult(
+            vm_id=self.vm.id,
+            vm_name=self.vm.name,
+            archive=archive.name,
+            kind=kind,
+            reason=story.reason,
+            way=captured.way,
+            consistency=captured.consistency,
+            disks=outcomes,
+            skipped=self.skipped,
+            warnings=self.warnings,
+            started=self.started,
+            ended=ended,
+            settle=_settling(captured, self.engine, self.vm.id, self.repository.id, needed),
+        )
+
+
+def _settling(
+    captured: Capture, engine: Engine, vm_id: str, repository_id: str, needed: set[str]
+) -> Callable[[], list[str]]:
+    def settle() -> list[str]:
+        warnings = list(captured.wait_merge())
+        if needed:
+            warnings += drop_unneeded(engine, vm_id, {repository_id}, needed)
+        return warnings
+
+    return settle
