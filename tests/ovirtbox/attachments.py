@@ -34,7 +34,7 @@ def attach(engine: EngineCore, vm: Vm, wanted: Attachment, *, fresh: bool = Fals
             disk.active.snapshot_id = vm.active_snapshot.id
         if wanted.active and not fresh and engine.data.is_running(vm.id):
             try:
-                engine.data.plug(vm, disk)
+                engine.data.plug(vm.id, disk)
             except Exception:
                 vm.attachments.remove(wanted)
                 raise
@@ -94,9 +94,9 @@ def update(
             refuse_locked(PLUG if active else PLUG.replace("activate", "deactivate"), [disk])
             engine.locks.check(PLUG, shared(VM, vm.id, VM_IS_LOCKED), exclusive(DISK, disk.id))
             if running and active:
-                engine.data.plug(vm, disk)
+                engine.data.plug(vm.id, disk)
             elif running:
-                engine.data.unplug(vm, disk)
+                engine.data.unplug(vm.id, disk.id)
             attachment.active = active
         if bootable is not None:
             attachment.bootable = bootable
@@ -120,7 +120,7 @@ def detach(engine: EngineCore, vm: Vm, attachment: Attachment) -> None:
         refuse_locked(DETACH, [disk])
         engine.locks.check(DETACH, shared(VM, vm.id, VM_IS_LOCKED), exclusive(DISK, disk.id))
         if attachment.active and engine.data.is_running(vm.id):
-            engine.data.unplug(vm, disk)
+            engine.data.unplug(vm.id, disk.id)
         vm.attachments.remove(attachment)
         vm.generation += 1
         if disk.layers and not disk.shareable:

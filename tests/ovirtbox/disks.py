@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from ovirtbox.events import ERROR, NORMAL, WARNING
 from ovirtbox.faults import bad, conflict, internal
 from ovirtbox.locks import DISK, VM, exclusive, shared
 from ovirtbox.model import Disk, Job, Layer, StorageDomain, Vm, new_id
+from ovirtbox.processes import tool
+from ovirtbox.volumes import EXTENT, round_up
 
 GIB = 1 << 30
 MAX_BLOCK_SIZE = 8192 * GIB
@@ -237,7 +241,7 @@ def update(engine: EngineCore, disk: Disk, changes: Changes) -> None:
             engine.locks.drop(f"edit {disk.id}")
             return
         assert changes.size is not None
-        _grow(engine, disk, vms, changes.size)
+        _grow(engine, disk, changes.size)
 
 
 def _check_growth(engine: EngineCore, disk: Disk, vms: list[Vm], size: int) -> None:
@@ -251,10 +255,9 @@ def _check_growth(engine: EngineCore, disk: Disk, vms: list[Vm], size: int) -> N
     refuse_full_domain(engine, EDIT, domain, 0 if disk.active.sparse else size - disk.virtual_size)
 
 
-def _grow(engine: EngineCore, disk: Disk, vms: list[Vm], size: int) -> None:
+def _grow(engine: EngineCore, disk: Disk, size: int) -> None:
     layer = disk.active
     layer.status = "locked"
-    running = next((vm for vm in vms if engine.data.is_running(vm.id)), None)
     text = f"Extending disk '{disk.alias}' to {size // GIB} GB was initiated by {USER}."
     engine.log(1005, NORMAL, text, disk_id=disk.id)
     job = jobs.start(engine, f"Extending disk {disk.alias}")
@@ -271,7 +274,7 @@ def _grow(engine: EngineCore, disk: Disk, vms: list[Vm], size: int) -> None:
             text = f"Failed to extend size of the disk '{disk.alias}' to {size // GIB} GB, User: {USER}."
             engine.log(370, ERROR, text, disk_id=disk.id)
 
-    engine.background(1, lambda: engine.data.resize(running, disk, size), done)
+    engine.background(1, lambda: engine.data.resize(disk, size), done)
 
 
 def move(engine: EngineCore, disk: Disk, target: StorageDomain) -> Job:
@@ -306,8 +309,25 @@ def move(engine: EngineCore, disk: Disk, target: StorageDomain) -> Job:
             text = f"User {USER} has failed to move disk {disk.alias} to domain {target.name}."
             engine.log(2011, ERROR, text, disk_id=disk.id)
 
-    engine.background(1, lambda: engine.data.move_disk(disk, source, target), done)
+    engine.background(1, lambda: relocate(disk, target), done)
     return job
+
+
+def relocate(disk: Disk, target: StorageDomain) -> None:
+    """Copy the volumes of a disk to another domain, bitmaps included, and drop the old ones."""
+    old = disk.layers[0].path.parent
+    for layer in disk.layers:
+        path = layer_path(target, disk.id, layer.image_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tool("cp", "--sparse=always", layer.path, path)
+        layer.path = path
+        layer.volume_size = 0
+        if target.kind == "block":
+            layer.volume_size = round_up(path.stat().st_size, EXTENT)
+            os.truncate(path, layer.volume_size)
+        elif layer.format == "raw":
+            os.truncate(path, layer.virtual_size)
+    shutil.rmtree(old)
 
 
 # --- remove ----------------------------------------------------------------------------------------

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from ovirtbox import disks as disk_rules
 from ovirtbox import jobs
 from ovirtbox.engine import USER, EngineCore
 from ovirtbox.events import ERROR, NORMAL
-from ovirtbox.faults import bad, conflict
+from ovirtbox.faults import Fault, bad, conflict
 from ovirtbox.locks import VM, exclusive
 from ovirtbox.model import BLANK, Disk, Job, Vm
 from ovirtbox.snapshots import is_during_backup
@@ -17,6 +20,16 @@ SHUTDOWN = "Cannot shutdown VM"
 REMOVE = "Cannot remove VM"
 
 DURING_BACKUP = "The VM is during a backup operation."
+
+
+@contextlib.contextmanager
+def as_action() -> Iterator[None]:
+    """A refusal of an action comes wrapped in the action."""
+    try:
+        yield
+    except Fault as fault:
+        fault.bare = False
+        raise
 
 
 def plugged_disks(engine: EngineCore, vm: Vm) -> list[Disk]:

@@ -82,8 +82,9 @@ def create(
         about = {"vm_id": vm.id, "correlation_id": job.correlation_id}
         if error is None:
             snapshot.status = "ok"
-            for disk, _ in pairs:
-                disk.active.status = "ok"
+            for disk, layer in pairs:
+                disk.active.status = layer.status = "ok"
+                disk.layers.append(layer)
             vm.generation += 1
             engine.log(68, NORMAL, f"{name} has been completed.", **about)
         else:
@@ -93,7 +94,14 @@ def create(
         if on_done is not None:
             on_done(error)
 
-    engine.background(1, lambda: engine.data.snapshot(vm, pairs), done)
+    def take() -> None:
+        for disk, layer in pairs:
+            size = layer.volume_size or None
+            domain = engine.world.domains[disk.domain]
+            engine.data.create_volume(layer, domain, parent=disk.active, initial_size=size)
+        engine.data.snapshot(vm, pairs)
+
+    engine.background(1, take, done)
     return snapshot
 
 
@@ -143,7 +151,7 @@ def _stack(
     disks: list[Disk],
     wanted: dict[str, NewLayer],
 ) -> tuple[Snapshot, list[tuple[Disk, Layer]]]:
-    """Put a locked layer on each disk and swap the ids of the snapshots."""
+    """Swap the ids of the snapshots; the layers that go on top are added when they are there."""
     now = engine.clock.now()
     active = vm.active_snapshot
     snapshot = Snapshot(
@@ -176,7 +184,7 @@ def _stack(
             created=now,
         )
         disk.active.snapshot_id = snapshot.id
-        disk.layers.append(layer)
+        disk.active.status = "locked"
         pairs.append((disk, layer))
     _relabel(engine, vm, snapshot.id, active.id, {disk.id for disk in disks})
     return snapshot, pairs
@@ -192,9 +200,8 @@ def _relabel(engine: EngineCore, vm: Vm, before: str, after: str, but: set[str])
 
 def _unstack(vm: Vm, snapshot: Snapshot, pairs: list[tuple[Disk, Layer]]) -> None:
     """The snapshot failed: it vanishes and the active snapshot has its old id again."""
-    for disk, layer in pairs:
-        disk.layers.remove(layer)
-        disk.active.snapshot_id = snapshot.id
+    for disk, _ in pairs:
+        disk.active.status = "ok"
     if snapshot in vm.snapshots:
         vm.snapshots.remove(snapshot)
     vm.active_snapshot.id = snapshot.id
@@ -331,7 +338,10 @@ def restore(engine: EngineCore, vm: Vm, snapshot: Snapshot) -> Job:
 
     def go_back() -> None:
         for disk, kept, fresh in steps:
-            engine.data.restore_to(disk, kept, fresh)
+            domain = engine.world.domains[disk.domain]
+            engine.data.create_volume(fresh, domain, parent=kept)
+            engine.data.go_back(disk, kept)
+            engine.data.discard_layers(disk.layers[disk.layers.index(kept) + 1 :])
 
     def done(error: Exception | None) -> None:
         engine.locks.drop(owner)

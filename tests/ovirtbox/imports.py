@@ -1,0 +1,165 @@
+"""A VM made from an OVF: its definition is read, its disks are attached if they can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ovirtbox import attachments
+from ovirtbox.engine import EngineCore
+from ovirtbox.events import NORMAL, WARNING
+from ovirtbox.faults import Fault, bad, conflict
+from ovirtbox.locks import VM_NAME, exclusive
+from ovirtbox.model import Attachment, Cluster, Nic, Snapshot, Vm, new_id
+from ovirtbox.ovf_reader import BadOvf, OvfNic, OvfVm, read
+
+IMPORT = "Cannot import VM"
+NETWORKS = ("ovirtmgmt",)
+"""The networks of every cluster of the box."""
+
+
+@dataclass
+class Overrides:
+    """What the request says beside the OVF; it wins."""
+
+    id: str | None = None
+    name: str | None = None
+    description: str | None = None
+    memory: int | None = None
+    cores: int | None = None
+    bios_type: str | None = None
+    delete_protected: bool | None = None
+    level: tuple[int, int] | None = None
+
+
+def import_vm(
+    engine: EngineCore, text: str, cluster: Cluster, over: Overrides, *, regenerate_ids: bool = False
+) -> Vm:
+    try:
+        ovf = read(text)
+    except (BadOvf, ValueError) as error:
+        message = f"failed to parse a given ovf configuration {error}".replace("_", " ")
+        raise Fault(400, message.lower()) from error
+    with engine.world.lock:
+        name = over.name or ovf.name
+        owner = f"import {new_id()}"
+        busy = "The VM name is already in use, please choose a unique name and try again."
+        engine.locks.take(owner, IMPORT, exclusive(VM_NAME, name, busy))
+        try:
+            vm = _define(engine, ovf, cluster, over, name, regenerate_ids)
+            engine.world.vms[vm.id] = vm
+            # The disks are attached to the id that the OVF has: after new ids, to a VM that is not there.
+            target = engine.world.vms.get(ovf.id)
+            failed = _attach_disks(engine, target, ovf)
+        finally:
+            engine.locks.drop(owner)
+        _report(engine, vm, failed)
+        return vm
+
+
+def _define(
+    engine: EngineCore, ovf: OvfVm, cluster: Cluster, over: Overrides, name: str, regenerate_ids: bool
+) -> Vm:
+    world = engine.world
+    identifier = new_id() if regenerate_ids else (over.id or ovf.id)
+    if identifier in world.vms:
+        existing = world.vms[identifier].name
+        raise conflict(
+            "Import VM failed - VM ID already exists in the system."
+            f" Please remove the VM ({existing}) from the system first"
+        )
+    if any(
+        vm.name == name and world.clusters[vm.cluster].data_center == cluster.data_center
+        for vm in world.vms.values()
+    ):
+        raise conflict(
+            "Import VM failed - VM Name already exists in the Data Center."
+            " Please rename the VM in the Data Center first"
+        )
+    if not ovf.os:
+        raise bad(f"{IMPORT}. The selected VM has undefined architecture")
+    nics = _nics(engine, ovf.nics, regenerate_ids)
+    now = engine.clock.now()
+    return Vm(
+        id=identifier,
+        name=name,
+        cluster=cluster.id,
+        description=ovf.description if over.description is None else over.description,
+        memory=over.memory or ovf.memory,
+        cores=over.cores or ovf.cores,
+        bios_type=over.bios_type or ovf.bios_type,
+        tpm=ovf.tpm,
+        level=over.level or ovf.level,
+        delete_protected=ovf.delete_protected if over.delete_protected is None else over.delete_protected,
+        created=now,
+        nics=nics,
+        snapshots=[Snapshot(new_id(), "Active VM", now, type="active")],
+    )
+
+
+def _nics(engine: EngineCore, nics: list[OvfNic], regenerate: bool) -> list[Nic]:
+    taken = {nic.mac.lower() for vm in engine.world.vms.values() for nic in vm.nics}
+    clashes = [nic for nic in nics if not regenerate and nic.mac and nic.mac.lower() in taken]
+    if clashes:
+        names = ", ".join(f"[{nic.name}({nic.mac})]" for nic in clashes)
+        raise conflict(
+            "Cannot import Virtual Machine, because that action would create duplicates in target MAC pool,"
+            " which are not allowed. Either allow duplicate MACs in MAC Pool, or allow reassignment of bad"
+            f" MACs during import. Problematic NICs are {names}"
+        )
+    made = []
+    for nic in nics:
+        mac = free_mac(taken) if regenerate or not nic.mac else nic.mac
+        taken.add(mac.lower())
+        network = nic.network if nic.network in NETWORKS else ""
+        made.append(Nic(new_id() if regenerate else nic.id, nic.name, mac, network))
+    return made
+
+
+def free_mac(taken: set[str]) -> str:
+    """The first address of the pool that nobody has."""
+    number = 1
+    while True:
+        mac = "56:6f:1a:{:02x}:{:02x}:{:02x}".format(*number.to_bytes(3, "big"))
+        if mac not in taken:
+            return mac
+        number += 1
+
+
+def _attach_disks(engine: EngineCore, vm: Vm | None, ovf: OvfVm) -> list[str]:
+    """The aliases of the disks that could not be attached: they do not fail the import."""
+    failed = []
+    for disk in ovf.disks:
+        wanted = Attachment(
+            disk_id=disk.id,
+            interface=disk.interface,
+            bootable=disk.bootable,
+            read_only=disk.read_only,
+            pass_discard=disk.pass_discard,
+        )
+        try:
+            if vm is None:
+                raise conflict(f"{attachments.ATTACH}. VM is not found.")
+            attachments.attach(engine, vm, wanted)
+        except Fault:
+            failed.append(disk.alias or disk.id)
+    return failed
+
+
+def _report(engine: EngineCore, vm: Vm, failed: list[str]) -> None:
+    unknown = [nic.name for nic in vm.nics if not nic.network]
+    if unknown:
+        text = (
+            f"While importing VM {vm.name}, the Network/s were found to be Non-VM Networks or do not exist in"
+            " Cluster or are missing a suitable VM network interface profile."
+            f" Network Name was not set in the Interface/s {', '.join(unknown)}."
+        )
+        engine.log(9600, WARNING, text, vm_id=vm.id)
+    if failed:
+        text = (
+            f"VM {vm.name} has been imported from the given configuration but the following disk(s)"
+            f" failed to attach: {', '.join(failed)}."
+        )
+        engine.log(175, WARNING, text, vm_id=vm.id)
+    else:
+        text = f"VM {vm.name} has been successfully imported from the given configuration."
+        engine.log(174, NORMAL, text, vm_id=vm.id)
