@@ -28,6 +28,7 @@ class Output:
     json: bool = False
     log_json: bool = False
     bars: bool = True
+    config_file: str | None = None
 
     def progress(self) -> Progress:
         """The progress display that the options and the terminal call for."""
@@ -87,6 +88,11 @@ class Output:
         levels = {0: logging.WARNING, 1: logging.INFO}
         level = logging.DEBUG if self.debug else levels.get(self.verbose, logging.DEBUG)
         logging.getLogger("borg_ovirt").setLevel(level)
+
+
+def local_time(when: datetime) -> str:
+    """A time as people here read it, to the second."""
+    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def plain(value: Any) -> Any:

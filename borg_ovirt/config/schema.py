@@ -34,15 +34,18 @@ def _command(words: Words | None) -> str | tuple[str, ...] | None:
 
 
 class EngineSection(Section):
-    """An oVirt engine. The password comes from one of four places; without any you are asked on a "
-    "terminal."""
+    """An oVirt engine.
+
+    The password comes from one of four places; without any you are asked on a
+    terminal.
+    """
 
     url: str = Field(
         description="The engine's address; the path of the API may be left out.",
         examples=["https://engine.example.org/ovirt-engine/api"],
     )
     username: str = Field(
-        description="User and profile that log in (docs/permissions.md tells which rights are needed).",
+        description="User and profile that log in.",
         examples=["backup@internal"],
     )
     password_file: str | None = Field(
@@ -354,8 +357,18 @@ class Config(Section):
     policy: Policy = Field(Policy(), description="How VMs are backed up.")
     limits: Limits = Field(Limits(), description="What a run may take.")
     retention: Retention = Field(Retention(), description="What `prune` keeps.")
-    overrides: list[Override] = Field([], description="Other rules for some VMs.")
-    hooks: list[Hook] = Field([], description="Commands before and after.")
+    overrides: list[Override] = Field(
+        [],
+        description="Other rules for some VMs.",
+        examples=[
+            [{"vms": {"tags": ["database"]}, "policy": {"freeze": "require"}, "retention": {"daily": 30}}]
+        ],
+    )
+    hooks: list[Hook] = Field(
+        [],
+        description="Commands before and after.",
+        examples=[[{"when": "after-run", "command": "/etc/borg-ovirt/hooks/ping", "timeout": "30s"}]],
+    )
 
     @model_validator(mode="after")
     def _default_exists(self) -> Config:

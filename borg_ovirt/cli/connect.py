@@ -1,0 +1,119 @@
+"""From options and configuration to an engine and a repository: what every command does before its job."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from borg_ovirt.cli.options import EngineOptions, RepositoryOptions
+from borg_ovirt.cli.output import Output
+from borg_ovirt.cli.target import Target
+from borg_ovirt.config.load import load
+from borg_ovirt.config.schema import Config
+from borg_ovirt.config.secrets import SecretSource
+from borg_ovirt.config.settings import (
+    PASSWORD,
+    EngineSettings,
+    EngineWishes,
+    RepositorySettings,
+    engine_settings,
+    repository_settings,
+)
+from borg_ovirt.errors import UsageError
+from borg_ovirt.ovirt.engine import EngineAccess
+from borg_ovirt.redact import remember
+from borg_ovirt.repository.open import Repository, open_repository
+
+
+def configuration(output: Output) -> Config:
+    """The configuration that holds for this command."""
+    return load(output.config_file).config
+
+
+def engine_access(config: Config, options: EngineOptions) -> EngineAccess:
+    """Where the engine is and who logs in; reads the password, or asks for it on a terminal."""
+    settings = engine_settings(config, _wishes(options), options.engine)
+    return EngineAccess(
+        settings.url,
+        settings.username,
+        _password(settings),
+        ca_file=Path(settings.ca_file).expanduser() if settings.ca_file else None,
+        ca_pem=settings.ca_pem,
+    )
+
+
+def _wishes(options: EngineOptions) -> EngineWishes:
+    password = SecretSource(PASSWORD, options.password_file, options.password_command, options.password_fd)
+    return EngineWishes(options.url, options.username, password if password.given else None, options.ca_file)
+
+
+def _password(settings: EngineSettings) -> str:
+    if settings.password is not None:
+        return settings.password.reveal()
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(
+            f"No password is given for {settings.username}.",
+            "Use --password-file, --password-command, --password-fd or the configuration.",
+        )
+    password: str = click.prompt(f"Password of {settings.username}", hide_input=True, err=True)
+    remember(password)
+    return password
+
+
+def repository_of(
+    config: Config, target: Target, options: RepositoryOptions, compression: str | None = None
+) -> RepositorySettings:
+    """What `target` points at, and how it is reached."""
+    return repository_settings(
+        config,
+        target.repo,
+        compression=compression,
+        lock_wait=options.lock_wait,
+        remote_path=options.remote_path,
+        rsh=options.rsh,
+    )
+
+
+@contextmanager
+def repository(settings: RepositorySettings, *, write: bool) -> Iterator[Repository]:
+    """The repository, open and locked."""
+    with (
+        _passphrase(settings.passphrase),
+        open_repository(
+            settings.location,
+            write=write,
+            lock_wait=1.0 if settings.lock_wait is None else settings.lock_wait,
+            compression=settings.compression,
+            remote_path=settings.remote_path,
+            rsh=settings.rsh,
+            upload_limit=settings.rate_limit,
+        ) as opened,
+    ):
+        yield opened
+
+
+@contextmanager
+def _passphrase(source: SecretSource | None) -> Iterator[None]:
+    """Hand the configured passphrase to Borg through a pipe, so that no child process inherits it.
+
+    Borg's own variables go before the configuration, as the environment does everywhere.
+    """
+    if source is None or any(name in os.environ for name in _BORG_SECRETS):
+        yield
+        return
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        stream.write(source.reveal())
+    os.environ["BORG_PASSPHRASE_FD"] = str(reading)
+    try:
+        yield
+    finally:
+        del os.environ["BORG_PASSPHRASE_FD"]
+
+
+_BORG_SECRETS = ("BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD")

@@ -1,0 +1,78 @@
+"""`borg-ovirt info`: what one archive holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from borg_ovirt.cli import options, target
+from borg_ovirt.cli.output import Output, local_time
+from borg_ovirt.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from borg_ovirt.jobs.list import ArchiveFacts
+
+
+@click.command("info")
+@click.argument("archive", type=target.named, metavar="REPO::NAME")
+@options.repository
+@options.common()
+def command(output: Output, repository: options.RepositoryOptions, archive: target.Target) -> int:
+    """Show what an archive holds, and how it was made.
+
+    NAME is an archive, or a VM (name or id), which stands for its latest archive.
+    """
+    from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.list import archive_facts
+
+    config = connect.configuration(output)
+    settings = connect.repository_of(config, archive, repository)
+    with connect.repository(settings, write=False) as opened:
+        facts = archive_facts(opened, archive.name or "")
+    if output.json:
+        output.result(facts)
+    else:
+        _show(output, facts)
+    return 0
+
+
+def _show(output: Output, facts: ArchiveFacts) -> None:
+    line, manifest = facts.line, facts.manifest
+    run = manifest.run
+    marks = [
+        word for word, holds in (("held", line.held), ("change tracking found wrong", line.marked)) if holds
+    ]
+    output.lines(
+        f"Archive:      {line.archive}{' (' + ', '.join(marks) + ')' if marks else ''}",
+        f"VM:           {line.vm} ({line.vm_id})",
+        f"Instant:      {local_time(run.instant or run.started)}, {run.consistency}",
+        f"Mode:         {line.mode}, {line.kind}{' (' + line.reason + ')' if line.reason else ''}",
+        f"Way:          {run.way}{' (' + run.way_reason + ')' if run.way_reason else ''}",
+        f"Engine:       {run.engine}{' ' + run.engine_version if run.engine_version else ''}",
+        f"Took:         {format_duration((run.ended - run.started).total_seconds())}",
+        f"Size:         {format_size(facts.original_size)} in {len(manifest.disks)} disks",
+        "",
+    )
+    output.table(
+        ["DISK", "ID", "SIZE", "FORMAT", "DOMAIN", "READ", "REUSED", "NEW"],
+        [
+            [
+                disk.alias,
+                disk.id,
+                format_size(disk.size),
+                disk.format,
+                disk.storage_domain or "",
+                format_size(disk.run.bytes_read) if disk.run else "",
+                format_size(disk.run.bytes_reused) if disk.run else "",
+                format_size(disk.run.bytes_stored) if disk.run else "",
+            ]
+            for disk in manifest.disks
+        ],
+    )
+    for skipped in manifest.skipped:
+        output.lines(f"Not in the archive: disk {skipped.alias or skipped.id} ({skipped.reason})")
+    for snapshot in manifest.snapshots:
+        output.lines(f"Snapshot of the VM: {snapshot.description or snapshot.id}")
+    for warning in manifest.warnings:
+        output.lines(f"Warning of the run: {warning}")
