@@ -1,0 +1,247 @@
+"""Honest little banks in memory: they obey the ports, count what they do, and fail where they are told to."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from borg_ovirt.blocks import Chunk, Extent
+from borg_ovirt.errors import TransferFailed
+
+
+def chunk_id(data: bytes | memoryview) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def slice_up(data: bytes, cell: int) -> list[bytes]:
+    return [data[at : at + cell] for at in range(0, len(data), cell)]
+
+
+class Source:
+    """A disk in memory. `hook(offset, length)` runs before each piece is filled and may wait or raise."""
+
+    def __init__(
+        self,
+        data: bytes,
+        extents: Sequence[Extent] = (),
+        hook: Callable[[int, int], None] = lambda offset, length: None,
+    ) -> None:
+        self.data = data
+        self.list = list(extents)
+        self.hook = hook
+        self.short_from: int | None = None
+        """A request that covers this byte ends silently before the piece it lies in."""
+        self.surplus = False
+        """Every request yields one piece more than was asked for."""
+        self.lock = threading.Lock()
+        self.served: list[tuple[int, int]] = []
+        self.opened = 0
+        self.closed = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def extents(self, context: str) -> Iterator[Extent]:
+        return iter(self.list)
+
+    def open(self) -> Reader:
+        with self.lock:
+            self.opened += 1
+        return Reader(self)
+
+    @property
+    def bytes_served(self) -> int:
+        return sum(length for _, length in self.served)
+
+
+class Reader:
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.resumes = 1
+        self.is_closed = threading.Event()
+
+    def read(self, offset: int, views: Sequence[memoryview]) -> Iterator[memoryview]:
+        source = self.source
+        for view in views:
+            source.hook(offset, len(view))
+            if self.is_closed.is_set():
+                raise TransferFailed("read on a closed connection")
+            short = source.short_from
+            if short is not None and offset <= short < offset + len(view):
+                return
+            piece = source.data[offset : offset + len(view)]
+            assert len(piece) == len(view), "read past the end of the disk"
+            view[:] = piece
+            with source.lock:
+                source.served.append((offset, len(view)))
+            offset += len(view)
+            yield view
+        if source.surplus:
+            yield memoryview(b"?")
+
+    def close(self) -> None:
+        assert not self.is_closed.is_set(), "closed twice"
+        self.is_closed.set()
+        with self.source.lock:
+            self.source.closed += 1
+
+
+@dataclass
+class Prepared:
+    id: bytes
+    size: int
+    data: memoryview
+
+
+@dataclass
+class Sink:
+    """Chunks of a disk in a tiny repository."""
+
+    cell: int
+    repository: dict[bytes, bytes] = field(default_factory=dict)
+    chunks: list[Chunk] = field(default_factory=list)
+    hook: Callable[[str], None] = lambda what: None
+    prepared_on: set[int] = field(default_factory=set)
+    stored_on: set[int] = field(default_factory=set)
+
+    @property
+    def zero_id(self) -> bytes:
+        return chunk_id(bytes(self.cell))
+
+    def prepare(self, data: memoryview) -> Prepared:
+        self.hook("prepare")
+        self.prepared_on.add(threading.get_ident())
+        return Prepared(chunk_id(data), len(data), data)
+
+    def store(self, prepared: Prepared) -> bool:
+        self.hook("store")
+        self.stored_on.add(threading.get_ident())
+        data = bytes(prepared.data)
+        assert chunk_id(data) == prepared.id, "the buffer was filled again before it was stored"
+        assert data.strip(b"\0"), "zeros were stored as data"
+        new = prepared.id not in self.repository
+        self.repository[prepared.id] = data
+        self.chunks.append(Chunk(prepared.id, prepared.size))
+        return new
+
+    def zero(self, size: int) -> None:
+        self.hook("zero")
+        data = bytes(size)
+        self.repository[chunk_id(data)] = data
+        self.chunks.append(Chunk(chunk_id(data), size))
+
+    def reuse(self, chunk: Chunk) -> None:
+        self.hook("reuse")
+        assert chunk.id in self.repository, "a chunk was reused that the repository does not hold"
+        self.chunks.append(chunk)
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(self.repository[chunk.id] for chunk in self.chunks)
+
+
+class Base:
+    """A disk as it was, on a grid; `odd` cells have a chunk of another size, `lost` ones none any more."""
+
+    def __init__(self, data: bytes, cell: int, odd: Iterable[int] = (), lost: Iterable[int] = ()) -> None:
+        self.cell = cell
+        self.size = len(data)
+        self.cells = slice_up(data, cell)
+        self.odd = set(odd)
+        self.lost = set(lost)
+
+    def chunk(self, index: int) -> Chunk:
+        data = self.cells[index]
+        return Chunk(chunk_id(data), len(data) - 1 if index in self.odd else len(data))
+
+    def is_zero(self, index: int) -> bool:
+        return not self.cells[index].strip(b"\0")
+
+    def available(self, index: int) -> bool:
+        return index not in self.lost
+
+    def fill(self, repository: dict[bytes, bytes]) -> None:
+        for index, data in enumerate(self.cells):
+            if index not in self.lost:
+                repository[chunk_id(data)] = data
+
+
+class Meter:
+    """Adds up what it is told."""
+
+    def __init__(self) -> None:
+        self.totals = {"read": 0, "zero": 0, "reused": 0, "new": 0, "resumes": 0}
+
+    def advance(self, **counts: int) -> None:
+        for name, count in counts.items():
+            assert count >= 0
+            self.totals[name] += count
+
+    @property
+    def done(self) -> int:
+        return self.totals["read"] + self.totals["zero"] + self.totals["reused"]
+
+
+class Conductor:
+    """Lets threads that call it go on one at a time, in random order: interleavings without the clock."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.changed = threading.Condition()
+        self.waiting: list[object] = []
+        self.ended = False
+        self.thread = threading.Thread(target=self._conduct)
+
+    def __call__(self, *_: object) -> None:
+        ticket = object()
+        with self.changed:
+            self.waiting.append(ticket)
+            self.changed.notify_all()
+            while ticket in self.waiting:
+                self.changed.wait()
+
+    def _conduct(self) -> None:
+        with self.changed:
+            while not self.ended:
+                if self.waiting:
+                    self.waiting.pop(self.rng.randrange(len(self.waiting)))
+                    self.changed.notify_all()
+                    self.changed.wait(0)  # let go of the lock
+                else:
+                    self.changed.wait()
+
+    def __enter__(self) -> Conductor:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
+        self.thread.join()
+
+
+class Fault(Exception):
+    """What a test throws into the works."""
+
+
+class FaultAt:
+    """Raises on its nth call, whoever calls."""
+
+    def __init__(self, nth: int) -> None:
+        self.left = nth
+        self.lock = threading.Lock()
+        self.error = Fault("thrown by the test")
+        self.hit = False
+
+    def __call__(self, *_: object) -> None:
+        with self.lock:
+            self.left -= 1
+            self.hit = self.hit or self.left < 0
+            hit = self.left == -1
+        if hit:
+            raise self.error
