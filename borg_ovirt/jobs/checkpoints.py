@@ -13,12 +13,12 @@ from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.ovirt.checkpoints import CheckpointFacts, list_checkpoints, remove_checkpoint
 from borg_ovirt.ovirt.engine import Engine
 
-_OURS = re.compile(r"^borg-ovirt run=(?P<run>\S+) repositories=(?P<repositories>[0-9a-f,]+)$")
+_OURS = re.compile(r"^borg-ovirt repositories=(?P<repositories>[0-9a-f,]+)(\s|$)")
 
 
-def describe(run_id: str, repositories: Iterable[str]) -> str:
-    """The description of a backup of this run into these repositories (ids)."""
-    return f"borg-ovirt run={run_id} repositories={','.join(sorted(repositories))}"
+def describe(repositories: Iterable[str]) -> str:
+    """The description of a backup into these repositories (ids); the journal adds the run."""
+    return f"borg-ovirt repositories={','.join(sorted(repositories))}"
 
 
 def repositories_of(description: str) -> frozenset[str] | None:

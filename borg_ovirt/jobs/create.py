@@ -153,7 +153,7 @@ class _Job:
             self.vm,
             self.chosen,
             journal=self.journal,
-            description=describe(self.journal.run_id, [self.repository.id]),
+            description=describe([self.repository.id]),
             from_checkpoint=base.checkpoint if base else None,
             freeze=self.options.freeze,
             api=self.options.backup_api,
