@@ -74,16 +74,15 @@ def list_clusters(engine: Engine) -> list[ClusterFacts]:
 
 def _statuses(engine: Engine) -> dict[str, str]:
     centers = engine.call("list the data centers", lambda s: s.data_centers_service().list()) or ()
-    statuses: dict[str, str] = {}
-    for center in centers:
-        attached = engine.call(
-            f"list the storage domains of data center {center.name}",
-            lambda s, id=center.id: (
-                s.data_centers_service().data_center_service(id).storage_domains_service().list()
-            ),
-        )
-        statuses.update((d.id, _text(d.status)) for d in attached or ())
-    return statuses
+    return {d.id: _text(d.status) for center in centers for d in _attached(engine, center.id, center.name)}
+
+
+def _attached(engine: Engine, center_id: str, name: str) -> list[Any]:
+    found = engine.call(
+        f"list the storage domains of data center {name}",
+        lambda s: s.data_centers_service().data_center_service(center_id).storage_domains_service().list(),
+    )
+    return list(found or ())
 
 
 def _domain(domain: Any, status: str) -> DomainFacts:
