@@ -300,7 +300,7 @@ class _Job:
             skipped=tuple(self.skipped),
             warnings=story.warnings,
         )
-        archive.commit(manifest, layout.comment_of(manifest))
+        archive.commit(layout.comment_of(manifest), manifest)
         read, new = (sum(getattr(o.stats, f"bytes_{what}") for o in outcomes) for what in ("read", "new"))
         self.progress.step(
             f"{self.vm.name}: archive {archive.name}: {format_size(read)} read, {format_size(new)} new"

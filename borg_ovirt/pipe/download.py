@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic
 
 from borg_ovirt.errors import TransferFailed
 from borg_ovirt.pipe.fetch import READERS, SPAN, Buffers, Fetcher
 from borg_ovirt.pipe.plan import FETCH, REUSE, Plan
-from borg_ovirt.pipe.ports import Base, Cancelled, Meter, Prepared, Sink, Source
+from borg_ovirt.pipe.ports import Base, Cancelled, Meter, P, Sink, Source
 
 _STRIDE = 1024
 """Cells without bytes between two looks at the readers and two words to the meter."""
@@ -38,7 +39,7 @@ class DownloadStats:
 def download(
     plan: Plan,
     source: Source,
-    sink: Sink,
+    sink: Sink[P],
     *,
     base: Base | None = None,
     readers: int = READERS,
@@ -78,10 +79,10 @@ def download(
     return stats
 
 
-class _Loading:
+class _Loading(Generic[P]):
     """Puts cells into the sink, in order, and counts."""
 
-    def __init__(self, plan: Plan, sink: Sink, base: Base | None, progress: Meter | None) -> None:
+    def __init__(self, plan: Plan, sink: Sink[P], base: Base | None, progress: Meter | None) -> None:
         self.stats = DownloadStats()
         self._plan = plan
         self._sink = sink
@@ -112,7 +113,7 @@ class _Loading:
         if self._progress is not None:
             self._progress.advance(reused=length)
 
-    def store(self, fetcher: Fetcher[Prepared], first: int, end: int) -> None:
+    def store(self, fetcher: Fetcher[P], first: int, end: int) -> None:
         stats = self.stats
         for index in range(first, end):
             arrival = fetcher.take(index)

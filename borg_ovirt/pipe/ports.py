@@ -6,7 +6,7 @@ The banks satisfy these protocols by shape; they do not import them. All offsets
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from borg_ovirt.blocks import Chunk, Extent
 
@@ -94,7 +94,11 @@ class Prepared(Protocol):
     def size(self) -> int: ...
 
 
-class Sink(Protocol):
+P = TypeVar("P", bound=Prepared)
+"""What a sink makes of a cell: its own affair."""
+
+
+class Sink(Protocol[P]):
     """One disk's list of chunks as it grows, cell after cell, in the order of the disk."""
 
     @property
@@ -102,11 +106,11 @@ class Sink(Protocol):
         """The id of a full cell of zeros."""
         ...
 
-    def prepare(self, data: memoryview) -> Prepared:
+    def prepare(self, data: memoryview) -> P:
         """Hash (and where it pays, compress) one cell. Any thread. `data` may be reused after `store`."""
         ...
 
-    def store(self, prepared: Prepared) -> bool:
+    def store(self, prepared: P) -> bool:
         """Append the cell; true if its bytes were new to the repository. One thread, in order."""
         ...
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from borg_ovirt.errors import UsageError
 from borg_ovirt.pipe.fetch import READERS, Buffers, Fetcher
 from borg_ovirt.pipe.plan import FETCH, REUSE, Plan
-from borg_ovirt.pipe.ports import Base, Cancelled, Sink, Source
+from borg_ovirt.pipe.ports import Base, Cancelled, P, Sink, Source
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def check_sample(
     base: Base,
     cells: Sequence[int],
     source: Source,
-    sink: Sink,
+    sink: Sink[P],
     *,
     readers: int = READERS,
     buffers: Buffers | None = None,
