@@ -129,3 +129,21 @@ def detach(engine: EngineCore, vm: Vm, attachment: Attachment) -> None:
             call(vm, disk)
         text = f"Disk {disk.alias} was successfully detached from VM {vm.name} by {USER}."
         engine.log(2018, NORMAL, text, vm_id=vm.id, disk_id=disk.id)
+
+
+def plug_when_ready(engine: EngineCore, vm: Vm, attachment: Attachment) -> None:
+    """A disk made for a running VM is plugged once it exists."""
+
+    def look() -> bool:
+        with engine.world.lock:
+            disk = engine.world.disks.get(attachment.disk_id)
+            if disk is None:
+                return False
+            if disk.status == "locked":
+                return True
+            if attachment in vm.attachments and engine.data.is_running(vm.id):
+                engine.data.plug(vm.id, disk)
+                attachment.active = True
+            return False
+
+    engine.clock.every_tick(look)

@@ -82,13 +82,13 @@ def _tag(name: str, value: str | int) -> str:
     return f"<{name}>{escape(str(value))}</{name}>"
 
 
-def _open(name: str, **attributes: str | int | bool) -> str:
+def _open(tag: str, /, **attributes: str | int | bool) -> str:
     """A start tag with its attributes in the ovf namespace; `__` in a name stands for `-`."""
     text = "".join(
         f" ovf:{key.replace('__', '-')}={quoteattr(_flag(v) if isinstance(v, bool) else str(v))}"
         for key, v in attributes.items()
     )
-    return f"<{name}{text}>"
+    return f"<{tag}{text}>"
 
 
 Part = tuple[Attachment, Disk, list[Layer]]

@@ -63,8 +63,8 @@ class _Handler(WSGIRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         return self.rfile.read(length) if length else b""
 
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the name is inherited)
-        log.debug(format, *args)
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 (the name is inherited)
+        log.debug(message, *args)
 
 
 class _Server(ThreadedWSGIServer):

@@ -1,0 +1,198 @@
+"""Faults on demand: what goes wrong in a real set-up, at the moment a test wants it."""
+
+from __future__ import annotations
+
+import fnmatch
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flask import Request, Response
+
+from ovirtbox.faults import Fault, refusal
+from ovirtbox.model import Disk, StorageDomain, Vm
+from ovirtbox.xml import API, XML, fault_reply
+
+if TYPE_CHECKING:
+    from ovirtbox.engine import EngineCore
+
+_UNAVAILABLE = (
+    "<!DOCTYPE HTML><html><head><title>{status} {name}</title></head><body><h1>{name}</h1>"
+    "<p>The server is temporarily unable to service your request.</p></body></html>"
+)
+_NAMES = {401: "Unauthorized", 404: "Not Found", 500: "Internal Server Error", 503: "Service Unavailable"}
+
+
+@dataclass
+class _Rule:
+    """What is done to some requests: from the nth that matches on, so many times."""
+
+    name: str
+    method: str
+    path: str
+    nth: int = 1
+    times: int = 1
+    status: int = 0
+    body: str = "fault"
+    detail: str | None = None
+    seconds: float = 0.0
+    seen: int = field(default=0)
+
+    def hits(self, method: str, path: str) -> bool:
+        relative = path.removeprefix(API) or "/"
+        if self.method not in ("*", method):
+            return False
+        if not (fnmatch.fnmatchcase(path, self.path) or fnmatch.fnmatchcase(relative, self.path)):
+            return False
+        self.seen += 1
+        return self.nth <= self.seen < self.nth + self.times
+
+    @property
+    def spent(self) -> bool:
+        return self.seen >= self.nth + self.times - 1
+
+
+class Inject:
+    """Each method arms one fault; `hits` counts what was done, by the name of the method."""
+
+    def __init__(self) -> None:
+        self._hits: Counter[str] = Counter()
+        self._rules: list[_Rule] = []
+        self._guard = threading.Lock()
+        self._down_until = 0.0
+        self.engine: EngineCore | None = None
+
+    @property
+    def hits(self) -> Counter[str]:
+        counted = Counter(self._hits)
+        counted["drop_data"] = self._core.data.dropped()
+        return counted
+
+    @property
+    def _core(self) -> EngineCore:
+        assert self.engine is not None
+        return self.engine
+
+    # --- the wire ---
+
+    def status(
+        self,
+        method: str,
+        path: str,
+        status: int,
+        body: str = "fault",
+        *,
+        nth: int = 1,
+        times: int = 1,
+        detail: str | None = None,
+    ) -> None:
+        """The nth matching request (and `times` in all) gets this status instead of being served.
+
+        `body`: `fault` (detail `[]` unless given), `html` or `empty`. Paths are globs, with or without
+        the prefix of the API.
+        """
+        self._arm(_Rule("status", method, path, nth, times, status, body, detail))
+
+    def latency(self, seconds: float, path: str = "*", method: str = "*", *, times: int = 1 << 30) -> None:
+        """Matching requests wait before they are served."""
+        self._arm(_Rule("latency", method, path, 1, times, seconds=seconds))
+
+    def clear(self) -> None:
+        """Disarm what `status` and `latency` armed."""
+        with self._guard:
+            self._rules.clear()
+
+    def _arm(self, rule: _Rule) -> None:
+        with self._guard:
+            self._rules.append(rule)
+
+    def before(self, request: Request) -> Response | None:
+        """Asked for every request from outside."""
+        if time.monotonic() < self._down_until:
+            return _html(503)
+        with self._guard:
+            due = [rule for rule in self._rules if rule.hits(request.method, request.path)]
+            self._rules = [rule for rule in self._rules if not rule.spent]
+            for rule in due:
+                self._hits[rule.name] += 1
+        answer = None
+        for rule in due:
+            if rule.seconds:
+                time.sleep(rule.seconds)
+            if rule.status and answer is None:
+                answer = _answer(rule)
+        return answer
+
+    # --- the data plane ---
+
+    def drop_data(self, after_bytes: int, times: int = 1) -> None:
+        """Data connections of transfers that start from now on are cut after so many bytes."""
+        self._core.data.drop_data(after_bytes, times)
+
+    def restart_imageio(self) -> None:
+        """The host's daemon dies and comes back without its tickets."""
+        self._core.data.restart_imageio()
+        self._hits["restart_imageio"] += 1
+
+    def restart_engine(self, seconds: float = 0.0) -> None:
+        """The engine is away for a while (503), then knows no session; backups with a chosen id fail."""
+        engine = self._core
+        self._down_until = time.monotonic() + seconds
+        with engine.world.lock:
+            engine.tokens.clear()
+            for call in engine.on_restart:
+                call()
+        self._hits["restart_engine"] += 1
+
+    def fill_domain(self, name: str, full: bool = True) -> None:
+        """No new volumes, and writes that grow a volume fail."""
+        domains: list[StorageDomain] = [d for d in self._core.world.domains.values() if d.name == name]
+        assert domains, f"no storage domain {name}"
+        domains[0].full = full
+        self._hits["fill_domain"] += 1
+
+    # --- checkpoints ---
+
+    def lose_bitmap(self, vm: Vm, checkpoint: str) -> None:
+        """The dirty bitmap of one checkpoint is gone from all disks; the engine does not know it."""
+        for disk in self._disks(vm):
+            self._core.data.remove_bitmap(disk, checkpoint)
+        self._hits["lose_bitmap"] += 1
+
+    def lose_checkpoints(self, vm: Vm) -> None:
+        """All dirty bitmaps are gone, as after a crash; the next incremental backup finds out."""
+        for checkpoint in list(self._core.world.checkpoints.get(vm.id, [])):
+            for disk in self._disks(vm):
+                self._core.data.remove_bitmap(disk, checkpoint.id)
+        self._hits["lose_checkpoints"] += 1
+
+    def lying_bitmap(self, disk: Disk) -> None:
+        """The next write to the disk leaves no trace in any dirty bitmap."""
+        self._core.data.lie_about_next_write(disk.id)
+        self._hits["lying_bitmap"] += 1
+
+    def _disks(self, vm: Vm) -> list[Disk]:
+        world = self._core.world
+        return [d for a in vm.attachments if (d := world.disks[a.disk_id]).layers and d.format == "cow"]
+
+
+def _answer(rule: _Rule) -> Response:
+    if rule.body == "html":
+        return _html(rule.status)
+    if rule.body == "empty":
+        return Response(b"", rule.status, content_type=XML)
+    if rule.detail is not None:
+        return fault_reply(Fault(rule.status, rule.detail))
+    return fault_reply(refusal(rule.status))
+
+
+def _html(status: int) -> Response:
+    name = _NAMES.get(status, "Error")
+    answer = Response(
+        _UNAVAILABLE.format(status=status, name=name), status, content_type="text/html;charset=iso-8859-1"
+    )
+    if status == 401:
+        answer.headers["WWW-Authenticate"] = 'Basic realm="RESTAPI"'
+    return answer
