@@ -39,7 +39,7 @@ class Urls(NamedTuple):
 class Persistence:
     """How stubbornly a broken connection is taken up again."""
 
-    attempts: int = 9
+    attempts: int = 11
     """Attempts in a row without one byte of progress."""
     first: float = 0.1
     most: float = 15.0

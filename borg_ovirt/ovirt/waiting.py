@@ -31,6 +31,8 @@ class Patience:
     """A snapshot is merged away."""
     machine: float = 900.0
     """A VM starts, stops or is removed; a disk is made or removed."""
+    unclear: float = 10.0
+    """What a request made whose answer was lost shows up within this time, or not at all."""
     first: float = 0.05
     """The first pause between two polls."""
     most: float = 5.0
@@ -55,3 +57,10 @@ class Patience:
                 break
             time.sleep(min(pause, left))
         raise Timeout(f"Waited {seconds:.0f} s for {what}, in vain.", hint)
+
+    def look(self, probe: Callable[[], T | None]) -> T | None:
+        """Look for what a request may have made though its answer was lost."""
+        try:
+            return self.wait("", probe, self.unclear)
+        except Timeout:
+            return None

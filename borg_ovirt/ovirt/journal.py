@@ -1,0 +1,237 @@
+"""What this run makes in the engine, written down before it is made and struck out when it is gone again.
+
+One file of JSON lines per run, locked while the run lives: a file that can be locked belongs to a dead run.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from io import TextIOWrapper
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from borg_ovirt.errors import ConfigError
+
+TAG = "borg-ovirt"
+"""Descriptions of everything we make begin with this word."""
+_SUFFIX = ".jsonl"
+
+
+def state_dir() -> Path:
+    """Where journals lie: `BORG_OVIRT_STATE_DIR`, else the system's place for such things."""
+    chosen = os.environ.get("BORG_OVIRT_STATE_DIR")
+    if chosen:
+        return Path(chosen)
+    if os.geteuid() == 0:
+        return Path("/var/lib/borg-ovirt")
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "borg-ovirt"
+
+
+@dataclass
+class Entry:
+    """One object of the engine that is ours, or is about to be."""
+
+    number: int
+    kind: str
+    """`transfer`, `backup`, `snapshot`, `disk`, `vm`, `freeze`."""
+    facts: dict[str, Any]
+    """What it takes to find and to end it: vm, disk, image, direction, mark, description ..."""
+    id: str | None = None
+    """The engine's id for it; None while only the intent is known."""
+    journal: Journal | None = field(default=None, repr=False, compare=False)
+
+    def made(self, object_id: str) -> None:
+        """It exists, under this id."""
+        self.id = object_id
+        if self.journal is not None:
+            self.journal.write({"op": "made", "n": self.number, "id": object_id})
+
+    def done(self) -> None:
+        """It is gone, or no longer only ours to remove."""
+        if self.journal is not None:
+            self.journal.strike(self)
+
+
+class Journal:
+    """The journal of this run. Thread-safe. Use as a context manager."""
+
+    def __init__(self, directory: Path, engine_id: str, run_id: str | None = None) -> None:
+        self.run_id = run_id or uuid.uuid4().hex[:12]
+        self.directory = directory
+        self.path = directory / f"{self.run_id}{_SUFFIX}"
+        self._engine_id = engine_id
+        self._lock = threading.Lock()
+        self._open: dict[int, Entry] = {}
+        self._count = 0
+        self._file: TextIOWrapper | None = None
+
+    def __enter__(self) -> Journal:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            draft = self.path.with_suffix(
+                ".new"
+            )  # a journal that is not locked yet would pass for a dead one
+            self._file = draft.open("x", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(
+                f"The state directory {self.directory} cannot be written: {error.strerror}.",
+                "Set BORG_OVIRT_STATE_DIR to a directory of yours.",
+            ) from None
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        self.write(
+            {"op": "run", "run": self.run_id, "engine": self._engine_id, "pid": os.getpid(), "at": started}
+        )
+        draft.rename(self.path)
+        _sync_directory(self.directory)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._lock:
+            if self._file is None:
+                return
+            if not self._open:
+                self.path.unlink(missing_ok=True)
+            self._file.close()
+            self._file = None
+
+    @property
+    def tag(self) -> str:
+        """What marks our objects in the engine, with this run's id."""
+        return f"{TAG} {self.run_id}"
+
+    def describe(self, text: str, entry_number: int | None = None) -> str:
+        """A description that names us, the run and, where it must be unique, the entry."""
+        text = text if text.startswith(TAG) else f"{TAG} {text}"
+        end = f" [{self.run_id}" + (f".{entry_number}]" if entry_number is not None else "]")
+        return text[: 1000 - len(end)] + end
+
+    def intend(self, kind: str, **facts: Any) -> Entry:
+        """Write down what is about to be made. A description among the facts is made unique."""
+        with self._lock:
+            self._count += 1
+            number = self._count
+        if "description" in facts:
+            facts["description"] = self.describe(facts["description"], number)
+        entry = Entry(number, kind, facts, facts.get("id"), self)
+        with self._lock:
+            self._open[number] = entry
+        self.write({"op": "intend", "n": number, "kind": kind, "facts": facts})
+        return entry
+
+    def strike(self, entry: Entry) -> None:
+        with self._lock:
+            known = self._open.pop(entry.number, None) is not None
+        if known:
+            self.write({"op": "done", "n": entry.number})
+
+    @property
+    def unfinished(self) -> list[Entry]:
+        """What is still in the engine, in the order it was made."""
+        with self._lock:
+            return list(self._open.values())
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append a record; it is on disk when this returns. After the end of the run nothing is written."""
+        with self._lock:
+            if self._file is None:
+                self._write_late(record)
+                return
+            self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def _write_late(self, record: dict[str, Any]) -> None:
+        """A slow merge may end after the run was closed: its file is still there."""
+        if record["op"] != "done" or not self.path.exists():
+            return
+        if not self._open:
+            self.path.unlink(missing_ok=True)
+            return
+        with self.path.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(record, separators=(",", ":")) + "\n")
+
+
+@dataclass
+class DeadRun:
+    """The journal of a run that is no more, and what it left behind."""
+
+    run_id: str
+    engine_id: str
+    path: Path
+    entries: list[Entry]
+    started: str = ""
+
+
+@contextmanager
+def dead_runs(directory: Path) -> Iterator[list[DeadRun]]:
+    """The journals of runs that died, locked meanwhile; those of living runs are left out."""
+    held: list[TextIOWrapper] = []
+    runs: list[DeadRun] = []
+    try:
+        for path in sorted(directory.glob(f"*{_SUFFIX}")) if directory.is_dir() else ():
+            try:
+                handle = path.open("r+", encoding="utf-8")
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.close()
+                continue
+            held.append(handle)
+            if path.exists():
+                runs.append(read_journal(path, handle.read()))
+        yield runs
+    finally:
+        for handle in held:
+            handle.close()
+
+
+def read_journal(path: Path, text: str) -> DeadRun:
+    """What a journal's text leaves open. A line that a crash cut off says nothing: it is passed over."""
+    run = DeadRun(path.stem, "", path, [])
+    entries: dict[int, Entry] = {}
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+            operation = record["op"]
+            if operation == "run":
+                run.run_id, run.engine_id = str(record["run"]), str(record["engine"])
+                run.started = str(record.get("at", ""))
+            elif operation == "intend":
+                facts = dict(record["facts"])
+                entries[int(record["n"])] = Entry(
+                    int(record["n"]), str(record["kind"]), facts, facts.get("id")
+                )
+            elif operation == "made":
+                entries[int(record["n"])].id = str(record["id"])
+            elif operation == "done":
+                entries.pop(int(record["n"]), None)
+        except (ValueError, KeyError, TypeError):
+            continue
+    run.entries = list(entries.values())
+    return run
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
