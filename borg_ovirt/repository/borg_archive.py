@@ -1,0 +1,58 @@
+"""One archive on its way into the repository, in Borg's terms: items made of chunks, then the commit."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from borg.item import Item
+from borg.platform import gid2group, uid2user
+
+from borg_ovirt.blocks import Chunk
+from borg_ovirt.repository.borg_session import Session
+
+
+class BorgArchive:
+    """An archive on its way: chunks are stored as they come, its items are added and saved at the end."""
+
+    def __init__(self, session: Session, name: str, started: datetime) -> None:
+        self._session = session
+        self._archive = session.begin(name, started)
+        self.name = name
+        self.stats = self._archive.stats
+
+    def add_item(self, path: str, size: int, chunks: Iterable[Chunk]) -> None:
+        """Add a regular file made of chunks that are stored already."""
+        uid, gid = os.getuid(), os.getgid()
+        since_epoch = self._archive.start - datetime(1970, 1, 1)
+        item = Item(
+            path=path,
+            mode=stat.S_IFREG | 0o600,
+            uid=uid,
+            gid=gid,
+            user=uid2user(uid),
+            group=gid2group(gid),
+            mtime=since_epoch // timedelta(microseconds=1) * 1000,
+        )
+        item.chunks = self._session.rows(chunks)
+        item.size = size
+        self.stats.nfiles += 1
+        self._archive.add_item(item, show_progress=False)
+
+    def save(self, comment: str, command: Sequence[str], cell: int) -> bytes:
+        """Commit; returns the archive's id. Whatever fails leaves the repository as it was."""
+        # The archive's time is the instant it shows, not the end of the run.
+        started = self._archive.start
+        self._archive.chunker_params = ("fixed", cell, 0)
+        self._session.transaction(
+            lambda: self._archive.save(
+                comment=comment,
+                timestamp=started,
+                # Borg would keep this process's own command line, which may hold what nobody else should see.
+                additional_metadata={"cmdline": list(command)},
+            ),
+            saves=True,
+        )
+        return bytes(self._archive.id)

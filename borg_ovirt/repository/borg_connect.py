@@ -1,0 +1,137 @@
+"""Opens a Borg 1.4 repository as `borg create` or `borg list` would, local or over `borg serve`."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from borg.cache import Cache, assert_secure
+from borg.compress import CompressionSpec
+from borg.helpers import Error as BorgError
+from borg.helpers import Location, Manifest, check_extension_modules, is_supported_msgpack
+from borg.remote import RemoteRepository
+from borg.repository import Repository as LocalRepository
+
+from borg_ovirt.errors import BorgOvirtError, RepositoryError, UsageError
+from borg_ovirt.repository import borg_console
+from borg_ovirt.repository.borg_errors import told
+from borg_ovirt.repository.borg_session import Session
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to open: the options of stock Borg. Where one is None, its BORG_* variable counts."""
+
+    write: bool
+    lock_wait: float = 1.0
+    compression: str = "lz4"
+    remote_path: str | None = None
+    rsh: str | None = None
+    umask: int = 0o077
+    upload_limit: int = 0
+    """KiB/s over `borg serve`; 0 for no limit."""
+    bypass_lock: bool = False
+
+
+def connect(text: str, access: Access, stack: ExitStack) -> Session:
+    """Open the repository at the location and leave its closing to the stack."""
+    location = _location(text)
+    where: str = location.canonical_path()
+    compression = _compression(access.compression)
+    borg_console.set_up()
+    with told(where):
+        check_extension_modules()
+        if not is_supported_msgpack():
+            raise RepositoryError("The msgpack library is not one that Borg works with.", "Reinstall Borg.")
+        warnings = stack.enter_context(borg_console.Warnings())
+        stack.enter_context(_umask(access.umask))
+        repository = stack.enter_context(_repository(location, access))
+        with borg_console.no_questions_without_a_terminal():
+            manifest, key = Manifest.load(repository, (_operation(access),))
+            key.compressor = compression.compressor
+            cache = None
+            if access.write:
+                cache = stack.enter_context(Cache(repository, key, manifest, lock_wait=access.lock_wait))
+            else:
+                assert_secure(repository, manifest, access.lock_wait)
+    return Session(where, repository, manifest, key, cache, compression, warnings)
+
+
+def _location(text: str) -> Any:
+    try:
+        location = Location(text)
+    except (ValueError, BorgError) as error:
+        raise UsageError(
+            f"{text!r} is no location of a Borg repository: {error}" if text else "No repository was named.",
+            "Write a path or ssh://USER@HOST/PATH, or set BORG_REPO.",
+        ) from None
+    if location.archive:
+        raise UsageError(f"{text!r} names an archive where a repository is wanted.")
+    return location
+
+
+def _compression(text: str) -> Any:
+    try:
+        return CompressionSpec(text)
+    except (ValueError, ArgumentTypeError) as error:
+        raise UsageError(
+            f"{text!r} is no compression that Borg knows ({error}).",
+            "Examples: none, lz4, zstd,3, zlib,6, lzma,6, auto,zstd,10.",
+        ) from None
+
+
+def _operation(access: Access) -> Any:
+    return Manifest.Operation.WRITE if access.write else Manifest.Operation.READ
+
+
+def _repository(location: Any, access: Access) -> Any:
+    lock = access.write or not access.bypass_lock
+    if location.proto != "ssh":
+        return LocalRepository(location.path, exclusive=access.write, lock_wait=access.lock_wait, lock=lock)
+    options = Namespace(
+        remote_path=access.remote_path,
+        rsh=access.rsh,
+        upload_ratelimit=access.upload_limit,
+        upload_buffer=0,
+        debug_topics=[],
+        storage_quota=None,
+    )
+    try:
+        return RemoteRepository(
+            location.omit_archive(),
+            exclusive=access.write,
+            lock_wait=access.lock_wait,
+            lock=lock,
+            args=options,
+        )
+    except FileNotFoundError as error:
+        raise RepositoryError(
+            f"Cannot run {error.filename!r} to reach {location.canonical_path()}.",
+            "Install an SSH client or set BORG_RSH.",
+        ) from error
+
+
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def close(stack: ExitStack, where: str, failed: BaseException | None) -> None:
+    """Close what `connect` opened. After a failure Borg rolls back; faults in that do not hide the first."""
+    try:
+        with told(where):
+            if failed is None:
+                stack.close()
+            else:
+                stack.__exit__(type(failed), failed, failed.__traceback__)
+    except BorgOvirtError:
+        if failed is None:
+            raise

@@ -1,0 +1,75 @@
+"""Reads the item stream of an archive with a disk's chunks packed at once, never as a million tuples."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from borg.helpers.msgpack import OutOfData, Unpacker
+
+from borg_ovirt.repository.borg_session import Session
+from borg_ovirt.repository.packed import PackedChunks
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A regular file of an archive."""
+
+    path: str
+    size: int
+    chunks: PackedChunks
+    repaired: bool
+    """`borg check --repair` put zeros where chunks were lost."""
+
+
+def stored_files(session: Session, items: Sequence[bytes]) -> Iterator[StoredFile]:
+    """The regular files of an item stream, in order, without the parts of unfinished files."""
+    with session.told():
+        unpacker: Any = Unpacker(_Stream(session, items), read_size=1 << 20, use_list=False)
+        while True:
+            try:
+                keys = unpacker.read_map_header()
+            except OutOfData:
+                return
+            facts: dict[bytes, Any] = {}
+            for _ in range(keys):
+                key = unpacker.unpack()
+                facts[key] = _chunks(unpacker) if key == b"chunks" else unpacker.unpack()
+            if b"part" not in facts and stat.S_ISREG(facts.get(b"mode", 0)):
+                yield _stored(facts)
+
+
+def _chunks(unpacker: Any) -> PackedChunks:
+    chunks = PackedChunks()
+    for _ in range(unpacker.read_array_header()):
+        id_, size, _csize = unpacker.unpack()
+        chunks.append(id_, size)
+    return chunks
+
+
+def _stored(facts: dict[bytes, Any]) -> StoredFile:
+    chunks = facts.get(b"chunks") or PackedChunks()
+    size = facts.get(b"size")
+    return StoredFile(
+        path=facts[b"path"].decode("utf-8", "surrogateescape"),
+        size=sum(chunk.size for chunk in chunks) if size is None else size,
+        chunks=chunks,
+        repaired=facts.get(b"chunks_healthy") is not None,
+    )
+
+
+class _Stream:
+    """The item stream as a file to read from."""
+
+    def __init__(self, session: Session, items: Sequence[bytes]) -> None:
+        self._chunks = session.fetch(items)
+        self._rest = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end."""
+        if not self._rest:
+            self._rest = memoryview(next(self._chunks, b""))
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(piece)

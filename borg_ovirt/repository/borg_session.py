@@ -1,0 +1,347 @@
+"""One open repository: the few things that archives need of Borg, in our words.
+
+Only one thread may be in here at a time, save for `seen`, `id_of` and `framer`, which any thread may use.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from borg.archive import Archive, Statistics
+from borg.cache import ChunkListEntry
+from borg.constants import LIST_SCAN_LIMIT
+from borg.crypto.key import ID_HMAC_SHA_256, ID_BLAKE2b_256
+from borg.helpers import Manifest, bin_to_hex
+from borg.item import ArchiveItem
+from borg.remote import RemoteRepository
+
+from borg_ovirt.blocks import Chunk
+from borg_ovirt.errors import ArchiveNotFound, RepositoryError
+from borg_ovirt.repository import frames
+from borg_ovirt.repository.borg_console import Warnings
+from borg_ovirt.repository.borg_errors import told
+
+
+@dataclass(frozen=True)
+class ArchiveEntry:
+    """An archive as Borg's manifest lists it."""
+
+    name: str
+    id: bytes
+    time: datetime
+
+
+@dataclass(frozen=True)
+class ArchiveFacts:
+    """An archive as its own metadata tell it."""
+
+    entry: ArchiveEntry
+    comment: str
+    command: tuple[str, ...]
+    items: tuple[bytes, ...]
+    """Ids of the chunks of its item stream."""
+    ended: datetime
+    original_size: int
+    compressed_size: int
+
+
+class _Compressor:
+    """Takes the payload out of a frame made elsewhere; gives everything else to Borg's own compressor."""
+
+    def __init__(self, stock: Any) -> None:
+        self._stock = stock
+
+    def compress(self, data: Any) -> Any:
+        return data.payload if isinstance(data, frames.Frame) else self._stock.compress(data)
+
+
+class Session:
+    """A repository, its key, its manifest, and when it is open for writing its cache."""
+
+    def __init__(
+        self,
+        where: str,
+        repository: Any,
+        manifest: Any,
+        key: Any,
+        cache: Any | None,
+        compression: Any,
+        warnings: Warnings,
+    ) -> None:
+        self.where = where
+        self.id: str = repository.id_str
+        self.encryption: str = key.ARG_NAME
+        self.compression: str = compression.name
+        self.append_only: bool | None = getattr(repository, "append_only", None)
+        self.warnings = warnings
+        self.id_of: frames.IdHash = _id_hash(key)
+        self.framer = frames.framer(compression.name, getattr(compression, "level", None))
+        self._repository = repository
+        self._manifest = manifest
+        self._key = key
+        self._cache = cache
+        self._all_ids: set[bytes] | None = None
+        self._zero_ids: dict[int, bytes] = {}
+        self._unusable: str | None = None
+        key.compressor = _Compressor(key.compressor)
+
+    def told(self) -> AbstractContextManager[None]:
+        """Inside, what Borg raises becomes an error of ours."""
+        return told(self.where)
+
+    # What is there
+
+    def entries(self) -> list[ArchiveEntry]:
+        """Every archive of the repository, foreign and unfinished ones too."""
+        infos = (self._manifest.archives[name] for name in self._manifest.archives)
+        return [ArchiveEntry(info.name, info.id, info.ts) for info in infos]
+
+    def entry(self, name: str) -> ArchiveEntry:
+        """One archive by its exact name."""
+        info = self._manifest.archives.get(name)
+        if info is None:
+            raise ArchiveNotFound(
+                f"The repository {self.where} has no archive {name}.", "`borg-ovirt list` shows what it has."
+            )
+        return ArchiveEntry(info.name, info.id, info.ts)
+
+    def facts(self, entries: Sequence[ArchiveEntry]) -> Iterator[ArchiveFacts]:
+        """The metadata of archives, in order, fetched ahead over `borg serve`."""
+        with told(self.where):
+            found = self._repository.get_many([entry.id for entry in entries])
+            for entry, data in zip(entries, found, strict=True):
+                yield self._facts(entry, data)
+
+    def _facts(self, entry: ArchiveEntry, data: bytes) -> ArchiveFacts:
+        plain = self._key.decrypt(entry.id, data)
+        # As in stock Borg: archives of old versions have no authentication of their own.
+        unpacked, _, _ = self._key.unpack_and_verify_archive(plain, force_tam_not_required=True)
+        meta = ArchiveItem(internal_dict=unpacked)
+        command = tuple(
+            word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else word
+            for word in meta.cmdline
+        )
+        ended = datetime.fromisoformat(meta.get("time_end") or meta.time).replace(tzinfo=timezone.utc)
+        return ArchiveFacts(
+            entry=entry,
+            comment=meta.get("comment") or "",
+            command=command,
+            items=tuple(meta.items),
+            ended=ended,
+            original_size=meta.get("size") or 0,
+            compressed_size=meta.get("csize") or 0,
+        )
+
+    def fetch(self, ids: Iterable[bytes]) -> Iterator[bytes]:
+        """Chunks in order, decrypted and checked against their ids.
+
+        One thread; decompressing on several would go here, with the libraries of `frames`.
+        """
+        with told(self.where):
+            for batch in _batches(ids, 64):
+                found = self._repository.get_many(batch)
+                for id_, data in zip(batch, found, strict=True):
+                    yield self._key.decrypt(id_, data)
+
+    def seen(self, chunk: Chunk) -> bool:
+        """Whether the repository holds the chunk in that size. Any thread, when open for writing."""
+        if self._cache is not None:
+            entry = self._cache.chunks.get(chunk.id)
+            return entry is not None and entry.refcount > 0 and entry.size == chunk.size
+        with told(self.where):
+            if not isinstance(self._repository, RemoteRepository):
+                return chunk.id in self._repository
+            if self._all_ids is None:
+                self._all_ids = set(self._list_ids())
+            return chunk.id in self._all_ids
+
+    def _list_ids(self) -> Iterator[bytes]:
+        marker = None
+        while found := self._repository.list(limit=LIST_SCAN_LIMIT, marker=marker):
+            yield from found
+            marker = found[-1]
+
+    def zero_id(self, size: int) -> bytes:
+        """The id of a chunk of that many zeros."""
+        known = self._zero_ids.get(size)
+        if known is None:
+            known = self._zero_ids[size] = self.id_of(memoryview(bytes(size)))
+        return known
+
+    # Writing one archive
+
+    def begin(self, name: str, started: datetime) -> Any:
+        """Start an archive of Borg's; nothing of it shows before it is saved."""
+        self.check_writable()
+        self.warnings.forget()
+        age = (datetime.now(timezone.utc) - started).total_seconds()
+        with told(self.where):
+            return Archive(
+                self._repository,
+                self._key,
+                self._manifest,
+                name,
+                cache=self._cache,
+                create=True,
+                # Borg wants times without a zone, in UTC.
+                start=started.astimezone(timezone.utc).replace(tzinfo=None),
+                start_monotonic=time.monotonic() - max(age, 0.0),
+            )
+
+    def check_writable(self) -> None:
+        """Refuse to write through a connection or a cache that failed before."""
+        if self._cache is None:
+            raise RepositoryError(f"The repository {self.where} is open for reading only.")
+        if self._unusable:
+            raise RepositoryError(
+                f"The repository {self.where} cannot be written any more in this run: {self._unusable}",
+                "Run again.",
+            )
+
+    def add(self, id_: bytes, cell: memoryview | frames.Frame | bytes, stats: Any) -> bool:
+        """Refer to the chunk, storing it first if it is new; tells whether it was."""
+        assert self._cache is not None
+        before = stats.usize
+        self._cache.add_chunk(id_, cell, stats, wait=False)
+        self._repository.async_response(wait=False)
+        return bool(stats.usize != before)
+
+    def refer(self, chunk: Chunk, stats: Any) -> None:
+        """Refer to a chunk that the repository holds."""
+        assert self._cache is not None
+        if not self.seen(chunk):
+            raise RepositoryError(
+                f"The repository {self.where} misses a chunk that was to be used again ({chunk.id.hex()}).",
+                "Run with --full, and `borg check` the repository.",
+            )
+        self._cache.chunk_incref(chunk.id, stats)
+
+    def rows(self, chunks: Iterable[Chunk]) -> list[Any]:
+        """Chunks as an item lists them, with their size in the repository."""
+        assert self._cache is not None
+        index = self._cache.chunks
+        return [ChunkListEntry(id_, size, index[id_].csize) for id_, size in chunks]
+
+    # Changing archives
+
+    def delete(self, names: Sequence[str]) -> int:
+        """Remove archives in one transaction; returns how many compressed bytes nothing needs any more."""
+        self.check_writable()
+        for name in names:
+            self.entry(name)
+        stats = Statistics()
+
+        def work() -> None:
+            self._manifest.check_repository_compatibility((Manifest.Operation.DELETE,))
+            for name in dict.fromkeys(names):
+                self._archive(name).delete(stats)
+
+        self.transaction(work)
+        return -int(stats.usize)
+
+    def set_comments(self, comments: dict[str, str]) -> None:
+        """Give archives new comments in one transaction; their ids change."""
+        self.check_writable()
+        for name in comments:
+            self.entry(name)
+
+        def work() -> None:
+            for name, comment in comments.items():
+                self._archive(name).set_meta("comment", comment)
+
+        self.transaction(work)
+
+    def compact(self, threshold: int) -> None:
+        """Give back the space of segments of which at least `threshold` percent is not needed."""
+        self.check_writable()
+        with told(self.where):
+            # A commit wants a transaction, and writing the manifest anew starts one.
+            self._repository.put(Manifest.MANIFEST_ID, self._repository.get(Manifest.MANIFEST_ID))
+            self._repository.commit(compact=True, threshold=threshold / 100)
+
+    def _archive(self, name: str) -> Any:
+        return Archive(self._repository, self._key, self._manifest, name, cache=self._cache)
+
+    def transaction(self, work: Callable[[], object], *, saves: bool = False) -> None:
+        """Do the work and commit it, or roll everything back. `saves`: the work commits by itself."""
+        assert self._cache is not None
+        with told(self.where):
+            try:
+                work()
+                if not saves:
+                    while self._repository.async_response(wait=True) is not None:
+                        pass
+                    self._manifest.write()
+                    self._repository.commit(compact=False)
+                    self._cache.commit()
+            except BaseException:
+                self.roll_back()
+                raise
+
+    def roll_back(self) -> None:
+        """Forget what was not committed, so that the next archive starts from a clean repository."""
+        assert self._cache is not None
+        try:
+            self._roll_back_repository()
+            if self._cache.txn_active:
+                self._cache.rollback()
+            self._reload_manifest()
+        except Exception as error:
+            self._unusable = f"rolling back failed ({' '.join(str(error).split()) or type(error).__name__})"
+
+    def _roll_back_repository(self) -> None:
+        if not isinstance(self._repository, RemoteRepository):
+            # With the cleanup that Borg itself does after a full disk: the leftovers are what fills it.
+            try:
+                self._repository._rollback(cleanup=True)
+            except OSError:  # closing the segment flushes it, which fails once more on a full disk
+                self._repository._rollback(cleanup=True)
+            return
+        self._repository.rollback()
+        for _ in range(len(self._repository.async_responses) + 1):
+            try:
+                if self._repository.async_response(wait=False) is None:
+                    break
+            except Exception:  # an answer to something that is rolled back
+                continue
+
+    def _reload_manifest(self) -> None:
+        """Take the archives from the repository again: only it knows whether a failed commit came through."""
+        assert self._cache is not None
+        fresh, _ = Manifest.load(self._repository, (Manifest.Operation.WRITE,), key=self._key)
+        for field in ("archives", "config", "id", "timestamp", "tam_verified"):
+            setattr(self._manifest, field, getattr(fresh, field))
+        if self._cache.cache_config._config.get("cache", "manifest") != archive_id(fresh.id):
+            self._unusable = "the archive is committed but Borg's cache is not"
+
+
+def archive_id(id_: bytes) -> str:
+    """An id as people see it."""
+    return str(bin_to_hex(id_))
+
+
+def _id_hash(key: Any) -> frames.IdHash:
+    if isinstance(key, ID_BLAKE2b_256):
+        return frames.blake2b_id(key.id_key)
+    if isinstance(key, ID_HMAC_SHA_256):
+        return frames.hmac_sha256_id(key.id_key)
+    if key.ARG_NAME == "none":
+        return frames.sha256_id
+    raise RepositoryError(f"Chunk ids of Borg's encryption {key.ARG_NAME} are not known to borg-ovirt.")
+
+
+def _batches(ids: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    """Borg's remote client moves its whole list of requests for each answer: keep that list short."""
+    batch: list[bytes] = []
+    for id_ in ids:
+        batch.append(id_)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,82 @@
+"""Which archives of a repository are ours: told by their comments, without reading any item."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from borg_ovirt.errors import NotOurArchive, RepositoryError
+from borg_ovirt.repository.borg_session import ArchiveEntry, ArchiveFacts, Session, archive_id
+from borg_ovirt.repository.layout import TOOL, ArchiveComment, is_checkpoint_name, parse_comment
+from borg_ovirt.repository.reader import ArchiveReader
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ArchiveInfo:
+    """One archive of ours. Times are in UTC, sizes in bytes."""
+
+    name: str
+    id: str
+    time: datetime
+    """The instant that the archive shows."""
+    comment: ArchiveComment
+    duration: timedelta
+    original_size: int
+    compressed_size: int
+
+
+class Catalogue:
+    """The archives of one repository, remembered while it is open."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._known: dict[bytes, ArchiveInfo | None] = {}
+
+    def archives(self) -> list[ArchiveInfo]:
+        """Every archive of ours, oldest first; foreign and unfinished ones are not among them."""
+        entries = [entry for entry in self._session.entries() if not is_checkpoint_name(entry.name)]
+        unknown = [entry for entry in entries if entry.id not in self._known]
+        for facts in _readable(self._session, unknown):
+            self._known[facts.entry.id] = self._info(facts)
+        infos = (self._known.get(entry.id) for entry in entries)
+        return sorted((info for info in infos if info), key=lambda info: (info.time, info.name))
+
+    def _info(self, facts: ArchiveFacts) -> ArchiveInfo | None:
+        try:
+            comment = parse_comment(facts.comment, facts.entry.name)
+            if comment is None and facts.command[:1] == (TOOL,):
+                # Made by us, and somebody changed the comment since: the manifest tells the same.
+                comment = ArchiveReader(self._session, facts).comment
+        except (NotOurArchive, RepositoryError) as error:
+            _log.warning("%s It is left alone.", error.message)
+            return None
+        if comment is None:
+            return None
+        return ArchiveInfo(
+            name=facts.entry.name,
+            id=archive_id(facts.entry.id),
+            time=facts.entry.time,
+            comment=comment,
+            duration=facts.ended - facts.entry.time,
+            original_size=facts.original_size,
+            compressed_size=facts.compressed_size,
+        )
+
+
+def _readable(session: Session, entries: Sequence[ArchiveEntry]) -> Iterator[ArchiveFacts]:
+    """The facts of all archives that can be read; a damaged one does not hide the others."""
+    remaining = list(entries)
+    while remaining:
+        done = 0
+        try:
+            for facts in session.facts(remaining):
+                done += 1
+                yield facts
+            return
+        except RepositoryError as error:
+            _log.warning("Archive %s cannot be read: %s", remaining[done].name, error.message)
+        remaining = remaining[done + 1 :]

@@ -1,0 +1,152 @@
+"""Opens a Borg repository and offers what the jobs need of it: its archives, one to read, one to write."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from borg_ovirt.blocks import Chunk
+from borg_ovirt.errors import ArchiveNotFound
+from borg_ovirt.repository.layout import ArchiveComment
+from borg_ovirt.repository.version import check_borg_version
+
+if TYPE_CHECKING:
+    from borg_ovirt.repository.borg_session import Session
+    from borg_ovirt.repository.catalogue import ArchiveInfo
+    from borg_ovirt.repository.reader import ArchiveReader
+    from borg_ovirt.repository.writer import ArchiveWriter
+
+
+@contextmanager
+def open_repository(
+    location: str,
+    *,
+    write: bool,
+    lock_wait: float = 1.0,
+    compression: str | None = None,
+    remote_path: str | None = None,
+    rsh: str | None = None,
+    umask: int = 0o077,
+    upload_limit: int | None = None,
+    bypass_lock: bool = False,
+) -> Iterator[Repository]:
+    """Open the repository at a path or `ssh://` location (empty: BORG_REPO) as stock Borg would.
+
+    For writing it is locked for itself and its cache is brought up to date; for reading it is shared.
+    `lock_wait` is in seconds, `upload_limit` in KiB/s; `bypass_lock` is for reading from read-only media.
+    Where an option is None, its BORG_* variable counts. No question is ever asked without a terminal.
+    """
+    check_borg_version()
+    from borg_ovirt.repository import borg_connect  # Borg takes a while to import
+
+    access = borg_connect.Access(
+        write=write,
+        lock_wait=lock_wait,
+        compression=compression or "lz4",
+        remote_path=remote_path,
+        rsh=rsh,
+        umask=umask,
+        upload_limit=upload_limit or 0,
+        bypass_lock=bypass_lock,
+    )
+    stack = ExitStack()
+    where = location
+    try:
+        session = borg_connect.connect(location, access, stack)
+        where = session.where
+        yield Repository(session)
+    except BaseException:
+        borg_connect.close(stack, where, sys.exc_info()[1])
+        raise
+    borg_connect.close(stack, where, None)
+
+
+class Repository:
+    """An open repository. One thread, save for `has`."""
+
+    def __init__(self, session: Session) -> None:
+        from borg_ovirt.repository.catalogue import Catalogue
+
+        self._session = session
+        self._catalogue = Catalogue(session)
+
+    @property
+    def id(self) -> str:
+        """The repository's id in hex."""
+        return self._session.id
+
+    @property
+    def location(self) -> str:
+        """Where it is, without secrets."""
+        return self._session.where
+
+    @property
+    def encryption(self) -> str:
+        """Borg's word for the mode: `none`, `repokey`, `keyfile-blake2` ..."""
+        return self._session.encryption
+
+    @property
+    def append_only(self) -> bool | None:
+        """Whether the repository only grows; None over `borg serve`, which does not tell."""
+        return self._session.append_only
+
+    def archives(self) -> list[ArchiveInfo]:
+        """Every archive of ours, oldest first; foreign and unfinished ones are not among them."""
+        return self._catalogue.archives()
+
+    def all_names(self) -> set[str]:
+        """The names of all archives, whoever made them."""
+        return {entry.name for entry in self._session.entries()}
+
+    def archive(self, name: str) -> ArchiveReader:
+        """An archive by its exact name."""
+        from borg_ovirt.repository.reader import ArchiveReader
+
+        (facts,) = self._session.facts([self._session.entry(name)])
+        return ArchiveReader(self._session, facts)
+
+    def has(self, chunk: Chunk) -> bool:
+        """Whether the repository holds the chunk."""
+        return self._session.seen(chunk)
+
+    def writer(self, name: str, *, started: datetime) -> AbstractContextManager[ArchiveWriter]:
+        """Make an archive; `started` becomes its time. Without a commit nothing of it stays."""
+        from borg_ovirt.repository.writer import writing
+
+        return writing(self._session, name, started)
+
+    def delete(self, names: Collection[str]) -> int:
+        """Remove archives in one transaction; returns the bytes that `compact` can now give back."""
+        return self._session.delete(list(names))
+
+    def set_comment(self, name: str, comment: ArchiveComment) -> None:
+        """Give an archive another comment; its id changes, as with `borg recreate --comment`."""
+        self._set_comments({name: comment})
+
+    def hold(self, names: Collection[str]) -> list[str]:
+        """Mark archives as never to be removed by our retention; returns those that were not yet held."""
+        return self._mark_held(names, held=True)
+
+    def release(self, names: Collection[str]) -> list[str]:
+        """Take the mark of `hold` away; returns those that had it."""
+        return self._mark_held(names, held=False)
+
+    def compact(self, threshold: int = 10) -> None:
+        """Free space, as `borg compact --threshold` does (in percent)."""
+        self._session.compact(threshold)
+
+    def _mark_held(self, names: Collection[str], *, held: bool) -> list[str]:
+        ours = {info.name: info.comment for info in self.archives()}
+        for name in names:
+            if name not in ours:
+                raise ArchiveNotFound(f"The repository {self.location} has no archive {name} of ours.")
+        changed = {name: ours[name] for name in names if ours[name].held != held}
+        self._set_comments({n: c.model_copy(update={"held": held}) for n, c in changed.items()})
+        return list(changed)
+
+    def _set_comments(self, comments: Mapping[str, ArchiveComment]) -> None:
+        if comments:
+            self._session.set_comments({name: comment.to_text() for name, comment in comments.items()})

@@ -1,0 +1,231 @@
+"""Writes one archive: disks cell by cell as they come; then it becomes visible whole, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from borg_ovirt.blocks import CELL, Chunk, MiB
+from borg_ovirt.errors import RepositoryError, UsageError
+from borg_ovirt.repository.borg_archive import BorgArchive
+from borg_ovirt.repository.borg_session import Session, archive_id
+from borg_ovirt.repository.frames import Frame
+from borg_ovirt.repository.layout import MANIFEST, OVF, README, TOOL, ArchiveComment, Manifest
+from borg_ovirt.repository.packed import PackedChunks
+from borg_ovirt.repository.readme import readme
+
+LARGEST_CELL = 16 * MiB
+"""Borg stores no object of more than some 20 MiB."""
+
+
+@dataclass(frozen=True)
+class StoreStats:
+    """Sizes in bytes, as `borg create --stats` counts them."""
+
+    original: int
+    compressed: int
+    deduplicated: int
+    """Compressed bytes that are new to the repository."""
+
+
+class PreparedCell:
+    """A cell's content, hashed, and compressed if the repository does not hold it."""
+
+    __slots__ = ("_id", "_size", "data", "frame")
+
+    def __init__(self, id_: bytes, data: memoryview, frame: Frame | None) -> None:
+        self._id = id_
+        self._size = len(data)
+        self.data: memoryview | None = data
+        self.frame = frame
+
+    @property
+    def id(self) -> bytes:
+        return self._id
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def take(self) -> memoryview | Frame:
+        """The content, once: afterwards the buffer is no longer referred to."""
+        content = self.frame or self.data
+        if content is None:
+            raise ValueError("a cell can be stored only once")
+        self.data = self.frame = None
+        return content
+
+
+class DiskSink:
+    """One disk's list of chunks as it grows, cell after cell, in the order of the disk."""
+
+    def __init__(self, writer: ArchiveWriter, session: Session, path: str, size: int, cell: int) -> None:
+        self.path = path
+        self.size = size
+        self.cell = cell
+        self.chunks = PackedChunks()
+        self._writer = writer
+        self._session = session
+        self._filled = 0
+
+    @property
+    def zero_id(self) -> bytes:
+        """The id of a full cell of zeros."""
+        return self._session.zero_id(self.cell)
+
+    def prepare(self, data: memoryview) -> PreparedCell:
+        """Hash one cell, and compress it if it is new. Any thread; `data` may change again after `store`."""
+        id_ = self._session.id_of(data)
+        framer = self._session.framer
+        if framer is None or self._session.seen(Chunk(id_, len(data))):
+            return PreparedCell(id_, data, None)
+        return PreparedCell(id_, data, framer(data))
+
+    def store(self, prepared: PreparedCell) -> bool:
+        """Append the cell; true if its bytes were new to the repository. One thread, in order."""
+        with self._writer.adding():
+            self._check_fit(prepared.size)
+            new = self._session.add(prepared.id, prepared.take(), self._writer.borg.stats)
+            self._append(prepared.id, prepared.size)
+            return new
+
+    def zero(self, size: int) -> None:
+        """Append a cell of `size` zeros."""
+        chunk = Chunk(self._session.zero_id(size), size)
+        if self._session.seen(chunk):
+            self.reuse(chunk)
+        else:
+            self.store(self.prepare(memoryview(bytes(size))))
+
+    def reuse(self, chunk: Chunk) -> None:
+        """Append a chunk that the repository holds already."""
+        with self._writer.adding():
+            self._check_fit(chunk.size)
+            self._session.refer(chunk, self._writer.borg.stats)
+            self._append(chunk.id, chunk.size)
+
+    def close(self) -> None:
+        """Check that the disk is complete."""
+        if self._filled != self.size:
+            self._writer.refuse(f"{self.path} has {self._filled} of {self.size} bytes")
+
+    def _check_fit(self, size: int) -> None:
+        room = self.size - self._filled
+        if size != min(self.cell, room) or size == 0:
+            self._writer.refuse(f"{self.path} got a cell of {size} bytes at {self._filled} of {self.size}")
+
+    def _append(self, id_: bytes, size: int) -> None:
+        self.chunks.append(id_, size)
+        self._filled += size
+
+
+class ArchiveWriter:
+    """An archive that is being made. Leaving it without `commit` leaves the repository as it was."""
+
+    def __init__(self, session: Session, name: str, started: datetime) -> None:
+        self.name = name
+        self.committed = False
+        self.borg = BorgArchive(session, name, started)
+        self._session = session
+        self._files: dict[str, PackedChunks] = {}
+        self._sinks: list[DiskSink] = []
+        self._spoilt: str | None = None
+
+    @property
+    def stats(self) -> StoreStats:
+        """What is in the archive so far."""
+        stats = self.borg.stats
+        return StoreStats(stats.osize, stats.csize, stats.usize)
+
+    def add_file(self, path: str, data: bytes) -> None:
+        """Add a small file; it lies in the archive before the disks."""
+        if path in self._files or path in (MANIFEST, README):
+            raise ValueError(f"{path} is there already")
+        self._files[path] = self._store_file(data)
+
+    def disk(self, path: str, size: int, cell: int = CELL) -> DiskSink:
+        """Start a disk of exactly `size` bytes on a grid of `cell`; several may be open at once."""
+        if not 0 < cell <= LARGEST_CELL:
+            raise UsageError(f"Chunks of {cell} bytes are not possible: Borg stores up to {LARGEST_CELL}.")
+        if any(sink.path == path for sink in self._sinks):
+            raise ValueError(f"{path} is there already")
+        sink = DiskSink(self, self._session, path, size, cell)
+        self._sinks.append(sink)
+        return sink
+
+    def commit(self, comment: ArchiveComment, manifest: Manifest) -> str:
+        """Make the archive visible, whole; returns its id. Any doubt is an error, and nothing is kept."""
+        self._check_complete(comment, manifest)
+        with self.adding():
+            head = {MANIFEST: manifest.to_json(), README: readme(manifest, self.name).encode()}
+            stored = {path: self._store_file(data) for path, data in head.items()}
+            files = {MANIFEST: stored[MANIFEST], **self._files, README: stored[README]}
+            for path, chunks in files.items():
+                self.borg.add_item(path, sum(chunk.size for chunk in chunks), chunks)
+            for sink in self._sinks:
+                self.borg.add_item(sink.path, sink.size, sink.chunks)
+            warned = self._session.warnings.heard()
+            if warned:
+                self.refuse(f"Borg warned: {'; '.join(warned)}")
+            cell = self._sinks[0].cell if self._sinks else CELL
+            id_ = self.borg.save(comment.to_text(), (TOOL, "create", manifest.vm.name), cell)
+        self.committed = True
+        return archive_id(id_)
+
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """Whatever goes wrong inside spoils the archive, also when somebody catches the error."""
+        if self._spoilt or self.committed:
+            raise RepositoryError(
+                f"Archive {self.name} {self._spoilt or 'is committed'}: nothing can be added."
+            )
+        try:
+            with self._session.told():
+                yield
+        except BaseException as error:
+            self._spoilt = self._spoilt or f"failed ({' '.join(str(error).split()) or type(error).__name__})"
+            raise
+
+    def refuse(self, why: str) -> None:
+        """Spoil the archive for good."""
+        self._spoilt = f"is not good: {why}"
+        raise RepositoryError(f"Archive {self.name} is not good, so none was made: {why}.")
+
+    def _store_file(self, data: bytes) -> PackedChunks:
+        chunks = PackedChunks()
+        view = memoryview(data)
+        with self.adding():
+            for start in range(0, len(data), CELL):
+                piece = view[start : start + CELL]
+                id_ = self._session.id_of(piece)
+                self._session.add(id_, piece, self.borg.stats)
+                chunks.append(id_, len(piece))
+        return chunks
+
+    def _check_complete(self, comment: ArchiveComment, manifest: Manifest) -> None:
+        for sink in self._sinks:
+            sink.close()
+        sizes = {sink.path: sink.size for sink in self._sinks}
+        if sizes != manifest.contents:
+            self.refuse(f"the manifest tells of {_listing(manifest.contents)}, stored was {_listing(sizes)}")
+        if OVF not in self._files:
+            self.refuse(f"it has no {OVF}")
+        if (comment.vm_id, comment.mode) != (manifest.vm.id, manifest.mode):
+            self.refuse("comment and manifest are of different VMs or modes")
+
+
+def _listing(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{path} ({size} bytes)" for path, size in sorted(sizes.items())) or "no disk"
+
+
+@contextmanager
+def writing(session: Session, name: str, started: datetime) -> Iterator[ArchiveWriter]:
+    """A writer whose archive is rolled back unless it was committed."""
+    writer = ArchiveWriter(session, name, started)
+    try:
+        yield writer
+    finally:
+        if not writer.committed:
+            session.roll_back()
