@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -18,14 +19,21 @@ EXIT_BROKEN_PIPE = 141
 """What a shell reports for a program that ended because nobody reads its output."""
 
 
+_STDOUT = 1
+COMPLETION_VARIABLE = "_BORG_OVIRT_COMPLETE"
+"""Through this variable the completion script of a shell asks what fits."""
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status."""
     output = Output()
     try:
         with signals.orderly(output.tell):
-            status = root.main(list(arguments), prog_name="borg-ovirt", standalone_mode=False, obj=output)
+            status = _invoke(arguments, output)
             sys.stdout.flush()
-            return status if isinstance(status, int) else 0
+            return status
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except signals.Stopped as stopped:
         return stopped.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -44,6 +52,18 @@ def run(arguments: Sequence[str]) -> int:
         return _unexpected(output, error)
     except Exception as error:
         return _unexpected(output, error)
+
+
+def _invoke(arguments: Sequence[str], output: Output) -> int:
+    """Parse and run. Not click's own `main`, which keeps signals and broken pipes to itself."""
+    instruction = os.environ.get(COMPLETION_VARIABLE)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {}, "borg-ovirt", COMPLETION_VARIABLE, instruction)
+    with root.make_context("borg-ovirt", list(arguments), obj=output) as context:
+        status = root.invoke(context)
+    return status if isinstance(status, int) else 0
 
 
 def _usage_hint(error: click.ClickException) -> str | None:
@@ -66,9 +86,9 @@ def _traceback(output: Output) -> None:
 
 def _stdout_is_gone() -> bool:
     """Whether standard output is the pipe that broke; if so, keep Python from failing on it again at exit."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+    poll = select.poll()
+    poll.register(_STDOUT, 0)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
+    return True

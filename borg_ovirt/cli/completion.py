@@ -17,9 +17,10 @@ def command(shell: str) -> int:
     """
     from click.shell_completion import get_completion_class
 
+    from borg_ovirt.cli.boundary import COMPLETION_VARIABLE
     from borg_ovirt.cli.root import root
 
     kind = get_completion_class(shell)
     assert kind is not None  # click has all three
-    click.echo(kind(root, {}, "borg-ovirt", "_BORG_OVIRT_COMPLETE").source())
+    click.echo(kind(root, {}, "borg-ovirt", COMPLETION_VARIABLE).source())
     return 0

@@ -59,7 +59,7 @@ def selected(config: Config, vm: Traits, searches: Searches) -> bool:
 
 
 def settings_for(config: Config, vm: Traits, searches: Searches) -> VmSettings:
-    """Policy, retention and disk rules of one VM: the general ones, and every override that fits, in order."""
+    """Policy, retention and disk rules of one VM: the general ones, and each fitting override in order."""
     policy, retention, disks = config.policy, config.retention, config.vms.exclude_disks
     for override in config.overrides:
         if fits(override.vms, vm, searches):

@@ -1,0 +1,138 @@
+"""Whatever happens in a command is one line and a documented exit status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+
+from borg_ovirt import errors
+from borg_ovirt.cli import boundary, options
+from borg_ovirt.cli.output import Output
+
+TICKET = "0f8fad5b-d9cb-469f-a165-70867728950e"
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Make `boundary.run` call a command that does what the test wants."""
+
+    def install(body):  # type: ignore[no-untyped-def]
+        @click.command("try")
+        @options.common()
+        def command(output: Output) -> int:
+            return body(output)
+
+        monkeypatch.setattr(boundary, "root", command)
+
+    return install
+
+
+def raising(error: BaseException):  # type: ignore[no-untyped-def]
+    def body(output: Output) -> int:
+        raise error
+
+    return body
+
+
+def test_our_errors_are_a_line_with_hint_and_code(command, capsys) -> None:  # type: ignore[no-untyped-def]
+    command(raising(errors.RepositoryLocked("The repository is locked.", "Use --lock-wait.")))
+    assert boundary.run([]) == 31
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "borg-ovirt: The repository is locked. Use --lock-wait.\n"
+
+
+def test_a_message_of_many_lines_becomes_one(command, capsys) -> None:  # type: ignore[no-untyped-def]
+    command(raising(errors.EngineRefused("Refused:\n  no\n  room")))
+    assert boundary.run([]) == 16
+    assert capsys.readouterr().err == "borg-ovirt: Refused: no room\n"
+
+
+def test_a_fault_of_ours_is_a_line_that_asks_for_debug(command, capsys) -> None:  # type: ignore[no-untyped-def]
+    command(raising(KeyError("disk")))
+    assert boundary.run([]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "KeyError: 'disk'" in err
+    assert "--debug" in err
+
+
+def test_debug_shows_the_traceback_without_secrets(command, capsys) -> None:  # type: ignore[no-untyped-def]
+    command(raising(RuntimeError(f"GET /images/{TICKET}")))
+    assert boundary.run(["--debug"]) == 2
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "raise error" in err
+    assert "/images/***" in err
+    assert TICKET not in err
+
+
+def test_log_json_keeps_errors_in_the_shape_of_borg(command, capsys) -> None:  # type: ignore[no-untyped-def]
+    command(raising(errors.VmNotFound("No VM web01.")))
+    assert boundary.run(["--log-json"]) == 14
+    line = json.loads(capsys.readouterr().err)
+    assert line["type"] == "log_message"
+    assert line["levelname"] == "ERROR"
+    assert line["message"] == "No VM web01."
+    assert line["exit_code"] == 14
+
+
+def test_usage_errors_say_where_help_is(capsys) -> None:  # type: ignore[no-untyped-def]
+    assert boundary.run(["create", "--nonsense"]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "--nonsense" in err
+    assert "`borg-ovirt create --help`" in err
+
+
+def test_an_unknown_command_is_a_usage_error(capsys) -> None:  # type: ignore[no-untyped-def]
+    assert boundary.run(["restore"]) == 2
+    assert "No such command 'restore'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, 0), (1, 1), (None, 0)])
+def test_the_command_decides_on_success_or_warning(command, status, expected) -> None:  # type: ignore[no-untyped-def]
+    command(lambda output: status)
+    assert boundary.run([]) == expected
+
+
+def test_ctrl_c_at_a_prompt_is_an_interruption(command, capsys) -> None:  # type: ignore[no-untyped-def]
+    command(raising(click.Abort()))
+    assert boundary.run([]) == 130
+
+
+def test_a_broken_pipe_of_a_peer_is_an_error_of_the_job(command, capsys) -> None:  # type: ignore[no-untyped-def]
+    command(raising(BrokenPipeError(32, "Broken pipe")))
+    assert boundary.run([]) == 2
+    assert "BrokenPipeError" in capsys.readouterr().err
+
+
+def test_a_reader_that_left_ends_the_command_silently() -> None:
+    script = "from borg_ovirt.cli.boundary import run; import sys; sys.exit(run(['config', 'reference']))"
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 141
+    assert err == b""
+
+
+def test_every_error_class_is_documented_with_its_code() -> None:
+    from pathlib import Path
+
+    page = (Path(__file__).parents[3] / "docs" / "exit-codes.md").read_text()
+    kinds = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type)
+        and issubclass(kind, errors.BorgOvirtError)
+        and kind is not errors.BorgOvirtError
+    ]
+    assert len(kinds) > 20
+    for kind in kinds[1:]:
+        summary = (kind.__doc__ or "").splitlines()[0]
+        assert f"| {kind.exit_code} | `{kind.__name__}` | {summary} |" in page
