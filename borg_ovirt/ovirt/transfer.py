@@ -215,7 +215,7 @@ class Transfer:
 
     def finalize(self) -> None:
         """Every byte has moved: hang up and ask the engine to end the transfer. Does not wait."""
-        self._hang_up()
+        self.hang_up()
         self._finalizing = True
         self._engine.call(
             f"finalize the transfer of {self.request.name}",
@@ -246,7 +246,7 @@ class Transfer:
 
     def abort(self) -> None:
         """Cancel and wait for the end. An upload that is cancelled takes its whole disk with it."""
-        self._hang_up()
+        self.hang_up()
         if self._ended or self._entry is None:
             return
         if not self.id:
@@ -265,7 +265,7 @@ class Transfer:
     def _find(self) -> str | None:
         return find_transfer(self._engine, self.request.disk_id, self.request.direction, self._mark)
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         self._stop.set()
         if hasattr(self, "lease"):
             self.lease.close()
