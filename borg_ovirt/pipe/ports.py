@@ -18,7 +18,7 @@ class Cancelled(Protocol):
 
 
 class Meter(Protocol):
-    """Shows how far one disk is: read, zero and reused bytes add up to its size."""
+    """Shows how far one disk is: read, zero and reused bytes add up to its size. Called from any thread."""
 
     def advance(
         self, *, read: int = 0, zero: int = 0, reused: int = 0, new: int = 0, resumes: int = 0
