@@ -11,6 +11,7 @@ from borg.item import Item
 from borg.platform import gid2group, uid2user
 
 from borg_ovirt.blocks import Chunk
+from borg_ovirt.errors import RepositoryError
 from borg_ovirt.repository.borg_session import Session
 
 
@@ -46,13 +47,21 @@ class BorgArchive:
         # The archive's time is the instant it shows, not the end of the run.
         started = self._archive.start
         self._archive.chunker_params = ("fixed", cell, 0)
-        self._session.transaction(
-            lambda: self._archive.save(
+
+        def save() -> None:
+            self._archive.save(
                 comment=comment,
                 timestamp=started,
                 # Borg would keep this process's own command line, which may hold what nobody else should see.
                 additional_metadata={"cmdline": list(command)},
-            ),
-            saves=True,
-        )
+            )
+
+        try:
+            self._session.transaction(save, saves=True)
+        except RepositoryError as error:
+            if not self._session.holds(self.name):
+                raise
+            raise RepositoryError(
+                f"Archive {self.name} is whole in the repository, but then: {error}"
+            ) from error
         return bytes(self._archive.id)

@@ -55,7 +55,7 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
             key.compressor = compression.compressor
             cache = None
             if access.write:
-                cache = stack.enter_context(Cache(repository, key, manifest, lock_wait=access.lock_wait))
+                cache = stack.enter_context(_cache(where, repository, key, manifest, access.lock_wait))
             else:
                 assert_secure(repository, manifest, access.lock_wait)
     return Session(where, repository, manifest, key, cache, compression, warnings)
@@ -112,6 +112,16 @@ def _repository(location: Any, access: Access) -> Any:
         raise RepositoryError(
             f"Cannot run {error.filename!r} to reach {location.canonical_path()}.",
             "Install an SSH client or set BORG_RSH.",
+        ) from error
+
+
+def _cache(where: str, repository: Any, key: Any, manifest: Any, lock_wait: float) -> Any:
+    try:
+        return Cache(repository, key, manifest, lock_wait=lock_wait)
+    except ValueError as error:
+        raise RepositoryError(
+            f"Borg's cache of the repository {where} cannot be read: {error}.",
+            f"Remove it with `borg delete --cache-only {where}`; it is made again.",
         ) from error
 
 

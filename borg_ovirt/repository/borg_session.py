@@ -110,6 +110,10 @@ class Session:
             )
         return ArchiveEntry(info.name, info.id, info.ts)
 
+    def holds(self, name: str) -> bool:
+        """Whether there is an archive of that name."""
+        return name in self._manifest.archives
+
     def facts(self, entries: Sequence[ArchiveEntry]) -> Iterator[ArchiveFacts]:
         """The metadata of archives, in order, fetched ahead over `borg serve`."""
         with told(self.where):
