@@ -24,7 +24,7 @@ from borg_ovirt.ovirt.journal import Journal
 from borg_ovirt.ovirt.storage import domain_names
 from borg_ovirt.ovirt.vm import DiskFacts, VmFacts, fetch_ovf, find_vm
 from borg_ovirt.pipe.download import download
-from borg_ovirt.pipe.fetch import READERS, Buffers
+from borg_ovirt.pipe.fetch import BUFFERS, READERS, Buffers
 from borg_ovirt.pipe.plan import Plan, make_plan
 from borg_ovirt.pipe.sample import Sampling, check_sample, choose_sample
 from borg_ovirt.progress import Progress
@@ -163,7 +163,7 @@ class _Job:
             name = layout.archive_name(self.vm.name, captured.instant, self.repository.all_names())
             with self.repository.writer(name, started=captured.instant) as archive:
                 archive.add_file(layout.OVF, self.ovf)
-                buffers = Buffers(cell)
+                buffers = Buffers(cell, max(self.options.readers, BUFFERS // cell))
                 outcomes = [self._store(archive, work, buffers) for work in works]
                 captured.finish()
                 return self._commit(archive, captured, choice, outcomes, cell)
@@ -204,7 +204,7 @@ class _Job:
     def _lay(self, disk: CapturedDisk, cell: int, base: BaseDisk | None) -> Plan:
         extents = disk.source.extents("dirty" if base else "zero")
         name = f"disk {disk.facts.alias or disk.facts.id}"
-        longer = disk.source.size > disk.facts.size
+        longer = disk.facts.format == "raw"  # on block storage the volume is longer than the disk in it
         return make_plan(disk.facts.size, cell, extents, base, longer_export=longer, name=name)
 
     def _store(self, archive: ArchiveWriter, work: _Work, buffers: Buffers) -> DiskOutcome:
@@ -216,9 +216,9 @@ class _Job:
         if wrong:
             work.reason = f"its change tracking is wrong: {wrong} cells differ from the base"
             self._warn(
-                f"DISK {work.name} OF VM {self.vm.name}: THE CHANGE TRACKING IS WRONG. {wrong} cells that count "
-                "as unchanged differ from the last archive. The disk is read in full now; older incremental "
-                "archives of this VM may hold stale data."
+                f"DISK {work.name} OF VM {self.vm.name}: THE CHANGE TRACKING IS WRONG. {wrong} cells that "
+                "count as unchanged differ from the last archive. The disk is read in full now; older "
+                "incremental archives of this VM may hold stale data."
             )
             work.base = None
             work.plan = self._lay(work.disk, work.plan.cell, None)

@@ -8,7 +8,7 @@ from borg_ovirt.errors import EngineRefused
 from borg_ovirt.ovirt.engine import Engine, types
 from borg_ovirt.ovirt.faults import NotFound
 from borg_ovirt.ovirt.journal import Entry, Journal
-from borg_ovirt.ovirt.vm import vm_status
+from borg_ovirt.ovirt.vm import read_vm, vm_status
 
 
 def import_vm(
@@ -115,3 +115,12 @@ def remove_vm(engine: Engine, vm_id: str, *, keep_disks: bool = False) -> None:
 def all_vms(engine: Engine) -> dict[str, str]:
     """Id -> name of every VM."""
     return {vm.id: vm.name for vm in engine.call("list the VMs", lambda s: s.vms_service().list()) or ()}
+
+
+def vms_of_disk(engine: Engine, disk_id: str) -> list[tuple[str, str]]:
+    """Name and status of each VM that a disk is attached to."""
+    disk = engine.call(
+        f"read the disk {disk_id}", lambda s: s.disks_service().disk_service(disk_id).get(all_content=True)
+    )
+    facts = [read_vm(engine, vm.id) for vm in disk.vms or ()]
+    return [(vm.name, vm.status) for vm in facts]

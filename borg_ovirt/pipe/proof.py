@@ -30,6 +30,7 @@ def prove(
     digests: BlockDigests,
     target: Target,
     *,
+    use_checksum: bool = True,
     extents: Iterable[Extent] | None = None,
     readers: int = READERS,
     buffers: Buffers | None = None,
@@ -39,13 +40,14 @@ def prove(
 ) -> Proof:
     """Raise `ProofFailed`, with the first differing offset where it is known, unless the target is right.
 
-    The target must read as the digested bytes and as zeros after them. `extents` of the target spare
+    The target must read as the digested bytes and as zeros after them. `use_checksum=False` where the
+    daemon exports more than the disk (a raw volume on block storage): its checksum would cover that too. `extents` of the target spare
     reading its zeros back, should that be needed. `progress` counts what is read back.
     """
     if target.size < digests.size:
         raise ProofFailed(f"The target of {name} has {target.size} bytes, the archive {digests.size}.", _HINT)
     theirs = None
-    if target.size == digests.size:
+    if use_checksum and target.size == digests.size:
         theirs = target.checksum(ALGORITHM, digests.block)
         if theirs == digests.checksum():
             return Proof.CHECKSUM
