@@ -1,0 +1,253 @@
+"""The engine's OVF of a VM: read with care, and rewritten for a VM beside the original.
+
+An OVF out of an archive is input like any other: no DTD and no entity is accepted. The ids of VM, disks,
+layers, snapshots and network cards stand in many places (file references, items, device aliases, stored
+configurations of snapshots), so they are replaced wherever they stand; only what people wrote is left alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from xml.etree import ElementTree as Plain
+from xml.etree.ElementTree import Element
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from borg_ovirt.errors import NotOurArchive
+
+_OVF = "http://schemas.dmtf.org/ovf/envelope/1/"
+_CIM = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/"
+_RASD = _CIM + "CIM_ResourceAllocationSettingData"
+_XSI = "http://www.w3.org/2001/XMLSchema-instance"
+for _prefix, _uri in (
+    ("ovf", _OVF),
+    ("rasd", _RASD),
+    ("vssd", _CIM + "CIM_VirtualSystemSettingData"),
+    ("xsi", _XSI),
+):
+    Plain.register_namespace(_prefix, _uri)
+
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_PROSE = {"Name", "Description", "Comment", "Info", f"{{{_RASD}}}Caption", f"{{{_RASD}}}Description"}
+_DISK_ITEM, _NIC_ITEM = "17", "10"
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+
+
+@dataclass(frozen=True)
+class OvfLayer:
+    """One layer of one disk."""
+
+    disk_id: str
+    image_id: str
+    parent: str | None
+    """Image id of the layer below, from the item: the disk section's `parentRef` is always wrong."""
+    snapshot_id: str | None
+    alias: str
+    format: str
+    """`cow` or `raw`."""
+
+
+@dataclass(frozen=True)
+class OvfNic:
+    id: str
+    name: str
+    network: str
+    mac: str | None
+
+
+@dataclass(frozen=True)
+class OvfSnapshot:
+    id: str
+    type: str
+    description: str
+
+
+@dataclass(frozen=True)
+class OvfFacts:
+    """What an OVF tells that somebody asks for."""
+
+    vm_id: str
+    name: str
+    layers: tuple[OvfLayer, ...]
+    nics: tuple[OvfNic, ...]
+    snapshots: tuple[OvfSnapshot, ...]
+
+    @property
+    def disk_ids(self) -> tuple[str, ...]:
+        """The disks, each once, in the order of the document."""
+        return tuple(dict.fromkeys(layer.disk_id for layer in self.layers))
+
+
+def parse(ovf: bytes) -> OvfFacts:
+    """Read an OVF of the engine's; `NotOurArchive` if it is none."""
+    root = _tree(ovf)
+    content = root.find("Content")
+    if content is None:
+        raise NotOurArchive("The OVF has no content section: it is not an oVirt engine's.")
+    system = next(
+        (s for s in content.findall("Section") if "OperatingSystemSection" in s.get(f"{{{_XSI}}}type", "")),
+        None,
+    )
+    vm_id = system.get(f"{{{_OVF}}}id") if system is not None else None
+    if not vm_id:
+        raise NotOurArchive("The OVF names no VM: it is not an oVirt engine's.")
+    return OvfFacts(
+        vm_id=vm_id,
+        name=content.findtext("Name") or "",
+        layers=tuple(_layers(root)),
+        nics=tuple(_nics(root)),
+        snapshots=tuple(
+            OvfSnapshot(
+                s.get(f"{{{_OVF}}}id") or "", s.findtext("Type") or "", s.findtext("Description") or ""
+            )
+            for s in root.iter("Snapshot")
+        ),
+    )
+
+
+def rewrite(
+    ovf: bytes,
+    ids: Mapping[str, str],
+    *,
+    name: str | None = None,
+    fresh_nics_and_macs: bool = False,
+    keep_disks: Collection[str] | None = None,
+) -> bytes:
+    """The OVF of another VM: `ids` (old to new) replaced everywhere.
+
+    `fresh_nics_and_macs`: ids that `ids` does not name (network cards, snapshots, other layers) become new
+    ones, and MAC addresses are dropped so that the engine gives new ones. `keep_disks`: leave out every disk
+    whose id, old or new, is not among these.
+    """
+    facts = parse(ovf)
+    root = _tree(ovf)
+    if keep_disks is not None:
+        _drop_disks(root, {ids.get(disk_id, disk_id) for disk_id in keep_disks}, ids)
+    mapping = dict(ids)
+    if fresh_nics_and_macs:
+        for old in _own_ids(facts):
+            mapping.setdefault(old, str(uuid.uuid4()))
+        _drop_macs(root)
+    _replace(root, mapping)
+    content = root.find("Content")
+    if name is not None and content is not None:
+        _set_text(content, "Name", name)
+    return bytes(Plain.tostring(root, encoding="UTF-8", xml_declaration=True))
+
+
+def _tree(ovf: bytes) -> Element:
+    try:
+        root: Element = fromstring(ovf, forbid_dtd=True)
+    except (Plain.ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        raise NotOurArchive(f"The OVF cannot be read: {type(error).__name__}.") from None
+    return root
+
+
+def _items(root: Element, kind: str) -> Iterator[Element]:
+    for item in root.iter("Item"):
+        if item.findtext(f"{{{_RASD}}}ResourceType") == kind:
+            yield item
+
+
+def _layers(root: Element) -> Iterator[OvfLayer]:
+    disks = {d.get(f"{{{_OVF}}}diskId"): d for d in root.iter("Disk")}
+    for item in _items(root, _DISK_ITEM):
+        image = item.findtext(f"{{{_RASD}}}InstanceId") or ""
+        resource = item.findtext(f"{{{_RASD}}}HostResource") or image
+        parent = item.findtext(f"{{{_RASD}}}Parent") or _NOBODY
+        disk = disks.get(image)
+        yield OvfLayer(
+            disk_id=resource.split("/")[0],
+            image_id=image,
+            parent=None if parent == _NOBODY else parent,
+            snapshot_id=disk.get(f"{{{_OVF}}}vm_snapshot_id") if disk is not None else None,
+            alias=item.findtext(f"{{{_RASD}}}Caption") or "",
+            format="raw" if disk is not None and disk.get(f"{{{_OVF}}}volume-format") == "RAW" else "cow",
+        )
+
+
+def _nics(root: Element) -> Iterator[OvfNic]:
+    for item in _items(root, _NIC_ITEM):
+        yield OvfNic(
+            id=item.findtext(f"{{{_RASD}}}InstanceId") or item.findtext(f"{{{_RASD}}}InstanceID") or "",
+            name=item.findtext(f"{{{_RASD}}}Name") or "",
+            network=item.findtext(f"{{{_RASD}}}Connection") or "",
+            mac=item.findtext(f"{{{_RASD}}}MACAddress") or None,
+        )
+
+
+def _own_ids(facts: OvfFacts) -> Iterator[str]:
+    """The ids that must not be used twice in one engine."""
+    yield facts.vm_id
+    for layer in facts.layers:
+        yield layer.disk_id
+        yield layer.image_id
+        if layer.snapshot_id:
+            yield layer.snapshot_id
+    yield from (nic.id for nic in facts.nics if nic.id)
+    yield from (snapshot.id for snapshot in facts.snapshots if snapshot.id)
+
+
+def _drop_disks(root: Element, keep: set[str], ids: Mapping[str, str]) -> None:
+    def dropped(reference: str | None) -> bool:
+        disk_id = (reference or "").split("/")[0]
+        return ids.get(disk_id, disk_id) not in keep
+
+    for parent in list(root.iter()):
+        for child in list(parent):
+            gone = (
+                (child.tag == "File" and dropped(child.get(f"{{{_OVF}}}href")))
+                or (child.tag == "Disk" and dropped(child.get(f"{{{_OVF}}}fileRef")))
+                or (
+                    child.tag == "Item"
+                    and child.findtext(f"{{{_RASD}}}ResourceType") == _DISK_ITEM
+                    and dropped(child.findtext(f"{{{_RASD}}}HostResource"))
+                )
+            )
+            if gone:
+                parent.remove(child)
+
+
+def _drop_macs(root: Element) -> None:
+    for item in _items(root, _NIC_ITEM):
+        for mac in item.findall(f"{{{_RASD}}}MACAddress"):
+            item.remove(mac)
+
+
+def _replace(root: Element, ids: Mapping[str, str]) -> None:
+    """Every id of `ids` in every attribute and text, but not in what people wrote."""
+
+    def new(match: re.Match[str]) -> str:
+        return ids.get(match[0].lower(), match[0])
+
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if not key.endswith(("disk-alias", "description")):
+                element.set(key, _ID.sub(new, value))
+        if element.tag == "VmConfiguration":
+            element.text = _stored(element.text or "", ids)
+        elif element.text and element.tag not in _PROSE:
+            element.text = _ID.sub(new, element.text)
+
+
+def _stored(text: str, ids: Mapping[str, str]) -> str:
+    """The configuration that a snapshot keeps: an OVF of its own, in base64."""
+    try:
+        root = _tree(base64.b64decode(text, validate=True))
+    except (NotOurArchive, binascii.Error, ValueError):
+        return text
+    _replace(root, ids)
+    return base64.b64encode(Plain.tostring(root, encoding="UTF-8", xml_declaration=True)).decode("ascii")
+
+
+def _set_text(parent: Element, tag: str, text: str) -> None:
+    found = parent.find(tag)
+    if found is None:
+        found = Plain.SubElement(parent, tag)
+    found.text = text
