@@ -65,7 +65,10 @@ class OvfNic:
 class OvfSnapshot:
     id: str
     type: str
+    """`REGULAR`, `ACTIVE`, `PREVIEW` ..."""
     description: str
+    configuration: bytes | None = None
+    """The OVF of the VM as of the snapshot: one layer for each disk that the snapshot covers."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,7 @@ def parse(ovf: bytes) -> OvfFacts:
         name=content.findtext("Name") or "",
         layers=tuple(_layers(root)),
         nics=tuple(_nics(root)),
-        snapshots=tuple(
-            OvfSnapshot(
-                s.get(f"{{{_OVF}}}id") or "", s.findtext("Type") or "", s.findtext("Description") or ""
-            )
-            for s in root.iter("Snapshot")
-        ),
+        snapshots=tuple(_snapshots(root)),
     )
 
 
@@ -138,7 +136,7 @@ def rewrite(
     content = root.find("Content")
     if name is not None and content is not None:
         _set_text(content, "Name", name)
-    return bytes(Plain.tostring(root, encoding="UTF-8", xml_declaration=True))
+    return _written(root)
 
 
 def _tree(ovf: bytes) -> Element:
@@ -180,6 +178,23 @@ def _nics(root: Element) -> Iterator[OvfNic]:
             network=item.findtext(f"{{{_RASD}}}Connection") or "",
             mac=item.findtext(f"{{{_RASD}}}MACAddress") or None,
         )
+
+
+def _snapshots(root: Element) -> Iterator[OvfSnapshot]:
+    for snapshot in root.iter("Snapshot"):
+        yield OvfSnapshot(
+            id=snapshot.get(f"{{{_OVF}}}id") or "",
+            type=snapshot.findtext("Type") or "",
+            description=snapshot.findtext("Description") or "",
+            configuration=_decoded(snapshot.findtext("VmConfiguration") or ""),
+        )
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True) or None
+    except binascii.Error:
+        return None
 
 
 def _own_ids(facts: OvfFacts) -> Iterator[str]:
@@ -238,12 +253,21 @@ def _replace(root: Element, ids: Mapping[str, str]) -> None:
 
 def _stored(text: str, ids: Mapping[str, str]) -> str:
     """The configuration that a snapshot keeps: an OVF of its own, in base64."""
+    stored = _decoded(text)
+    if stored is None:
+        return text
     try:
-        root = _tree(base64.b64decode(text, validate=True))
-    except (NotOurArchive, binascii.Error, ValueError):
+        root = _tree(stored)
+    except NotOurArchive:
         return text
     _replace(root, ids)
-    return base64.b64encode(Plain.tostring(root, encoding="UTF-8", xml_declaration=True)).decode("ascii")
+    return base64.b64encode(_written(root)).decode("ascii")
+
+
+def _written(root: Element) -> bytes:
+    """As the engine writes it: the declaration, and all on one line if it was."""
+    text: str = Plain.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>{text}'.encode()
 
 
 def _set_text(parent: Element, tag: str, text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -34,38 +33,23 @@ def test_layers_come_with_the_parents_of_the_items() -> None:
         (B1, DISK_2, None),
     ]
     assert layers[A1].snapshot_id == "51515151-0000-4000-8000-000000000001"
-    assert (layers[A1].format, layers[A1].sparse, layers[A1].boot) == ("cow", True, True)
-    assert (layers[B1].format, layers[B1].sparse, layers[B1].boot) == ("raw", False, False)
-    assert layers[A3].interface == "virtio_scsi"
+    assert (layers[A1].format, layers[B1].format) == ("cow", "raw")
     assert layers[A3].alias == "web01_Disk1"
     assert parse(SAMPLE).disk_ids == (DISK_1, DISK_2)
 
 
 def test_the_vm_its_snapshots_and_nics() -> None:
     view = parse(SAMPLE)
-    assert (view.vm_id, view.name, view.template_id) == (VM, "web01", None)
+    assert (view.vm_id, view.name) == (VM, "web01")
     assert [(s.type, s.description) for s in view.snapshots] == [
         ("REGULAR", "before upgrade"),
         ("REGULAR", "after upgrade"),
         ("ACTIVE", "Active VM"),
     ]
-    assert view.snapshots[1].date == datetime(2024, 3, 3, 10, tzinfo=timezone.utc)
-    assert not view.snapshots[1].memory
     assert view.snapshots[1].configuration == b"<!-- base64 of an OVF -->"
     assert view.snapshots[2].configuration is None
     (nic,) = view.nics
     assert (nic.name, nic.network, nic.mac) == ("nic1", "ovirtmgmt", "56:6f:00:00:00:01")
-
-
-def test_memory_of_a_snapshot_is_noticed() -> None:
-    ovf = SAMPLE.replace(b"<Type>REGULAR</Type>", b"<Type>REGULAR</Type><Memory>a,b,c,d,e,f</Memory>")
-    assert [s.memory for s in parse(ovf).snapshots] == [True, True, False]
-
-
-def test_a_template_is_told_from_the_blank_one() -> None:
-    blank = b"<TemplateId>00000000-0000-0000-0000-000000000000</TemplateId>"
-    assert blank in SAMPLE
-    assert parse(SAMPLE.replace(blank, f"<TemplateId>{A1}</TemplateId>".encode())).template_id == A1
 
 
 def test_new_ids_stand_everywhere_and_old_ones_nowhere() -> None:
@@ -86,15 +70,19 @@ def test_parents_and_references_follow() -> None:
     assert [layer.parent for layer in layers] == [NEW[A2], NEW[A1], None, None]
 
 
-def test_without_a_wish_only_the_stored_configurations_go() -> None:
+def test_stored_configurations_follow() -> None:
+    inner = base64.b64encode(SAMPLE)
+    outer = re.sub(rb"(<VmConfiguration>)[^<]*", rb"\g<1>" + inner, SAMPLE)
+    for snapshot in parse(rewrite(outer, NEW)).snapshots[:2]:
+        assert snapshot.configuration is not None
+        stored = read(snapshot.configuration.decode())
+        assert (stored.id, [d.id for d in stored.disks]) == (NEW[VM], [NEW[DISK_1], NEW[DISK_2]])
+
+
+def test_without_a_wish_nothing_changes() -> None:
     written = rewrite(SAMPLE, ids={})
     assert read(written.decode()) == read(SAMPLE.decode())
-    assert b"VmConfiguration" not in written
-    assert [s.description for s in parse(written).snapshots] == [
-        "before upgrade",
-        "after upgrade",
-        "Active VM",
-    ]
+    assert parse(written) == parse(SAMPLE)
 
 
 def test_namespaces_and_their_prefixes_stay() -> None:
@@ -107,7 +95,7 @@ def test_namespaces_and_their_prefixes_stay() -> None:
         assert tag in written
     assert 'xsi:type="ovf:DiskSection_Type"' in written
     tags = re.findall(r"<[A-Za-z_:]+", SAMPLE.decode())
-    assert re.findall(r"<[A-Za-z_:]+", written) == [t for t in tags if t != "<VmConfiguration"]
+    assert re.findall(r"<[A-Za-z_:]+", written) == tags
 
 
 def test_the_name_is_set() -> None:
@@ -120,7 +108,7 @@ def test_fresh_nics_have_other_ids_and_no_address() -> None:
     (old,) = read(SAMPLE.decode()).nics
     (new,) = read(rewrite(SAMPLE, ids={}, fresh_nics_and_macs=True).decode()).nics
     assert new.id != old.id
-    assert new.mac == ""
+    assert new.mac == ""  # absent reads as empty: the one kind of address that clashes with nobody's
     assert (new.name, new.network) == (old.name, old.network)
     assert b"56:6f" not in rewrite(SAMPLE, ids={}, fresh_nics_and_macs=True)
 
@@ -131,6 +119,7 @@ def test_disks_that_are_not_restored_vanish_whole(keep: list[str], left: list[st
     assert [layer.image_id for layer in parse(written).layers] == [NEW[image] for image in left]
     vm = read(written.decode())
     assert [disk.id for disk in vm.disks] == [NEW[disk] for disk in keep]
+    assert rewrite(SAMPLE, ids=NEW, keep_disks=[NEW[disk] for disk in keep]) == written
     for gone in {DISK_1, DISK_2} - set(keep):
         assert NEW[gone].encode() not in written
 
