@@ -19,7 +19,7 @@ _DIGEST = 32
 
 
 def block_size_for(content: Content) -> int:
-    """The content's own grid where the daemon allows it: every chunk is a block then, hashed on any thread."""
+    """The content's own grid where the daemon allows it: a chunk is a block then, hashed on any thread."""
     size = content.chunks[0].size if content.chunks else BLOCK
     return size if MiB <= size <= 16 * MiB and size % (4 * KiB) == 0 else BLOCK
 

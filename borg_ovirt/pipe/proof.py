@@ -41,9 +41,9 @@ def prove(
     """Raise `ProofFailed`, with the first differing offset where it is known, unless the target is right.
 
     The target must read as the digested bytes and as zeros after them. `use_checksum=False` where the
-    daemon exports more than the disk (a raw volume on block storage) and its checksum would cover that.
-    `extents` of the target spare
-    reading its zeros back, should that be needed. `progress` counts what is read back.
+    daemon exports more than the disk (a raw volume on block storage): its checksum would cover that too.
+    `extents` of the target spare reading its zeros back, should that be needed. `progress` counts what is
+    read back.
     """
     if target.size < digests.size:
         raise ProofFailed(f"The target of {name} has {target.size} bytes, the archive {digests.size}.", _HINT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -170,16 +171,143 @@ class Base:
                 repository[chunk_id(data)] = data
 
 
+class Content:
+    """An archived disk. `blind` does not know zeros by their id; `ahead` is how far it prefetches."""
+
+    def __init__(self, data: bytes, cell: int, *, blind: bool = False, ahead: int = 3) -> None:
+        self.data = data
+        self.size = len(data)
+        self.pieces = slice_up(data, cell)
+        self.chunks = [Chunk(chunk_id(piece), len(piece)) for piece in self.pieces]
+        self.store = dict(zip((chunk.id for chunk in self.chunks), self.pieces, strict=True))
+        self.blind = blind
+        self.ahead = ahead
+        self.hook: Callable[[str], None] = lambda what: None
+        self.fetched_on: set[int] = set()
+        self.fetched = 0
+
+    def is_zero(self, chunk: Chunk) -> bool:
+        return not self.blind and not self.store[chunk.id].strip(b"\0")
+
+    def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
+        coming = iter(chunks)
+        queue = list(itertools.islice(coming, self.ahead))
+        while queue:
+            self.hook("fetch")
+            self.fetched_on.add(threading.get_ident())
+            self.fetched += 1
+            yield memoryview(self.store[queue.pop(0).id])
+            queue += itertools.islice(coming, 1)
+
+
+class Target:
+    """A disk to write to. It forgets nothing: double writes, missing flushes and open writers are seen."""
+
+    def __init__(self, data: bytes, hook: Callable[[str], None] = lambda what: None) -> None:
+        self.data = bytearray(data)
+        self.hook = hook
+        self.lock = threading.Lock()
+        self.touched: set[int] = set()
+        self.unflushed: set[int] = set()
+        self.requests: list[tuple[str, int, int]] = []
+        self.opened = 0
+        self.closed = 0
+        self.offers_checksum = True
+        self.checksums = 0
+        self.read_back = 0
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    def open(self) -> Writer:
+        with self.lock:
+            self.opened += 1
+        return Writer(self)
+
+    def touch(self, what: str, offset: int, length: int) -> None:
+        assert length > 0
+        assert offset + length <= self.size, "written past the end of the disk"
+        span = set(range(offset, offset + length))
+        assert not span & self.touched, "written twice"
+        self.touched |= span
+        self.requests.append((what, offset, length))
+
+    def checksum(self, algorithm: str, block_size: int) -> str | None:
+        self.checksums += 1
+        if not self.offers_checksum:
+            return None
+        outer = hashlib.new(algorithm, digest_size=32)
+        for block in slice_up(bytes(self.data), block_size):
+            outer.update(hashlib.new(algorithm, block, digest_size=32).digest())
+        return outer.hexdigest()
+
+    def open_reader(self) -> Reader:
+        source = Source(bytes(self.data))
+
+        def count(offset: int, length: int) -> None:
+            with self.lock:
+                self.read_back += length
+
+        source.hook = count
+        return source.open()
+
+
+class Writer:
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.dirty: set[int] = set()
+        self.is_closed = threading.Event()
+
+    def write(self, offset: int, views: Sequence[memoryview]) -> None:
+        self._begin("write")
+        data = b"".join(views)
+        with self.target.lock:
+            self.target.touch("write", offset, len(data))
+            self._soil(offset, len(data))
+            self.target.data[offset : offset + len(data)] = data
+
+    def zero(self, offset: int, length: int) -> None:
+        self._begin("zero")
+        with self.target.lock:
+            self.target.touch("zero", offset, length)
+            self._soil(offset, length)
+            self.target.data[offset : offset + length] = bytes(length)
+
+    def _begin(self, what: str) -> None:
+        self.target.hook(what)
+        if self.is_closed.is_set():
+            raise TransferFailed("write on a closed connection")
+
+    def _soil(self, offset: int, length: int) -> None:
+        self.dirty |= set(range(offset, offset + length))
+        self.target.unflushed |= self.dirty
+
+    def flush(self) -> None:
+        self._begin("flush")
+        with self.target.lock:
+            self.target.unflushed -= self.dirty
+            self.dirty.clear()
+
+    def close(self) -> None:
+        assert not self.is_closed.is_set(), "closed twice"
+        self.is_closed.set()
+        with self.target.lock:
+            self.target.closed += 1
+
+
 class Meter:
     """Adds up what it is told."""
 
     def __init__(self) -> None:
         self.totals = {"read": 0, "zero": 0, "reused": 0, "new": 0, "resumes": 0}
+        self.lock = threading.Lock()
 
     def advance(self, **counts: int) -> None:
-        for name, count in counts.items():
-            assert count >= 0
-            self.totals[name] += count
+        with self.lock:
+            for name, count in counts.items():
+                assert count >= 0
+                self.totals[name] += count
 
     @property
     def done(self) -> int:

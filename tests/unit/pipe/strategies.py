@@ -82,3 +82,11 @@ def changes(draw: st.DrawFn) -> Change:
         for position, (_, dirty) in enumerate(flags[:old_size])
     )
     return Change(data, old, cell, cut(flags))
+
+
+@st.composite
+def archived(draw: st.DrawFn, max_size: int = 150) -> tuple[bytes, int]:
+    """The bytes of a disk, much of it zeros, and its grid."""
+    cell = draw(st.integers(1, 16))
+    runs = draw(st.lists(st.tuples(st.integers(1, 40), st.sampled_from([b"\0", b"\1", b"\2"])), max_size=12))
+    return b"".join(byte * count for count, byte in runs)[:max_size], cell
