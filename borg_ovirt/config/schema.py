@@ -367,7 +367,16 @@ class Config(Section):
     hooks: list[Hook] = Field(
         [],
         description="Commands before and after.",
-        examples=[[{"when": "after-run", "command": "/etc/borg-ovirt/hooks/ping", "timeout": "30s"}]],
+        examples=[
+            [
+                {
+                    "when": "after-run",
+                    "command": "/etc/borg-ovirt/hooks/ping",
+                    "timeout": "30s",
+                    "on_error": "warn",
+                }
+            ]
+        ],
     )
 
     @model_validator(mode="after")
