@@ -64,6 +64,16 @@ def newest_first(repository: Repository, vm_id: str, mode: str) -> list[ArchiveI
     return sorted(ours, key=lambda a: a.time, reverse=True)
 
 
+def needed_checkpoints(repository: Repository, vm_id: str) -> set[str]:
+    """The checkpoint from which the next incremental backup of the VM would start, if there is one."""
+    for info in newest_first(repository, vm_id, "image"):
+        if info.comment.marked:
+            break
+        if info.comment.checkpoint:
+            return {info.comment.checkpoint}
+    return set()
+
+
 def choose_base(
     repository: Repository,
     vm_id: str,

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 
 from borg_ovirt.blocks import CELL
 from borg_ovirt.errors import CheckpointLost, VmNotSuitable
-from borg_ovirt.jobs.base import BaseDisk, Choice, choose_base, disk_base, newest_first
+from borg_ovirt.jobs.base import BaseDisk, Choice, choose_base, disk_base, needed_checkpoints, newest_first
 from borg_ovirt.jobs.checkpoints import describe, drop_unneeded
 from borg_ovirt.jobs.disks import DiskRules, choose_disks, listing
 from borg_ovirt.jobs.record import DiskOutcome, Story, disk_record, run_record, snapshot_records, vm_record
@@ -103,15 +103,21 @@ def create(
         now=started,
     )
     job = _Job(repository, engine, vm, chosen, skipped, ovf, options, journal, progress, started)
+    needed = needed_checkpoints(repository, vm.id)
     try:
-        return job.run(choice)
-    except CheckpointLost as lost:
-        progress.warn(f"{vm.name}: {lost.message} A full backup is made instead.")
-        return job.run(Choice(None, lost.message, fallback=True))
+        try:
+            return job.run(choice)
+        except CheckpointLost as lost:
+            progress.warn(f"{vm.name}: {lost.message} A full backup is made instead.")
+            return job.run(Choice(None, lost.message, fallback=True))
+    except BaseException:
+        for warning in drop_unneeded(engine, vm.id, {repository.id}, needed):
+            progress.warn(warning)
+        raise
 
 
 @dataclass
-class _Work:
+class Work:
     """One disk between its plan and the archive."""
 
     disk: CapturedDisk
@@ -123,6 +129,28 @@ class _Work:
     @property
     def name(self) -> str:
         return self.disk.facts.alias or self.disk.facts.id
+
+
+def grid(repository: Repository, vm_id: str, options: CreateOptions) -> int:
+    """The cell size of the series: its latest archive's, so that every chunk can be referred to again."""
+    for info in newest_first(repository, vm_id, "image"):
+        return repository.archive(info.name).manifest.run.cell
+    return options.cell or CELL
+
+
+def lay_out(disk: CapturedDisk, cell: int, choice: Choice, repository: Repository) -> Work:
+    """Fetch one disk's extents and lay them on the grid."""
+    base, reason = None, disk.mode_reason or choice.reason
+    if choice.base and disk.incremental:
+        base, reason = disk_base(choice.base, disk.facts.id, disk.facts.size, cell, repository)
+    return Work(disk, _plan(disk, cell, base), base, reason)
+
+
+def _plan(disk: CapturedDisk, cell: int, base: BaseDisk | None) -> Plan:
+    extents = disk.source.extents("dirty" if base else "zero")
+    longer = disk.facts.format == "raw"  # on block storage the volume is longer than the disk in it
+    name = f"disk {disk.facts.alias or disk.facts.id}"
+    return make_plan(disk.facts.size, cell, extents, base, longer_export=longer, name=name)
 
 
 @dataclass
@@ -144,7 +172,7 @@ class _Job:
     def run(self, choice: Choice) -> CreateResult:
         """Capture one instant, store it, commit."""
         base = choice.base
-        cell = self._grid()
+        cell = grid(self.repository, self.vm.id, self.options)
         plan = f"incremental since {base.info.name}" if base else f"full ({choice.reason})"
         self.progress.step(f"{self.vm.name}: {plan}")
         self.warnings = self._known_losses()
@@ -159,7 +187,8 @@ class _Job:
             api=self.options.backup_api,
             log=self.progress.step,
         ) as captured:
-            works = [self._plan(disk, cell, choice) for disk in captured.disks]
+            works = [lay_out(disk, cell, choice, self.repository) for disk in captured.disks]
+            self._warn_of_fallbacks(works, choice)
             name = layout.archive_name(self.vm.name, captured.instant, self.repository.all_names())
             with self.repository.writer(name, started=captured.instant) as archive:
                 archive.add_file(layout.OVF, self.ovf)
@@ -167,12 +196,6 @@ class _Job:
                 outcomes = [self._store(archive, work, buffers) for work in works]
                 captured.finish()
                 return self._commit(archive, captured, choice, outcomes, cell)
-
-    def _grid(self) -> int:
-        """The cell size of the series: its latest archive's, so that every chunk can be referred to again."""
-        for info in newest_first(self.repository, self.vm.id, "image"):
-            return self.repository.archive(info.name).manifest.run.cell
-        return self.options.cell or CELL
 
     def _known_losses(self) -> list[str]:
         """What no backup of this VM can hold, and what this one leaves out."""
@@ -192,22 +215,17 @@ class _Job:
         self.warnings.append(text)
         self.progress.warn(text)
 
-    def _plan(self, disk: CapturedDisk, cell: int, choice: Choice) -> _Work:
-        """Fetch one disk's extents and lay them on the grid."""
-        base, reason = None, disk.mode_reason or choice.reason
-        if choice.base and disk.incremental:
-            base, reason = disk_base(choice.base, disk.facts.id, disk.facts.size, cell, self.repository)
-        if choice.base and base is None and disk.facts.format == "cow" and self.options.strict:
-            self._warn(f"disk {disk.facts.alias} is read in full: {reason}")
-        return _Work(disk, self._lay(disk, cell, base), base, reason)
+    def _warn_of_fallbacks(self, works: list[Work], choice: Choice) -> None:
+        """A raw disk is full by nature; any other full read is a step back, which `--strict` wants told."""
+        if not self.options.strict:
+            return
+        if choice.fallback:
+            self._warn(f"VM {self.vm.name} is read in full: {choice.reason}")
+        for work in works:
+            if choice.base and work.base is None and work.disk.facts.format != "raw":
+                self._warn(f"disk {work.name} of VM {self.vm.name} is read in full: {work.reason}")
 
-    def _lay(self, disk: CapturedDisk, cell: int, base: BaseDisk | None) -> Plan:
-        extents = disk.source.extents("dirty" if base else "zero")
-        name = f"disk {disk.facts.alias or disk.facts.id}"
-        longer = disk.facts.format == "raw"  # on block storage the volume is longer than the disk in it
-        return make_plan(disk.facts.size, cell, extents, base, longer_export=longer, name=name)
-
-    def _store(self, archive: ArchiveWriter, work: _Work, buffers: Buffers) -> DiskOutcome:
+    def _store(self, archive: ArchiveWriter, work: Work, buffers: Buffers) -> DiskOutcome:
         """Bring one disk into the archive."""
         facts = work.disk.facts
         sink = archive.disk(layout.disk_path(facts.id), facts.size, work.plan.cell)
@@ -221,7 +239,7 @@ class _Job:
                 "incremental archives of this VM may hold stale data."
             )
             work.base = None
-            work.plan = self._lay(work.disk, work.plan.cell, None)
+            work.plan = _plan(work.disk, work.plan.cell, None)
         with self.progress.disk(work.name, facts.size, work.plan.bytes_to_fetch) as gauge:
             stats = download(
                 work.plan,
@@ -246,7 +264,7 @@ class _Job:
             sampling=str(self.options.sampling) if asked == "incremental" else "",
         )
 
-    def _trust_but_sample(self, work: _Work, sink: DiskSink, buffers: Buffers) -> tuple[int, int]:
+    def _trust_but_sample(self, work: Work, sink: DiskSink, buffers: Buffers) -> tuple[int, int]:
         """Read a few of the cells that would be reused: how many were looked at, how many are wrong."""
         if work.base is None:
             return 0, 0
@@ -276,8 +294,6 @@ class _Job:
         ended = datetime.now(timezone.utc)
         kind = "incremental" if any(o.kind == "incremental" for o in outcomes) else "full"
         reason = choice.reason or next((o.reason for o in outcomes if o.reason), None)
-        if choice.fallback and self.options.strict:
-            self._warn(f"VM {self.vm.name} was read in full: {choice.reason}")
         base = choice.base.info if choice.base and kind == "incremental" else None
         story = Story(
             started=self.started,
