@@ -265,9 +265,7 @@ def _stored(text: str, ids: Mapping[str, str]) -> str:
 
 
 def _written(root: Element) -> bytes:
-    """As the engine writes it: the declaration, and all on one line if it was."""
-    text: str = Plain.tostring(root, encoding="unicode")
-    return f'<?xml version="1.0" encoding="UTF-8"?>{text}'.encode()
+    return bytes(Plain.tostring(root, encoding="UTF-8", xml_declaration=True))
 
 
 def _set_text(parent: Element, tag: str, text: str) -> None:
