@@ -61,6 +61,7 @@ def _host(host: Host) -> Element:
 
 
 def domain_element(engine: EngineCore, domain: StorageDomain, *, status: bool = True) -> Element:
+    """A domain; seen from the top, one that is attached to a data center has no status."""
     path = ("storagedomains", domain.id)
     taken = disks.used(engine, domain)
     committed = sum(d.virtual_size for d in engine.world.disks.values() if d.domain == domain.id)
@@ -209,14 +210,16 @@ def storage_domains() -> Response:
     engine = core()
     with engine.world.lock:
         rows = find_rows(engine.world.domains.values(), _domain_fields())
-        return reply(element("storage_domains", [domain_element(engine, row) for row in rows]))
+        return reply(
+            element("storage_domains", [domain_element(engine, row, status=False) for row in rows])
+        )
 
 
 @blueprint.get("/storagedomains/<identifier>")
 def storage_domain(identifier: str) -> Response:
     engine = core()
     with engine.world.lock:
-        return reply(domain_element(engine, by_id(engine.world.domains, identifier)))
+        return reply(domain_element(engine, by_id(engine.world.domains, identifier), status=False))
 
 
 @blueprint.get("/storagedomains/<identifier>/disks")
