@@ -265,7 +265,8 @@ def _stored(text: str, ids: Mapping[str, str]) -> str:
 
 
 def _written(root: Element) -> bytes:
-    return bytes(Plain.tostring(root, encoding="UTF-8", xml_declaration=True))
+    text: str = Plain.tostring(root, encoding="unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>{text}'.encode()
 
 
 def _set_text(parent: Element, tag: str, text: str) -> None:
