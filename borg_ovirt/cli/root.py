@@ -13,6 +13,8 @@ COMMANDS: dict[str, str] = {
     "extract": "Restore a VM into oVirt, or its disks into files.",
     "list": "List the archives of a repository, or of one VM.",
     "info": "Show what one archive holds.",
+    "diff": "Show what changed between two archives.",
+    "estimate": "Tell what the next backup of a VM would read.",
     "config": "Make, check and explain the configuration.",
     "completion": "Print the completion script of a shell.",
 }
