@@ -69,7 +69,10 @@ class Crew:
 
     @contextmanager
     def holding(self, resource: C) -> Iterator[C]:
-        """Hold a connection so that the leader can cut it; closed exactly once, whoever comes first."""
+        """Hold a connection so that the leader can cut it.
+
+        It is closed here once more then: while it was being cut it may have tried to come back.
+        """
         with self.changed:
             self._held.append(resource)
         try:
@@ -77,10 +80,8 @@ class Crew:
             yield resource
         finally:
             with self.changed:
-                mine = any(held is resource for held in self._held)
                 self._held = [held for held in self._held if held is not resource]
-            if mine:
-                _close(resource)
+            _close(resource)
 
     def check(self) -> None:
         """Leave the work (in a member) when it has ended."""
@@ -115,7 +116,7 @@ class Crew:
         """End the work: wake who waits, cut the connections of who reads or writes."""
         with self.changed:
             self.stopped = True
-            held, self._held = self._held, []
+            held = list(self._held)
             self.changed.notify_all()
         for resource in held:
             _close(resource)

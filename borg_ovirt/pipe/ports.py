@@ -39,7 +39,10 @@ class Reader(Protocol):
         ...
 
     def close(self) -> None:
-        """End the connection. Called from another thread it makes a read under way fail at once."""
+        """End the connection; again and again if need be.
+
+        Called from another thread it makes a read under way fail at once, without another attempt.
+        """
         ...
 
 
@@ -156,7 +159,7 @@ class Writer(Protocol):
     def flush(self) -> None: ...
 
     def close(self) -> None:
-        """End the connection. Called from another thread it makes a write under way fail at once."""
+        """End the connection, like that of a reader."""
         ...
 
 

@@ -85,10 +85,9 @@ class Reader:
             yield memoryview(b"?")
 
     def close(self) -> None:
-        assert not self.is_closed.is_set(), "closed twice"
-        self.is_closed.set()
         with self.source.lock:
-            self.source.closed += 1
+            self.source.closed += not self.is_closed.is_set()
+            self.is_closed.set()
 
 
 @dataclass
@@ -290,10 +289,9 @@ class Writer:
             self.dirty.clear()
 
     def close(self) -> None:
-        assert not self.is_closed.is_set(), "closed twice"
-        self.is_closed.set()
         with self.target.lock:
-            self.target.closed += 1
+            self.target.closed += not self.is_closed.is_set()
+            self.is_closed.set()
 
 
 class Meter:
