@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from borg_ovirt.blocks import KiB
 from borg_ovirt.cli.options import EngineOptions, RepositoryOptions
 from borg_ovirt.cli.output import Output
 from borg_ovirt.cli.target import Target
@@ -91,10 +92,15 @@ def repository(settings: RepositorySettings, *, write: bool) -> Iterator[Reposit
             compression=settings.compression,
             remote_path=settings.remote_path,
             rsh=settings.rsh,
-            upload_limit=settings.rate_limit,
+            upload_limit=_kib(settings.rate_limit),
         ) as opened,
     ):
         yield opened
+
+
+def _kib(rate: int | None) -> int | None:
+    """Borg counts its upload limit in KiB per second, and takes 0 for none."""
+    return None if rate is None else max(rate // KiB, 1)
 
 
 @contextmanager

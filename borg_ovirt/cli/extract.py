@@ -9,7 +9,7 @@ import click
 
 from borg_ovirt.cli import options, target
 from borg_ovirt.cli.output import Output
-from borg_ovirt.errors import EXIT_OK, EXIT_WARNING
+from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, RestoreBlocked
 
 if TYPE_CHECKING:
     from borg_ovirt.jobs.restore_plan import RestoreChoices
@@ -157,6 +157,8 @@ def _into_ovirt(
         output.result(result)
     else:
         output.lines(*result.lines())
+    if result.plan.blockers:
+        return RestoreBlocked.exit_code  # of a dry run; a real one has raised it
     return EXIT_WARNING if result.warnings else EXIT_OK
 
 

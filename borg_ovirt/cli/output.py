@@ -46,7 +46,9 @@ class Output:
 
     def error(self, message: str, hint: str | None = None, exit_code: int | None = None) -> None:
         """The one line that says why the command failed, and the next step."""
-        text = " ".join(f"{message} {hint or ''}".split())
+        if hint:
+            message = f"{message.rstrip()}{'' if message.rstrip().endswith(('.', '!', '?')) else '.'} {hint}"
+        text = " ".join(message.split())
         self._stderr("ERROR", text, exit_code=exit_code)
 
     def _stderr(self, level: str, text: str, prefix: str = "", *, exit_code: int | None = None) -> None:

@@ -1,0 +1,111 @@
+"""Commands reach real repositories by location and by name, with the passphrase from the right place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from borg_ovirt.cli.boundary import run
+
+BORG = Path(sys.executable).with_name("borg")
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An encrypted repository that stock Borg made; no passphrase is in the environment."""
+    for name in (
+        "BORG_PASSPHRASE",
+        "BORG_PASSCOMMAND",
+        "BORG_PASSPHRASE_FD",
+        "BORG_REPO",
+        "BORG_OVIRT_CONFIG",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BORG_BASE_DIR", str(tmp_path / "base"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    path = tmp_path / "repo"
+    subprocess.run(
+        [BORG, "init", "-e", "repokey", str(path)],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "BORG_PASSPHRASE": "open sesame"},
+    )
+    return path
+
+
+def configured(tmp_path: Path, repo: Path, secret: str) -> list[str]:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"repositories:\n  local:\n    location: {repo}\n    {secret}\n")
+    return ["--config", str(path)]
+
+
+def test_the_configured_passphrase_opens_the_repository(
+    repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = configured(tmp_path, repo, "passphrase_command: printf 'open sesame'")
+    for word in ("local", str(repo)):
+        assert run(["list", "--json", word, *options]) == 0
+        assert json.loads(capsys.readouterr().out)["archives"] == []
+    assert "BORG_PASSPHRASE_FD" not in os.environ
+
+
+def test_the_environment_goes_before_the_configured_passphrase(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = configured(tmp_path, repo, "passphrase_command: printf wrong")
+    monkeypatch.setenv("BORG_PASSPHRASE", "open sesame")
+    assert run(["list", "local", *options]) == 0
+
+
+def test_a_wrong_passphrase_is_one_line(
+    repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["list", "local", *configured(tmp_path, repo, "passphrase_command: printf rubbish")]) == 32
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "rubbish" not in err
+    assert "BORG_PASSPHRASE_FD" not in os.environ
+
+
+def test_the_repository_of_the_environment_is_the_default(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BORG_PASSPHRASE", "open sesame")
+    monkeypatch.setenv("BORG_REPO", str(repo))
+    assert run(["list"]) == 0
+    assert capsys.readouterr().out.startswith("ARCHIVE")
+    assert run(["info", "::web01"]) == 34
+    assert "web01" in capsys.readouterr().err
+
+
+def test_what_is_missing_is_said_before_anything_is_opened(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("URL", "USERNAME", "PASSWORD", "PASSWORD_FILE", "PASSWORD_COMMAND"):
+        monkeypatch.delenv(f"BORG_OVIRT_{name}", raising=False)
+    assert run(["create", f"{repo}::web01"]) == 2
+    assert "--url" in capsys.readouterr().err
+    assert run(["create", f"{repo}::web01", "--url", "https://e", "--username", "u@internal"]) == 2
+    assert "No password is given for u@internal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--to", "d", "--name", "new"], "--name makes no sense with --to"),
+        (["--to", "d", "--start"], "--start makes no sense with --to"),
+        (["--format", "qcow2"], "--format goes with --to"),
+        (["--over", "id"], "--over goes with exactly one --disk"),
+        (["--name", "n", "--disk", "d"], "--name is for a VM"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["extract", "/r::web01", *words]) == 2
+    assert message in capsys.readouterr().err
