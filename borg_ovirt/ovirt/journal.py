@@ -215,10 +215,8 @@ def read_journal(path: Path, text: str) -> DeadRun:
                 run.run_id, run.engine_id = str(record["run"]), str(record["engine"])
                 run.started = str(record.get("at", ""))
             elif operation == "intend":
-                facts = dict(record["facts"])
-                entries[int(record["n"])] = Entry(
-                    int(record["n"]), str(record["kind"]), facts, facts.get("id")
-                )
+                number = int(record["n"])
+                entries[number] = Entry(number, str(record["kind"]), dict(record["facts"]))
             elif operation == "made":
                 entries[int(record["n"])].id = str(record["id"])
             elif operation == "done":

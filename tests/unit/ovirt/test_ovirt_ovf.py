@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from borg_ovirt.errors import NotOurArchive
 from borg_ovirt.ovirt.ovf import parse, rewrite
 
-OVF = (Path(__file__).parent / "web01.ovf").read_bytes()
+OVF = (Path(__file__).parent / "sample.ovf").read_bytes()
 VM = "c0c0c0c0-0000-4000-8000-000000000001"
 D1, D2 = "d1d1d1d1-0000-4000-8000-000000000001", "d2d2d2d2-0000-4000-8000-000000000002"
 A1, A2, A3 = (f"a{n}a{n}a{n}a{n}-0000-4000-8000-00000000000{n}" for n in (1, 2, 3))
@@ -69,7 +69,7 @@ def test_no_id_of_the_original_is_left_beside_it() -> None:
 
 def test_the_shape_that_the_engine_insists_on_is_kept() -> None:
     new = rewrite(OVF, {VM: str(uuid.uuid4())}, fresh_nics_and_macs=True)
-    assert new.startswith(b"<?xml version='1.0' encoding='UTF-8'?>")
+    assert new.startswith(b'<?xml version="1.0" encoding="UTF-8"?><ovf:Envelope ')
     for needed in ("xmlns:ovf=", "xmlns:rasd=", "xmlns:xsi=", 'xsi:type="ovf:VirtualHardwareSection_Type"'):
         assert needed in new.decode()
     root = ElementTree.fromstring(new)
