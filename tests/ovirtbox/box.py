@@ -424,6 +424,12 @@ class Box:
 
     # --- how it is left ---
 
+    def as_found(self) -> None:
+        """From now on the snapshots that are there count as found, whoever made them."""
+        with self.world.lock:
+            for vm in self.world.vms.values():
+                self._snapshots_as_found |= {snapshot.id for snapshot in vm.snapshots}
+
     def clean(self, timeout: float = 10.0) -> list[str]:
         """All that is not as found: [] is what a client that cleans up behind itself leaves.
 
