@@ -22,6 +22,18 @@ from borg_ovirt.repository.borg_errors import told
 from borg_ovirt.repository.borg_session import Session
 
 
+class _Served(RemoteRepository):  # type: ignore[misc]  # Borg is not typed
+    """A repository behind ssh whose last words are heard: Borg stops listening when the connection ends."""
+
+    def close(self) -> None:
+        process = self.p
+        super().close()
+        if process:
+            with process.stderr as stderr:
+                rest = self.stderr_received + (stderr.read() or b"")
+            borg_console.hear(rest.decode("utf-8", "replace"))
+
+
 @dataclass(frozen=True)
 class Access:
     """How to open: the options of stock Borg. Where one is None, its BORG_* variable counts."""
@@ -101,7 +113,7 @@ def _repository(location: Any, access: Access) -> Any:
         storage_quota=None,
     )
     try:
-        return RemoteRepository(
+        return _Served(
             location.omit_archive(),
             exclusive=access.write,
             lock_wait=access.lock_wait,

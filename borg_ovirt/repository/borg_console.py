@@ -23,6 +23,11 @@ _log = logging.getLogger(__name__)
 _said: deque[str] = deque(maxlen=5)
 """The last plain lines of ssh or the server: where a connection fails, they tell why."""
 
+_read_once: dict[str, str] = {}
+"""Passphrases by descriptor: Borg closes it, and next time its number may be another file's."""
+
+_stock_fd_passphrase: Any = Passphrase.fd_passphrase
+
 
 def set_up() -> None:
     """Let Borg log through our logging, quietly, and hear what the server says."""
@@ -33,12 +38,19 @@ def set_up() -> None:
     for topic in ("list", "progress", "show-rc", "show-version", "stats"):
         logging.getLogger(f"borg.output.{topic}").setLevel(logging.WARNING)
     borg.remote.handle_remote_line = _hear
+    Passphrase.fd_passphrase = classmethod(_fd_passphrase)
     _said.clear()
 
 
 def last_words() -> str:
     """What ssh or the server said last, on one line."""
     return " / ".join(_said)
+
+
+def hear(text: str) -> None:
+    """Take some lines of the server's."""
+    for line in text.splitlines():
+        _hear(line)
 
 
 def _hear(line: str) -> None:
@@ -107,6 +119,19 @@ def _somebody_there() -> bool:
 
 def _answer_from_environment(*_: object, env_var_override: str | None = None, **__: object) -> bool:
     return bool(env_var_override) and os.environ.get(str(env_var_override)) in TRUISH
+
+
+def _fd_passphrase(kind: type[Any]) -> Any:
+    descriptor = os.environ.get("BORG_PASSPHRASE_FD", "")
+    if descriptor not in _read_once:
+        try:
+            passphrase = _stock_fd_passphrase()
+        except OSError as error:
+            raise NoPassphraseFailure(f"BORG_PASSPHRASE_FD cannot be read: {error.strerror}") from error
+        if passphrase is None:
+            return None
+        _read_once[descriptor] = str(passphrase)
+    return kind(_read_once[descriptor])
 
 
 def _no_passphrase(_: type[Any], prompt: str) -> Any:

@@ -54,18 +54,18 @@ def translate(error: Exception, where: str) -> BorgOvirtError | None:
         if isinstance(error, kind):
             return tell(error, where)
     if isinstance(error, ErrorBase):
-        return RepositoryError(f"Borg failed on {where}: {_one_line(error)}")
+        return RepositoryError(f"Borg failed on {where}: {_one_line(error)}.")
     if isinstance(error, rpc.RemoteRepository.RPCError):
         return _remote(error, where)
     if isinstance(error, OSError):
         return _system(error, where)
     if type(error) is Exception:  # Borg raises the bare class in places
-        return RepositoryError(f"Borg failed on {where}: {_one_line(error)}", _CHECK)
+        return RepositoryError(f"Borg failed on {where}: {_one_line(error)}.", _CHECK)
     return None
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".?") or type(error).__name__
 
 
 def _not_found(_: Exception, where: str) -> BorgOvirtError:
@@ -75,19 +75,19 @@ def _not_found(_: Exception, where: str) -> BorgOvirtError:
 
 
 def _invalid(error: Exception, where: str) -> BorgOvirtError:
-    return RepositoryNotFound(f"What lies at {where} is no Borg 1.4 repository: {_one_line(error)}")
+    return RepositoryNotFound(f"What lies at {where} is no Borg 1.4 repository: {_one_line(error)}.")
 
 
 def _locked(error: Exception, where: str) -> BorgOvirtError:
     return RepositoryLocked(
-        f"Another Borg is using the repository {where} ({_one_line(error)})",
+        f"Another Borg is using the repository {where} ({_one_line(error)}).",
         "Let it finish or wait for it with --lock-wait; `borg break-lock` only when no Borg runs anywhere.",
     )
 
 
 def _lock_failed(error: Exception, where: str) -> BorgOvirtError:
     return RepositoryError(
-        f"Cannot lock the repository {where}: {_one_line(error)}", "Check that the directory is writable."
+        f"Cannot lock the repository {where}: {_one_line(error)}.", "Check that the directory is writable."
     )
 
 
@@ -115,7 +115,7 @@ def _passcommand(error: Exception, where: str) -> BorgOvirtError:
 
 def _no_key(error: Exception, where: str) -> BorgOvirtError:
     return RepositoryError(
-        f"The key of the repository {where} is missing or broken: {_one_line(error)}",
+        f"The key of the repository {where} is missing or broken: {_one_line(error)}.",
         "Bring it back with `borg key import`; BORG_KEY_FILE and BORG_KEYS_DIR tell where key files lie.",
     )
 
@@ -135,31 +135,31 @@ def _relocated(_: Exception, where: str) -> BorgOvirtError:
 
 
 def _connection(error: Exception, where: str) -> BorgOvirtError:
-    why = last_words() or _one_line(error)
-    return RepositoryError(f"The connection to {where} failed: {why}", _OTHER_END)
+    why = last_words().rstrip(".") or _one_line(error)
+    return RepositoryError(f"The connection to {where} failed: {why}.", _OTHER_END)
 
 
 def _version(error: Exception, where: str) -> BorgOvirtError:
-    return RepositoryError(f"The server of {where} speaks another Borg: {_one_line(error)}", _OTHER_END)
+    return RepositoryError(f"The server of {where} speaks another Borg: {_one_line(error)}.", _OTHER_END)
 
 
 def _forbidden(error: Exception, where: str) -> BorgOvirtError:
     return RepositoryError(
-        f"The server does not allow access to {where}: {_one_line(error)}",
+        f"The server does not allow access to {where}: {_one_line(error)}.",
         "See the --restrict-to options of its `borg serve`.",
     )
 
 
 def _no_space(error: Exception, where: str) -> BorgOvirtError:
-    return RepositoryError(f"No space left for the repository {where}: {_one_line(error)}", _SPACE)
+    return RepositoryError(f"No space left for the repository {where}: {_one_line(error)}.", _SPACE)
 
 
 def _damaged(error: Exception, where: str) -> BorgOvirtError:
-    return RepositoryError(f"The repository {where} is damaged: {_one_line(error)}", _CHECK)
+    return RepositoryError(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
 
 
 def _newer(error: Exception, where: str) -> BorgOvirtError:
-    return RepositoryError(f"The repository {where} needs a newer Borg: {_one_line(error)}")
+    return RepositoryError(f"The repository {where} needs a newer Borg: {_one_line(error)}.")
 
 
 def _no_archive(error: Exception, where: str) -> BorgOvirtError:
@@ -167,16 +167,18 @@ def _no_archive(error: Exception, where: str) -> BorgOvirtError:
 
 
 def _remote(error: Exception, where: str) -> BorgOvirtError:
-    told_ = " ".join(str(error.get_message()).split())  # type: ignore[attr-defined]
+    told_ = " ".join(str(error.get_message()).split()).rstrip(".")  # type: ignore[attr-defined]
     if "No space left" in told_ or "Disk quota exceeded" in told_:
-        return RepositoryError(f"No space left for the repository {where}: {told_}", _SPACE)
-    return RepositoryError(f"The server of {where} failed: {told_}")
+        return RepositoryError(f"No space left for the repository {where}: {told_}.", _SPACE)
+    return RepositoryError(f"The server of {where} failed: {told_}.")
 
 
 def _system(error: OSError, where: str) -> BorgOvirtError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RepositoryError(f"No space left for the repository {where} or its cache: {error}", _SPACE)
-    return RepositoryError(f"The system refused access to {where} or its cache: {error}")
+        return RepositoryError(
+            f"No space left for the repository {where} or its cache: {_one_line(error)}.", _SPACE
+        )
+    return RepositoryError(f"The system refused access to {where} or Borg's cache: {_one_line(error)}.")
 
 
 _Teller = Callable[[Exception, str], BorgOvirtError]
