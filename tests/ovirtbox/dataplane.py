@@ -10,7 +10,7 @@ import shutil
 import socket
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -279,7 +279,7 @@ class DataPlane:
         """Put new active layers (volumes that exist) over the disks, at one instant.
 
         What the disks held is kept under the frozen layers' image ids. The caller adds the layers to the
-        disks' lists afterwards. `checkpoint`: a bitmap of that name starts in the new layers.
+        disks' lists afterwards. `checkpoint`: a bitmap of that name starts in the new layers over qcow2.
         """
         disks = [disk for disk, _ in pairs]
         new = [(disk.id, layer) for disk, layer in pairs]

@@ -181,7 +181,8 @@ class Machine:
             new = self._open(layer, None, read_only=False, shareable=drive.shareable)
             added.append((drive, new))
             names = [name for name, usable in found.get(old.name, {}).items() if usable]
-            names += [checkpoint] if checkpoint else []
+            if checkpoint and old.layer.format == "cow":  # a raw layer could not keep it after the merge
+                names.append(checkpoint)
             actions += [
                 _action("block-dirty-bitmap-add", node=new.name, name=n, persistent=True) for n in names
             ]
@@ -243,7 +244,7 @@ class Machine:
     ) -> None:
         """Fix one instant for all disks: scratch overlays that keep what the guest overwrites.
 
-        `since`: disk id -> the bitmap that its dirty extents come from. MissingBitmap before anything is done.
+        `since`: disk id -> the bitmap that its dirty extents come from. MissingBitmap: nothing was done.
         """
         found = self.bitmaps()
         for disk_id, name in since.items():
@@ -309,8 +310,8 @@ class Machine:
             actions.append(_action("block-dirty-bitmap-merge", node=top.name, target=target, bitmaps=sources))
         if checkpoint is not None and top.layer.format == "cow":
             actions.append(_action("block-dirty-bitmap-add", node=top.name, name=checkpoint, persistent=True))
-        backup = {"device": top.name, "target": export.node, "job-id": export.job, "sync": "none"}
-        backup["auto-dismiss"] = False
+        backup: dict[str, Any] = {"device": top.name, "target": export.node, "job-id": export.job}
+        backup |= {"sync": "none", "auto-dismiss": False}
         actions.append({"type": "blockdev-backup", "data": backup})
         return actions
 

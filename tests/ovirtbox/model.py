@@ -209,6 +209,13 @@ class Transfer:
     transferred: int | None = None
     updated: float = 0.0
     quiet_polls: int = 0
+    """Polls in a row that saw everything transferred and nobody connected."""
+    transfer_url: str | None = None
+    proxy_url: str | None = None
+    polls: int = 0
+    next_poll: float = 0.0
+    busy: bool = False
+    """A thread works on it: the state machine leaves it alone meanwhile."""
 
 
 @dataclass
@@ -232,6 +239,11 @@ class Backup:
     updated: float = 0.0
     own_id: bool = False
     """The client chose the id: an engine restart marks such a backup failed."""
+    require_consistency: bool = False
+    stopped: bool = False
+    """Asked to end; a hybrid backup stays ready until the next tick."""
+    busy: bool = False
+    """A thread works on it: the state machine leaves it alone meanwhile."""
 
 
 @dataclass

@@ -109,8 +109,7 @@ def bitmap_overlay(directory: Path, name: str, layers: list[Path], bitmap: str) 
     try:
         tool("qemu-img", "bitmap", "--add", overlay, bitmap)
         for layer in layers:
-            merge = ["--merge", bitmap, "-b", layer, "-F", "qcow2", overlay, bitmap]
-            tool("qemu-img", "bitmap", *merge)
+            tool("qemu-img", "bitmap", "--merge", bitmap, "-b", layer, "-F", "qcow2", overlay, bitmap)
     except ToolFailed:
         overlay.unlink(missing_ok=True)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -60,10 +61,8 @@ class NbdClient:
 
     def close(self) -> None:
         with self._lock:
-            try:
+            with contextlib.suppress(OSError):  # the server may have gone first
                 self._socket.sendall(struct.pack(">IHHQQI", _REQUEST, 0, _DISC, 0, 0, 0))
-            except OSError:
-                pass  # the server went first
             self._socket.close()
 
     def _in_steps(self, command: int, offset: int, length: int) -> None:

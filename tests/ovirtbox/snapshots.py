@@ -53,12 +53,14 @@ def create(
     wanted: dict[str, NewLayer] | None = None,
     memory: bool = False,
     needs_locking: bool = True,
+    checkpoint: str | None = None,
     on_done: Done | None = None,
 ) -> Snapshot:
     """Take a snapshot of all disks (`wanted` None) or of those listed; it is locked until it is done.
 
     The new snapshot gets the id that the active one had, the active one a fresh id. `on_done` is called
     at the end, with the world locked. A command that holds the VM's lock itself asks for no locking.
+    `checkpoint`: dirty bitmaps of that name begin at the instant of the snapshot.
     """
     world = engine.world
     with world.lock:
@@ -99,7 +101,7 @@ def create(
             size = layer.volume_size or None
             domain = engine.world.domains[disk.domain]
             engine.data.create_volume(layer, domain, parent=disk.active, initial_size=size)
-        engine.data.snapshot(vm, pairs)
+        engine.data.snapshot(vm, pairs, checkpoint=checkpoint)
 
     engine.background(1, take, done)
     return snapshot

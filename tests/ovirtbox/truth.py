@@ -91,6 +91,12 @@ class Truth:
         else:
             self.drop(new, disk_id)
 
+    def also_as(self, disk_id: str, key: str, other: str) -> None:
+        """The same instant under another name: a hybrid backup's and its snapshot's."""
+        if self.has(key, disk_id):
+            self.drop(other, disk_id)
+            os.link(self.content_at(key, disk_id), self.content_at(other, disk_id))
+
     def drop(self, key: str, disk_id: str) -> None:
         self.content_at(key, disk_id).unlink(missing_ok=True)
 
