@@ -1,0 +1,126 @@
+"""A box, a repository, and the two commands as a user types them: ours and stock borg."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ovirtbox.box import Box, sha_of
+from ovirtbox.model import Disk, Vm
+
+BIN = Path(sys.executable).parent
+PASSPHRASE = "correct horse"
+
+
+@dataclass
+class Run:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def ok(self, *codes: int) -> Run:
+        assert self.code in (codes or (0,)), f"exit status {self.code}\n{self.out}\n{self.err}"
+        return self
+
+
+class Desk:
+    """Where a test works: a box, an encrypted repository, a directory of its own."""
+
+    def __init__(self, box: Box, root: Path, mode: str = "repokey") -> None:
+        self.box = box
+        self.root = root
+        self.repo = str(root / "repo")
+        self.env = {
+            **os.environ,
+            **box.env(),
+            "BORG_BASE_DIR": str(root / "borg"),
+            "BORG_PASSPHRASE": PASSPHRASE,
+            "BORG_OVIRT_STATE_DIR": str(root / "state"),
+            "BORG_OVIRT_CONFIG": str(root / "no-config.yaml"),
+            "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+        }
+        (root / "no-config.yaml").write_text("{}\n")
+        self.mode = mode
+        self.borg("init", "-e", mode, self.repo)
+
+    def command(self, *arguments: str, **env: str) -> list[str]:
+        return [sys.executable, "-m", "borg_ovirt", *arguments]
+
+    def run(self, *arguments: str, **env: str) -> Run:
+        """Our command, as a process of its own."""
+        done = subprocess.run(
+            self.command(*arguments), capture_output=True, text=True, env={**self.env, **env}, timeout=240
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    def create(self, vm: Vm | str, *options: str, code: int = 0) -> dict[str, Any]:
+        """A backup that must end with `code`; its JSON result."""
+        name = vm if isinstance(vm, str) else vm.name
+        result: dict[str, Any] = self.run("create", "--json", *options, f"{self.repo}::{name}").ok(code).json
+        return result
+
+    def borg(self, *arguments: str, cwd: Path | None = None) -> str:
+        """Stock borg; it must succeed."""
+        done = subprocess.run(
+            [str(BIN / "borg"), *arguments],
+            capture_output=True,
+            text=True,
+            env=self.env,
+            cwd=cwd,
+            timeout=240,
+        )
+        assert done.returncode == 0, f"borg {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def manifest(self, archive: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(
+            self.borg("extract", "--stdout", f"{self.repo}::{archive}", "manifest.json")
+        )
+        return found
+
+    def archived_sha(self, archive: str, disk: Disk) -> str:
+        """The hash of a disk's item as stock borg extracts it."""
+        process = subprocess.Popen(
+            [str(BIN / "borg"), "extract", "--stdout", f"{self.repo}::{archive}", f"disks/{disk.id}.raw"],
+            stdout=subprocess.PIPE,
+            env=self.env,
+        )
+        assert process.stdout is not None
+        digest = hashlib.sha256()
+        with process.stdout as stream:
+            while block := stream.read(4 << 20):
+                digest.update(block)
+        assert process.wait() == 0
+        return digest.hexdigest()
+
+    def truth_sha(self, archive: str, disk: Disk) -> str:
+        """What the box says the disk held at the instant of that archive's backup."""
+        return sha_of(self.box.content_at(self.manifest(archive)["run"]["backup_id"], disk))
+
+    def assert_archived(self, archive: str, vm: Vm) -> None:
+        """Every disk of the archive is what the box says it was."""
+        held = {disk["id"] for disk in self.manifest(archive)["disks"]}
+        for disk in self.box.disks(vm):
+            if disk.id in held:
+                assert self.archived_sha(archive, disk) == self.truth_sha(archive, disk), disk.alias
+
+    def archives(self) -> list[str]:
+        return [a["name"] for a in json.loads(self.borg("list", "--json", self.repo))["archives"]]
+
+    def assert_clean(self) -> None:
+        """The engine is as it was found, and the journal is empty."""
+        assert self.box.clean() == []
+        assert not list((self.root / "state").glob("*.jsonl"))
