@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import QUICK, Bed, Cutter, MiB, noise
+from ovirt_bed import QUICK, Bed, Cutter, MiB, noise
 
 from borg_ovirt.blocks import Extent
 from borg_ovirt.errors import CertificateError, CheckpointLost, TransferFailed
