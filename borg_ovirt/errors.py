@@ -117,6 +117,18 @@ class CheckpointLost(BorgOvirtError):
         self.reason = reason
 
 
+class DomainFull(BorgOvirtError):
+    """A storage domain has less free room than the configuration demands: a full one pauses its VMs."""
+
+    exit_code = 21
+
+
+class HookFailed(BorgOvirtError):
+    """A command of the configuration failed, or took too long, and was to stop the run."""
+
+    exit_code = 22
+
+
 class RepositoryNotFound(BorgOvirtError):
     """There is no Borg repository at that location."""
 
