@@ -8,8 +8,9 @@ only when every disk is complete and every transfer is finished. Anything else l
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from borg_ovirt.blocks import CELL
 from borg_ovirt.errors import CheckpointLost, VmNotSuitable
@@ -26,6 +27,7 @@ from borg_ovirt.ovirt.vm import DiskFacts, VmFacts, fetch_ovf, find_vm
 from borg_ovirt.pipe.download import download
 from borg_ovirt.pipe.fetch import BUFFERS, READERS, Buffers
 from borg_ovirt.pipe.plan import Plan, make_plan
+from borg_ovirt.pipe.ports import Source
 from borg_ovirt.pipe.sample import Sampling, check_sample, choose_sample
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository import layout
@@ -52,6 +54,8 @@ class CreateOptions:
     readers: int = READERS
     cell: int | None = None
     """Size of a grid cell for a VM without archives; a series keeps the grid of its first archive."""
+    through: Callable[[Source], Source] | None = None
+    """What a run puts between each disk and its readers: a rate limit, an alarm."""
 
 
 @dataclass
@@ -187,7 +191,7 @@ class _Job:
             api=self.options.backup_api,
             log=self.progress.step,
         ) as captured:
-            works = [lay_out(disk, cell, choice, self.repository) for disk in captured.disks]
+            works = [lay_out(disk, cell, choice, self.repository) for disk in self._disks(captured)]
             self._warn_of_fallbacks(works, choice)
             name = layout.archive_name(self.vm.name, captured.instant, self.repository.all_names())
             with self.repository.writer(name, started=captured.instant) as archive:
@@ -196,6 +200,12 @@ class _Job:
                 outcomes = [self._store(archive, work, buffers) for work in works]
                 captured.finish()
                 return self._commit(archive, captured, choice, outcomes, cell)
+
+    def _disks(self, captured: Capture) -> list[CapturedDisk]:
+        if self.options.through is None:
+            return captured.disks
+        watched: Any = self.options.through
+        return [replace(disk, source=watched(disk.source)) for disk in captured.disks]
 
     def _known_losses(self) -> list[str]:
         """What no backup of this VM can hold, and what this one leaves out."""
