@@ -1,0 +1,131 @@
+"""Commands of the administrator at the points of a run: what they are told, how long they may take.
+
+Facts come twice: flat in BORG_OVIRT_* variables for a shell, whole as JSON on standard input. Secrets of ours
+are in neither, and are taken out of the environment that a command inherits.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from borg_ovirt.config.schema import Hook
+from borg_ovirt.errors import HookFailed
+from borg_ovirt.redact import redact
+from borg_ovirt.units import format_duration
+
+Facts = Mapping[str, Any]
+
+_SECRETS = (
+    "BORG_OVIRT_PASSWORD",
+    "BORG_PASSPHRASE",
+    "BORG_PASSCOMMAND",
+    "BORG_PASSPHRASE_FD",
+    "BORG_NEW_PASSPHRASE",
+)
+_GRACE = 5.0
+"""Seconds between asking a command to end and ending it."""
+_LINES = 20
+"""How much of a failed command's words is shown."""
+
+
+class Hooks:
+    """The commands of the configuration, and the facts that all of them get."""
+
+    def __init__(
+        self, hooks: Sequence[Hook], facts: Facts, log: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._hooks = hooks
+        self._facts = dict(facts)
+        self._log = log
+
+    def call(self, when: str, facts: Facts | None = None) -> list[str]:
+        """Run the commands of one point, in order; returns warnings.
+
+        The first that fails and is to stop the run raises `HookFailed`; those after it are not run.
+        """
+        warnings = []
+        for hook in self._hooks:
+            if hook.when != when:
+                continue
+            problem = run_hook(hook, {"when": when, **self._facts, **(facts or {})}, self._log)
+            if problem is None or hook.on_error == "ignore":
+                continue
+            if hook.on_error == "stop":
+                raise HookFailed(problem)
+            warnings.append(problem)
+        return warnings
+
+
+def run_hook(hook: Hook, facts: Facts, log: Callable[[str], None]) -> str | None:
+    """Run one command; None when it went well, else what went wrong."""
+    name = f"the {hook.when} command {_shown(hook.command)}"
+    try:
+        process = subprocess.Popen(
+            hook.command,
+            shell=isinstance(hook.command, str),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment(facts),
+            start_new_session=True,  # its children end with it
+        )
+    except OSError as error:
+        return f"{name} did not start: {error.strerror}"
+    try:
+        said, _ = process.communicate(_json(facts), timeout=hook.timeout.total_seconds())
+    except subprocess.TimeoutExpired:
+        _end(process)
+        return f"{name} took longer than {format_duration(hook.timeout.total_seconds())} and was ended"
+    except BaseException:
+        _end(process)
+        raise
+    lines = [redact(line) for line in said.decode(errors="replace").splitlines() if line.strip()]
+    for line in lines:
+        log(f"{hook.when}: {line}")
+    if process.returncode:
+        last = f": {' / '.join(lines[-_LINES:])}" if lines else ""
+        return f"{name} ended with status {process.returncode}{last}"
+    return None
+
+
+def environment(facts: Facts) -> dict[str, str]:
+    """The environment of a command: ours without secrets, and the flat facts as BORG_OVIRT_* variables."""
+    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+    return {**kept, **{f"BORG_OVIRT_{name.upper()}": _flat(value) for name, value in facts.items()}}
+
+
+def _flat(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, (list, tuple, dict)):
+        return str(len(value))
+    return redact(str(value)).replace("\0", "")
+
+
+def _json(facts: Facts) -> bytes:
+    return redact(json.dumps(dict(facts), default=_flat)).encode()
+
+
+def _shown(command: str | list[str]) -> str:
+    return redact(command if isinstance(command, str) else " ".join(command))
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the command and all that it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=_GRACE)
+            return
