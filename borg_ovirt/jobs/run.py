@@ -1,0 +1,282 @@
+"""Back up many VMs into one repository: the neediest first, each an archive of its own, none stops another.
+
+The repository is opened once. The engine's slow endings (merges) run on behind the next VM. What the run
+before left in the engine is ended first.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime, time, timedelta, timezone
+from pathlib import Path
+
+from borg_ovirt.config.schema import Limits
+from borg_ovirt.errors import BorgOvirtError, HookFailed, RepositoryError
+from borg_ovirt.jobs.create import CreateOptions, CreateResult, create
+from borg_ovirt.jobs.fleet import Member, last_good, neediest_first
+from borg_ovirt.jobs.guard import EVERY, Guard
+from borg_ovirt.jobs.hooks import Hooks
+from borg_ovirt.jobs.outcome import RunResult, VmOutcome
+from borg_ovirt.jobs.settle import Settling
+from borg_ovirt.jobs.shelf import Opener, Shelf
+from borg_ovirt.jobs.slots import places, try_lock
+from borg_ovirt.ovirt.engine import Engine
+from borg_ovirt.ovirt.events import post_event
+from borg_ovirt.ovirt.journal import Journal
+from borg_ovirt.ovirt.vm import VmFacts, read_vm
+from borg_ovirt.pipe.ports import Source
+from borg_ovirt.pipe.watched import Alarm, Bucket, WatchedSource
+from borg_ovirt.progress import Progress
+from borg_ovirt.repository.open import Repository
+
+_PAUSE = 1.0
+"""Seconds between two looks at a VM that another process of ours works on."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run should do and what it may take."""
+
+    members: Sequence[Member]
+    options: Callable[[Member], CreateOptions]
+    state: Path
+    """Where locks that our processes share lie."""
+    limits: Limits = field(default_factory=Limits)
+    until: datetime | None = None
+    """No VM is started after this moment."""
+    rate: float | None = None
+    """Bytes per second that this process may read."""
+    guard_every: float = EVERY
+
+
+def window_end(until: time | None, started: datetime) -> datetime | None:
+    """The next moment after `started` (local time) at which the clock shows `until`."""
+    if until is None:
+        return None
+    local = started.astimezone()
+    end = local.replace(hour=until.hour, minute=until.minute, second=0, microsecond=0)
+    return end if end > local else end + timedelta(days=1)
+
+
+def run(
+    opener: Opener, engine: Engine, plan: RunPlan, journal: Journal, progress: Progress, hooks: Hooks
+) -> RunResult:
+    """Back up every member of the plan. Only what hinders the run as a whole is raised."""
+    started = datetime.now(timezone.utc)
+    settling = Settling()
+    with Shelf(opener) as shelf:
+        repository = shelf.repository
+        result = RunResult(
+            run=journal.run_id, repository=repository.location, engine=engine.host, started=started
+        )
+        work = _Run(shelf, engine, plan, journal, progress, hooks, settling, result)
+        for member in neediest_first(plan.members, last_good(repository.archives())):
+            work.take(member)
+        work.take_postponed()
+    if settling.pending:
+        progress.step(f"waiting for the engine to finish with {settling.pending} VMs")
+    settling.wait()
+    result.ended = datetime.now(timezone.utc)
+    return result
+
+
+class _Run:
+    """A run under way."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        engine: Engine,
+        plan: RunPlan,
+        journal: Journal,
+        progress: Progress,
+        hooks: Hooks,
+        settling: Settling,
+        result: RunResult,
+    ) -> None:
+        self.shelf = shelf
+        self.engine = engine
+        self.plan = plan
+        self.journal = journal
+        self.progress = progress
+        self.hooks = hooks
+        self.settling = settling
+        self.result = result
+        self.guard = Guard(engine, plan.limits.min_free, every=plan.guard_every)
+        self.bucket = Bucket(plan.rate) if plan.rate else None
+        self.given_up: str | None = None
+        self.mended = False
+        self.postponed: list[tuple[Member, VmOutcome]] = []
+
+    def take(self, member: Member) -> None:
+        """Back up one VM, or put it off while another process of ours works on it."""
+        outcome = VmOutcome(vm=member.name, vm_id=member.id)
+        self.result.vms.append(outcome)
+        if not self._try(member, outcome):
+            self.progress.step(f"{member.name}: another process backs it up now; its turn comes later")
+            self.postponed.append((member, outcome))
+
+    def take_postponed(self) -> None:
+        """The VMs that another process worked on, as soon as it is done with them."""
+        while self.postponed:
+            self.postponed = [(m, outcome) for m, outcome in self.postponed if not self._try(m, outcome)]
+            if self.postponed:
+                clock.sleep(_PAUSE)
+
+    def _try(self, member: Member, outcome: VmOutcome) -> bool:
+        """False when the VM is taken."""
+        if self.given_up:
+            outcome.status, outcome.error = "failed", self.given_up
+            return True
+        if self.plan.until is not None and datetime.now(timezone.utc) >= self.plan.until:
+            outcome.warnings.append(f"not started: it is past {self.plan.until.astimezone():%H:%M}")
+            return True
+        lock = try_lock(self.plan.state / "vms" / f"{member.id}.lock")
+        if lock is None:
+            return False
+        with ExitStack() as stack:
+            stack.callback(lock.close)
+            if settle := self._back_up(member, outcome):
+                release = stack.pop_all().close  # the VM is ours until the engine is through with it
+                self.settling.begin(_then(settle, release), self._late(outcome))
+        return True
+
+    def _late(self, outcome: VmOutcome) -> Callable[[str], None]:
+        def warn(text: str) -> None:
+            outcome.warn(text)
+            self.progress.warn(f"{outcome.vm}: {text}")
+
+        return warn
+
+    def _back_up(self, member: Member, outcome: VmOutcome) -> Callable[[], list[str]] | None:
+        """One VM from its first hook to its last; whatever happens ends in the outcome."""
+        outcome.started = datetime.now(timezone.utc)
+        begun = clock.monotonic()
+        self._event(f"Backup of VM {member.name} started.", member)
+        settle = None
+        try:
+            outcome.warnings += self.hooks.call("before-vm", self._facts(outcome))
+            result = self._create(member, [self.shelf.repository])
+            _fill(outcome, result)
+            settle = result.settle
+        except Exception as error:
+            self._failed(outcome, error)
+        outcome.seconds = round(clock.monotonic() - begun, 3)
+        self._tell(member, outcome)
+        self._closing_hooks(outcome)
+        return settle
+
+    def _create(self, member: Member, repositories: Sequence[Repository]) -> CreateResult:
+        """One read of one VM into its repositories."""
+        options = self.plan.options(member)
+        vm = read_vm(self.engine, member.id)
+        domains = {disk.storage_domain for disk in vm.disks if disk.storage_domain}
+        alarm = Alarm()
+
+        def through(source: Source) -> Source:
+            return WatchedSource(source, self.bucket, alarm)
+
+        with (
+            self.guard.watching(domains, alarm),
+            places(
+                self.plan.state / "places", self._limits(vm, domains), options.readers, told=self._waiting
+            ) as readers,
+        ):
+            watched = replace(options, readers=readers, through=through)
+            (repository,) = repositories
+            return create(repository, self.engine, vm.id, watched, self.journal, self.progress)
+
+    def _limits(self, vm: VmFacts, domains: set[str]) -> dict[str, int]:
+        limits = self.plan.limits
+        found = {}
+        if limits.readers_per_domain:
+            found.update({f"domain-{domain}": limits.readers_per_domain for domain in domains})
+        if limits.readers_per_host:
+            found[f"host-{vm.host_id or 'any'}"] = limits.readers_per_host
+        return found
+
+    def _waiting(self, name: str) -> None:
+        self.progress.step(f"waiting for a place to read at {name.replace('-', ' ', 1)}")
+
+    def _failed(self, outcome: VmOutcome, error: Exception) -> None:
+        if not isinstance(error, BorgOvirtError):
+            outcome.error = f"{type(error).__name__}: {error}"
+        elif isinstance(error, HookFailed):
+            outcome.error = error.message
+        else:
+            outcome.error = str(error)
+        outcome.status = "failed"
+        if isinstance(error, RepositoryError):
+            self._mend(error)
+
+    def _mend(self, error: RepositoryError) -> None:
+        """The repository failed, perhaps for good: open it afresh, once between two archives."""
+        if self.mended:
+            self.given_up = f"not tried: the repository failed twice ({error.message})"
+            return
+        self.mended = True
+        self.progress.warn(f"the repository failed ({error.message}); opening it again")
+        try:
+            self.shelf.reopen(error)
+        except BorgOvirtError as again:
+            self.given_up = f"not tried: the repository cannot be opened again ({again.message})"
+
+    def _tell(self, member: Member, outcome: VmOutcome) -> None:
+        """Say it where people look: here, and in the engine's log."""
+        if outcome.error is None:
+            self.mended = False
+            severity = "normal" if outcome.status == "ok" else "warning"
+            text = f"Backup of VM {member.name} finished: archive {outcome.archive} ({outcome.kind})."
+            self._event(text, member, severity)
+        else:
+            self.progress.warn(f"{member.name}: failed: {outcome.error}")
+            self._event(f"Backup of VM {member.name} failed: {outcome.error}", member, "error")
+
+    def _closing_hooks(self, outcome: VmOutcome) -> None:
+        points = ["on-failure" if outcome.status == "failed" else "on-success", "after-vm"]
+        for when in points:
+            try:
+                warnings = self.hooks.call(when, self._facts(outcome))
+            except HookFailed as error:
+                self.progress.warn(f"{outcome.vm}: {error.message}")
+                outcome.status, outcome.error = "failed", outcome.error or error.message
+            else:
+                for warning in warnings:
+                    self.progress.warn(f"{outcome.vm}: {warning}")
+                outcome.warn(*warnings)
+
+    def _facts(self, outcome: VmOutcome) -> dict[str, object]:
+        facts = outcome.model_dump(mode="json")
+        return {"repository": self.result.repository, "vm_name": facts.pop("vm"), **facts}
+
+    def _event(self, text: str, member: Member, severity: str = "normal") -> None:
+        try:
+            post_event(self.engine, text, severity=severity, vm_id=member.id)
+        except BorgOvirtError as error:
+            self.progress.step(f"the engine did not take an event: {error.message}")
+
+
+def _then(settle: Callable[[], list[str]], release: Callable[[], None]) -> Callable[[], list[str]]:
+    def both() -> list[str]:
+        try:
+            return settle()
+        finally:
+            release()
+
+    return both
+
+
+def _fill(outcome: VmOutcome, result: CreateResult) -> None:
+    outcome.archive = result.archive
+    outcome.kind = result.kind
+    outcome.reason = result.reason
+    outcome.way = result.way
+    outcome.consistency = result.consistency
+    outcome.size = sum(disk.size for disk in result.disks)
+    outcome.bytes_read = sum(disk.stats.bytes_read for disk in result.disks)
+    outcome.bytes_new = sum(disk.stats.bytes_new for disk in result.disks)
+    outcome.status = "warning" if outcome.warnings else "ok"
+    outcome.warn(*result.warnings)
