@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import importlib
-import importlib.util
 import logging
 import re
 import uuid
@@ -53,8 +52,6 @@ def make_app(engine: EngineCore) -> Flask:
     app.config["engine"] = engine
     app.url_map.strict_slashes = False
     for name in COLLECTIONS:
-        if importlib.util.find_spec(f"ovirtbox.rest.{name}") is None:
-            continue
         app.register_blueprint(importlib.import_module(f"ovirtbox.rest.{name}").blueprint)
     app.wsgi_app = _PathRules(app.wsgi_app)  # type: ignore[method-assign]
     app.before_request(_inject)

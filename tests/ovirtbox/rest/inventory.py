@@ -6,11 +6,11 @@ from flask import Blueprint, Response
 
 from ovirtbox import disks
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.model import Cluster, DataCenter, Host, StorageDomain
+from ovirtbox.model import Cluster, DataCenter, Host, StorageDomain, new_id
 from ovirtbox.rest.lists import by_id, find_rows
 from ovirtbox.rest.views import disk_element
 from ovirtbox.search import Fields
-from ovirtbox.xml import API, Element, element, href, leaf, link, ref, reply
+from ovirtbox.xml import API, Element, element, guid, href, leaf, link, ref, reply
 
 blueprint = Blueprint("inventory", __name__, url_prefix=API)
 
@@ -88,6 +88,22 @@ def domain_element(engine: EngineCore, domain: StorageDomain, *, status: bool = 
         [link(rel, *path, rel) for rel in ("disks", "disksnapshots")],
         id=domain.id,
         href=href(*path),
+    )
+
+
+NETWORK = new_id()
+
+
+def _network() -> Element:
+    center = next(iter(core().world.data_centers))
+    return element(
+        "network",
+        leaf("name", "ovirtmgmt"),
+        leaf("description", "Management Network"),
+        element("usages", leaf("usage", "management"), leaf("usage", "vm")),
+        ref("data_center", center, "datacenters"),
+        id=NETWORK,
+        href=href("networks", NETWORK),
     )
 
 
@@ -210,9 +226,7 @@ def storage_domains() -> Response:
     engine = core()
     with engine.world.lock:
         rows = find_rows(engine.world.domains.values(), _domain_fields())
-        return reply(
-            element("storage_domains", [domain_element(engine, row, status=False) for row in rows])
-        )
+        return reply(element("storage_domains", [domain_element(engine, row, status=False) for row in rows]))
 
 
 @blueprint.get("/storagedomains/<identifier>")
@@ -229,3 +243,22 @@ def domain_disks(identifier: str) -> Response:
         domain = by_id(engine.world.domains, identifier)
         rows = [d for d in engine.world.disks.values() if d.domain == domain.id]
         return reply(element("disks", [disk_element(engine, row) for row in rows]))
+
+
+@blueprint.get("/networks")
+def networks() -> Response:
+    return reply(element("networks", _network()))
+
+
+@blueprint.get("/networks/<identifier>")
+def network(identifier: str) -> Response:
+    by_id({NETWORK: NETWORK}, identifier)
+    return reply(_network())
+
+
+@blueprint.get("/vms/<identifier>/permissions")
+@blueprint.get("/disks/<identifier>/permissions")
+def permissions(identifier: str) -> Response:
+    """The one user of the box may do everything by its role on the system: nothing is listed here."""
+    guid(identifier)
+    return reply(element("permissions"))

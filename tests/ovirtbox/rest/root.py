@@ -22,12 +22,13 @@ COLLECTIONS = (
     "hosts",
     "imagetransfers",
     "jobs",
+    "networks",
     "storagedomains",
     "tags",
     "templates",
     "vms",
 )
-SEARCHABLE = tuple(name for name in COLLECTIONS if name not in ("imagetransfers", "tags"))
+SEARCHABLE = tuple(name for name in COLLECTIONS if name not in ("imagetransfers", "networks", "tags"))
 
 
 @blueprint.get("")

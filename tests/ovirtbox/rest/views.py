@@ -23,7 +23,15 @@ def vm_element(engine: EngineCore, vm: Vm, *, all_content: bool = False) -> Elem
         leaf("comment", ""),
         [
             link(rel, *path, rel)
-            for rel in ("diskattachments", "nics", "snapshots", "tags", "backups", "checkpoints")
+            for rel in (
+                "diskattachments",
+                "nics",
+                "permissions",
+                "snapshots",
+                "tags",
+                "backups",
+                "checkpoints",
+            )
         ],
         bios,
         element("cpu", leaf("architecture", "x86_64"), topology),

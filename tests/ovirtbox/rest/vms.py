@@ -126,6 +126,13 @@ def _nic(vm: Vm, nic: Nic) -> Element:
     )
 
 
+@blueprint.get("/vms/<identifier>/reporteddevices")
+def reported_devices(identifier: str) -> Response:
+    """What a guest agent tells of its network: nothing here."""
+    guid(identifier)
+    return reply(element("reported_devices"))
+
+
 # --- make ------------------------------------------------------------------------------------------
 
 
