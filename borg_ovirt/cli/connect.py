@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
@@ -96,6 +97,24 @@ def repository(settings: RepositorySettings, *, write: bool) -> Iterator[Reposit
         ) as opened,
     ):
         yield opened
+
+
+def opener(settings: RepositorySettings) -> Callable[[], AbstractContextManager[Repository]]:
+    """Opens the repository for writing, more than once if need be: its passphrase is asked for only once."""
+    source = settings.passphrase
+    if source is not None and not any(name in os.environ for name in _BORG_SECRETS):
+        settings = replace(settings, passphrase=_Known(source.what, secret=source.reveal()))
+    return lambda: repository(settings, write=True)
+
+
+@dataclass(frozen=True)
+class _Known(SecretSource):
+    """A secret that was read already."""
+
+    secret: str = field(default="", repr=False)
+
+    def reveal(self) -> str:
+        return self.secret
 
 
 def _kib(rate: int | None) -> int | None:

@@ -1,4 +1,4 @@
-"""`borg-ovirt create`: back up VMs."""
+"""`borg-ovirt create`: back up one VM, or all that the configuration selects."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from borg_ovirt.errors import EXIT_OK, EXIT_WARNING
 from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from borg_ovirt.config.schema import Config
-    from borg_ovirt.jobs.create import CreateOptions, CreateResult
+    from borg_ovirt.jobs.create import CreateResult
 
 
 @click.command("create")
-@click.argument("vm", type=target.named, metavar="REPO::VM")
+@click.argument("where", type=target.anything, nargs=-1, metavar="[REPO::VM | REPO ...]")
+@click.option("--vm", multiple=True, metavar="VM", help="Of the selected VMs only these: name, glob or id.")
+@click.option("--tag", multiple=True, metavar="TAG", help="Of the selected VMs only those with this tag.")
+@click.option("--shard", metavar="I/N", help="Part I of N of the VMs, by their ids.")
+@click.option("--until", metavar="HH:MM", help="Start no VM after this time of day.")
+@click.option("--rate-limit", metavar="SIZE", help="Bytes per second that all disks together read.")
+@click.option("--min-free", metavar="ROOM", help="Room that storage domains must keep: 10%, 20GiB, or 0.")
 @click.option("--full", is_flag=True, help="Read everything, whatever changed.")
 @click.option(
     "--freeze",
@@ -37,35 +42,62 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Refuse a VM with disks that cannot be backed up; warn of less.")
 @click.option("--chunk-size", metavar="SIZE", help="Of a VM's first archive; later ones keep it.")
 @click.option("--compression", "-C", metavar="SPEC", help="As for borg: none, lz4, zstd,3 ...")
+@click.option("--part-of", hidden=True, help="The run that this process is a part of.")
+@click.option("--shares", type=click.IntRange(1), default=1, hidden=True, help="Processes of the run.")
 @options.repository
 @options.engine
-@options.common()
+@options.common(dry_run=True)
 def command(
+    output: Output,
+    where: tuple[target.Target, ...],
+    repository: options.RepositoryOptions,
+    engine: options.EngineOptions,
+    **wishes: Any,
+) -> int:
+    """Back up VMs: all disks of each at one instant, in one complete archive.
+
+    REPO::VM (a name or an id) is that VM. Without a VM it is every VM that the configuration selects, into
+    the repositories named, or into all of the configuration, several at a time. The VM that is longest
+    without a good archive goes first, and none that fails stops the others.
+
+    After the first time only what changed is read. Nothing is committed unless every disk is complete.
+    Exit status of a run: 0 all well, 1 some warnings, 2 some failed.
+    """
+    from borg_ovirt.cli import connect, fleet
+
+    config = connect.configuration(output)
+    if len(where) == 1 and where[0].name and not wishes["dry_run"]:
+        return _one(output, where[0], repository, engine, wishes)
+    if any(place.name for place in where):
+        raise click.UsageError("Give one REPO::VM, or repositories without a VM. --dry-run is for runs.")
+    ordered = fleet.Order(output, config, repository, engine, wishes)
+    return fleet.run_all(ordered, [place.repo for place in where])
+
+
+def _one(
     output: Output,
     vm: target.Target,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
-    compression: str | None,
-    **wishes: Any,
+    wishes: dict[str, Any],
 ) -> int:
-    """Back up VM (a name or an id) into REPO: all its disks, at one instant, in one complete archive.
-
-    After the first time only what changed is read. Nothing is committed unless every disk is complete.
-    """
     from borg_ovirt.cli import connect
+    from borg_ovirt.cli.wishes import create_options
     from borg_ovirt.jobs.create import create
+    from borg_ovirt.ovirt.cleanup import heal
     from borg_ovirt.ovirt.engine import Engine
     from borg_ovirt.ovirt.journal import Journal, state_dir
 
     config = connect.configuration(output)
-    settings = connect.repository_of(config, vm, repository, compression)
-    todo = _options(config, wishes, settings.chunk_size)
+    settings = connect.repository_of(config, vm, repository, wishes["compression"])
+    todo = create_options(config.policy, config.vms.exclude_disks, wishes, settings.chunk_size)
     access = connect.engine_access(config, engine)
     with (
         output.progress() as progress,
         Engine(access) as ovirt,
         Journal(state_dir(), ovirt.instance_id) as journal,
     ):
+        heal(ovirt, state_dir(), progress.step)
         with connect.repository(settings, write=True) as opened:
             result = create(opened, ovirt, vm.name or "", todo, journal, progress)
         late = result.settle()
@@ -77,38 +109,6 @@ def command(
     else:
         _summary(output, result)
     return EXIT_WARNING if warnings else EXIT_OK
-
-
-def _options(config: Config, wishes: dict[str, Any], chunk_size: int | None) -> CreateOptions:
-    """The command line over the configuration's policy."""
-    from borg_ovirt.blocks import CELL
-    from borg_ovirt.jobs.create import CreateOptions
-    from borg_ovirt.jobs.disks import DiskRules
-    from borg_ovirt.pipe.sample import Sampling
-    from borg_ovirt.units import parse_size
-
-    policy, disks = config.policy, config.vms.exclude_disks
-    strict = wishes["strict"] or policy.strict
-    refuse = wishes["strict"] or policy.skipped_disks == "refuse"
-    try:
-        cell = parse_size(wishes["chunk_size"]) if wishes["chunk_size"] else chunk_size or CELL
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--chunk-size") from None
-    return CreateOptions(
-        freeze=wishes["freeze"] or policy.freeze,
-        backup_api=wishes["backup_api"] or policy.backup_api,
-        full=wishes["full"],
-        full_every=policy.full_every,
-        sampling=Sampling.parse(wishes["sample"]) if wishes["sample"] else Sampling(policy.sample),
-        strict=strict,
-        rules=DiskRules(
-            exclude=(*disks.aliases, *wishes["exclude_disk"]),
-            larger_than=disks.larger_than,
-            unsupported="refuse" if refuse else "skip",
-        ),
-        readers=wishes["readers"] or policy.readers,
-        cell=cell,
-    )
 
 
 def _facts(result: CreateResult) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""What the command line wishes of a backup, over what the configuration says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from pydantic import TypeAdapter, ValidationError
+
+from borg_ovirt.config.schema import DiskRules as DiskSection
+from borg_ovirt.config.schema import Limits, Policy
+from borg_ovirt.config.types import MinFree, Size, TimeOfDay
+
+if TYPE_CHECKING:
+    from borg_ovirt.jobs.create import CreateOptions
+
+T = TypeVar("T")
+Wishes = Mapping[str, Any]
+
+
+def create_options(
+    policy: Policy, disks: DiskSection, wishes: Wishes, chunk_size: int | None
+) -> CreateOptions:
+    """How one VM is backed up."""
+    from borg_ovirt.blocks import CELL
+    from borg_ovirt.jobs.create import CreateOptions
+    from borg_ovirt.jobs.disks import DiskRules
+    from borg_ovirt.pipe.sample import Sampling
+
+    strict = wishes["strict"] or policy.strict
+    refuse = wishes["strict"] or policy.skipped_disks == "refuse"
+    return CreateOptions(
+        freeze=wishes["freeze"] or policy.freeze,
+        backup_api=wishes["backup_api"] or policy.backup_api,
+        full=wishes["full"],
+        full_every=policy.full_every,
+        sampling=Sampling.parse(wishes["sample"]) if wishes["sample"] else Sampling(policy.sample),
+        strict=strict,
+        rules=DiskRules(
+            exclude=(*disks.aliases, *disks.ids, *wishes["exclude_disk"]),
+            larger_than=disks.larger_than,
+            unsupported="refuse" if refuse else "skip",
+        ),
+        readers=wishes["readers"] or policy.readers,
+        cell=_read(wishes, "chunk_size", Size) or chunk_size or CELL,
+    )
+
+
+def limits(configured: Limits, wishes: Wishes) -> Limits:
+    """What a whole run may take."""
+    given: dict[str, Any] = {
+        "until": _read(wishes, "until", TimeOfDay),
+        "rate_limit": _read(wishes, "rate_limit", Size),
+        "min_free": _read(wishes, "min_free", MinFree),
+    }
+    return configured.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def _read(wishes: Wishes, name: str, kind: Any) -> Any:
+    """A value of the command line, read as the configuration reads it."""
+    text = wishes[name]
+    if text is None:
+        return None
+    return parsed(TypeAdapter(kind).validate_python, text, f"--{name.replace('_', '-')}")
+
+
+def parsed(parse: Callable[[str], T], text: str, option: str) -> T:
+    """What an option's text means; a mistake names the option."""
+    try:
+        return parse(text)
+    except ValidationError as error:
+        cause = error.errors()[0].get("ctx", {}).get("error", error.errors()[0]["msg"])
+        raise click.BadParameter(str(cause), param_hint=option) from None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint=option) from None
