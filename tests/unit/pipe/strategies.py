@@ -44,12 +44,12 @@ def flag_runs(draw: st.DrawFn, size: int) -> list[tuple[bool, bool]]:
 
 
 @st.composite
-def extent_lists(draw: st.DrawFn, size: int) -> list[Extent]:
+def extent_lists(draw: st.DrawFn, size: int, longest: int = 40) -> list[Extent]:
     """Extents that cover a disk; neighbours may have the same flags."""
     extents: list[Extent] = []
     position = 0
     while position < size:
-        length = min(draw(st.integers(1, 40)), size - position)
+        length = min(draw(st.integers(1, longest)), size - position)
         extents.append(Extent(position, length, draw(st.booleans()), draw(st.booleans())))
         position += length
     return extents

@@ -133,10 +133,11 @@ def test_a_short_read_is_never_taken_for_data(at: int) -> None:
     assert sink.content == data[: len(sink.content)]
 
 
-def test_surplus_bytes_are_refused() -> None:
+@pytest.mark.parametrize("fault", ["surplus", "halves"])
+def test_other_pieces_than_asked_for_are_refused(fault: str) -> None:
     data = random_disk(3, 64)
     source = Source(data)
-    source.surplus = True
+    setattr(source, fault, True)
     with pytest.raises(TransferFailed, match="other pieces"):
         download(all_data(data, 4), source, Sink(4))
 

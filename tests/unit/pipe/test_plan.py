@@ -58,7 +58,8 @@ def ranges(plan: Plan) -> list[tuple[int, int]]:
 def cases(draw: st.DrawFn) -> tuple[int, int, list[Extent], Base | None, int]:
     size, cell = draw(st.integers(0, 150)), draw(st.integers(1, 20))
     base = draw(st.none() | bases(size, cell))
-    return size, cell, draw(extent_lists(size)), base, draw(st.integers(1, 12))
+    longest = draw(st.sampled_from((3, 10, 40)))
+    return size, cell, draw(extent_lists(size, longest)), base, draw(st.integers(1, 12))
 
 
 @given(cases(), st.integers(1, 80))
@@ -126,10 +127,29 @@ def test_longer_export_is_cut_only_where_allowed(
     assert (plan.kinds, ranges(plan)) == (same.kinds, ranges(same))
 
 
+@pytest.mark.parametrize(("begin", "gap"), [(2, 4), (6, 4), (6, 12)], ids=["in a cell", "across", "over one"])
+def test_a_gap_moves_only_when_it_is_shorter_than_the_least(begin: int, gap: int) -> None:
+    def requests(min_gap: int) -> list[tuple[int, int]]:
+        extents = [Extent(0, begin, False), Extent(begin, gap, True), Extent(begin + gap, 2, False)]
+        return ranges(make_plan(begin + gap + 2, 8, extents, min_gap=min_gap))
+
+    apart = [(0, begin), (begin + gap, begin + gap + 2)]
+    assert requests(gap) == apart
+    # A cell of zeros between them is never read, however short it is.
+    assert requests(gap + 1) == (apart if gap > 8 else [(0, begin + gap + 2)])
+
+
 def test_message_names_the_place() -> None:
     gap = [Extent(0, 10, True), Extent(12, 8, True)]
     with pytest.raises(TransferFailed, match="disk root have a gap from byte 10 to 12"):
         make_plan(20, 4, gap, name="disk root")
+    with pytest.raises(TransferFailed, match="overlap at byte 8, where byte 10 was expected"):
+        make_plan(20, 4, [Extent(0, 10, True), Extent(8, 12, True)])
+    for length in (0, -10):
+        with pytest.raises(TransferFailed, match=f"have one of length {length} at byte 10"):
+            make_plan(20, 4, [Extent(0, 10, True), Extent(10, length, True), Extent(10, 10, True)])
+    with pytest.raises(TransferFailed, match="go past its end at byte 20"):
+        make_plan(20, 4, [Extent(0, 21, True)])
     with pytest.raises(TransferFailed, match="end at byte 10 of 20"):
         make_plan(20, 4, gap[:1])
 
