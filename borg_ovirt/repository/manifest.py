@@ -43,6 +43,7 @@ class LayerRecord(Record):
     description: str = ""
     date: When | None = None
     format: Literal["raw", "cow"]
+    sparse: Flag = True
     qcow_version: str | None = None
     capacity: Bytes
     """Virtual size at this layer."""
