@@ -214,50 +214,57 @@ class DataPlane:
     # --- the guest's writes ---
 
     def guest_write(self, disk: Disk, offset: int, data: bytes) -> None:
-        with self._guest_io(disk) as (machine, tell):
+        with self._guest_io(disk) as machine:
             machine.client(disk.id).write(offset, data)
-            if tell:
-                self.truth.write(disk.id, offset, data)
+            self.truth.write(disk.id, offset, data)
 
     def guest_writes(self, disk: Disk, pieces: Iterable[tuple[int, bytes]]) -> None:
         """Many writes at the price of one opening, where the VM is down."""
-        with self._guest_io(disk) as (machine, tell):
+        with self._guest_io(disk) as machine:
             for offset, data in pieces:
                 machine.client(disk.id).write(offset, data)
-                if tell:
-                    self.truth.write(disk.id, offset, data)
+                self.truth.write(disk.id, offset, data)
 
     def guest_discard(self, disk: Disk, offset: int, length: int) -> None:
-        """Whole clusters only: QEMU ignores the ragged ends of a discard."""
+        """Whole clusters only: QEMU ignores the ragged ends of a discard.
+
+        It ignores all of it while a job (a backup, a merge) has its filter above the disk: then the truth
+        follows what the guest reads afterwards.
+        """
         start = volumes.round_up(offset, _CLUSTER)
         length = (offset + length) // _CLUSTER * _CLUSTER - start
-        if length > 0:
-            with self._guest_io(disk) as (machine, tell):
-                machine.client(disk.id).discard(start, length)
-                if tell:
-                    self.truth.zero(disk.id, start, length)
+        if length <= 0:
+            return
+        with self._guest_io(disk) as machine:
+            doubtful = machine.has_jobs()
+            machine.client(disk.id).discard(start, length)
+            if not doubtful and not machine.has_jobs():
+                self.truth.zero(disk.id, start, length)
+                return
+            for place in range(start, start + length, _CLUSTER):
+                if not any(machine.client(disk.id).read(place, _CLUSTER)):
+                    self.truth.zero(disk.id, place, _CLUSTER)
 
     def guest_zero(self, disk: Disk, offset: int, length: int) -> None:
-        with self._guest_io(disk) as (machine, tell):
+        with self._guest_io(disk) as machine:
             machine.client(disk.id).zero(offset, length)
-            if tell:
-                self.truth.zero(disk.id, offset, length)
+            self.truth.zero(disk.id, offset, length)
 
     def guest_read(self, disk: Disk, offset: int, length: int) -> bytes:
-        with self._guest_io(disk) as (machine, _):
+        with self._guest_io(disk) as machine:
             return machine.client(disk.id).read(offset, length)
 
     @contextlib.contextmanager
-    def _guest_io(self, disk: Disk) -> Iterator[tuple[Machine, bool]]:
+    def _guest_io(self, disk: Disk) -> Iterator[Machine]:
         with self._instant([disk.id]):
             machine = self._machine_of(disk.id)
             if machine is not None:
                 with self._perhaps_lying(machine, disk.id):
-                    yield machine, True
+                    yield machine
                 return
             self._know(disk)
             with self._offline([disk], writable=True) as machine, self._perhaps_lying(machine, disk.id):
-                yield machine, True
+                yield machine
 
     @contextlib.contextmanager
     def _perhaps_lying(self, machine: Machine, disk_id: str) -> Iterator[None]:

@@ -128,6 +128,9 @@ class Machine:
             writable=True,
         )
 
+    def has_jobs(self) -> bool:
+        return bool(self.qmp("query-jobs"))
+
     def guest_url(self, disk_id: str) -> str:
         return f"nbd+unix:///{disk_id}?socket={self.socket}"
 
