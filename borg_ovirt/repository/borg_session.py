@@ -82,6 +82,7 @@ class Session:
         self.id_of: frames.IdHash = _id_hash(key)
         self.framer = frames.framer(compression.name, getattr(compression, "level", None))
         self._repository = repository
+        self._local = not isinstance(repository, RemoteRepository)
         self._manifest = manifest
         self._key = key
         self._cache = cache
@@ -156,13 +157,21 @@ class Session:
         """Whether the repository holds the chunk in that size. Any thread, when open for writing."""
         if self._cache is not None:
             entry = self._cache.chunks.get(chunk.id)
-            return entry is not None and entry.refcount > 0 and entry.size == chunk.size
+            counted = entry is not None and entry.refcount > 0 and entry.size == chunk.size
+            return counted and self._lies_there(chunk.id)
         with told(self.where):
-            if not isinstance(self._repository, RemoteRepository):
-                return chunk.id in self._repository
+            if self._local:
+                return self._lies_there(chunk.id)
             if self._all_ids is None:
                 self._all_ids = set(self._list_ids())
             return chunk.id in self._all_ids
+
+    def _lies_there(self, id_: bytes) -> bool:
+        """Whether the repository itself knows the chunk: a damaged one may lack what its cache counts.
+
+        Over `borg serve` only the cache can tell, as for stock Borg.
+        """
+        return not self._local or id_ in self._repository
 
     def _list_ids(self) -> Iterator[bytes]:
         marker = None
@@ -185,6 +194,7 @@ class Session:
         self.warnings.forget()
         age = (datetime.now(timezone.utc) - started).total_seconds()
         with told(self.where):
+            len(self._repository)  # loads the index now, before several threads look into it
             return Archive(
                 self._repository,
                 self._key,
@@ -211,9 +221,11 @@ class Session:
         """Refer to the chunk, storing it first if it is new; tells whether it was."""
         assert self._cache is not None
         before = stats.usize
-        self._cache.add_chunk(id_, cell, stats, wait=False)
+        # Written over the record of a chunk that got lost, it is whole again in every archive that names it.
+        lost = self._cache.seen_chunk(id_, len(cell)) and not self._lies_there(id_)
+        self._cache.add_chunk(id_, cell, stats, overwrite=lost, wait=False)
         self._repository.async_response(wait=False)
-        return bool(stats.usize != before)
+        return bool(lost or stats.usize != before)
 
     def refer(self, chunk: Chunk, stats: Any) -> None:
         """Refer to a chunk that the repository holds."""
@@ -299,7 +311,7 @@ class Session:
             self._unusable = f"rolling back failed ({' '.join(str(error).split()) or type(error).__name__})"
 
     def _roll_back_repository(self) -> None:
-        if not isinstance(self._repository, RemoteRepository):
+        if self._local:
             # With the cleanup that Borg itself does after a full disk: the leftovers are what fills it.
             try:
                 self._repository._rollback(cleanup=True)

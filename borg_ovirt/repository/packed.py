@@ -45,6 +45,7 @@ class PackedChunks(Sequence[Chunk]):
         return Chunk(*_ENTRY.unpack_from(self._data, (index % len(self)) * _ENTRY.size))
 
     def __iter__(self) -> Iterator[Chunk]:
-        # Not over the buffer itself: a bytearray cannot grow while something iterates over it.
-        for index in range(len(self)):
+        index = 0
+        while index < len(self):  # it may grow meanwhile
             yield Chunk(*_ENTRY.unpack_from(self._data, index * _ENTRY.size))
+            index += 1

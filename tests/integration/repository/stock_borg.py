@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from borg_ovirt.repository.writer import ArchiveWriter
 
 BORG = Path(sys.executable).with_name("borg")
 PASSPHRASE = "correct horse battery staple"
-CELL = 256 * KiB
+CELL = 64 * KiB
 NOON = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)
 VM = "11111111-1111-4111-8111-111111111111"
 SYSTEM = "aaaaaaaa-0000-4000-8000-000000000001"
@@ -43,12 +43,11 @@ Done = subprocess.CompletedProcess[bytes]
 
 @dataclass
 class Stock:
-    """A repository at a location, and the command to look at it."""
+    """A repository at a location; the command looks at its path, which is quicker than served."""
 
     location: str
     path: Path
     home: Path
-    extra: dict[str, str] = field(default_factory=dict)
 
     def run(
         self, *args: str, cwd: Path | None = None, check: bool = True
@@ -65,20 +64,20 @@ class Stock:
         return json.loads(self.run(*args).stdout)
 
     def init(self, encryption: str, *more: str) -> None:
-        self.run("init", "--encryption", encryption, *more, self.location)
+        self.run("init", "--encryption", encryption, *more, str(self.path))
 
     def names(self) -> list[str]:
         return [
             a["name"]
-            for a in self.json("list", "--json", "--consider-checkpoints", self.location)["archives"]
+            for a in self.json("list", "--json", "--consider-checkpoints", str(self.path))["archives"]
         ]
 
     def check(self) -> None:
         """Read every byte of the repository and of all archives."""
-        self.run("check", "--verify-data", self.location)
+        self.run("check", "--verify-data", str(self.path))
 
     def content(self, archive: str, path: str) -> bytes:
-        return self.run("extract", "--stdout", f"{self.location}::{archive}", path).stdout
+        return self.run("extract", "--stdout", f"{self.path}::{archive}", path).stdout
 
     def segments(self) -> set[str]:
         return {str(p) for p in (self.path / "data").rglob("*") if p.is_file()}
@@ -180,6 +179,7 @@ def fresh_home(monkeypatch: Any, home: Path) -> None:
     monkeypatch.setenv("BORG_BASE_DIR", str(home))
     monkeypatch.setenv("BORG_PASSPHRASE", PASSPHRASE)
     monkeypatch.setenv("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes")
+    monkeypatch.setenv("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes")
 
 
 def serve_locally(monkeypatch: Any, folder: Path, *serve_options: str) -> None:

@@ -63,12 +63,26 @@ def test_every_mode_verifies_and_outlives_its_base(
 ) -> None:
     stock = make_repository(encryption, way=way)
     two_backups(stock)
-    stock.run("delete", f"{stock.location}::first")
-    stock.run("compact", "--threshold", "0", stock.location)
+    with open_repository(stock.location, write=True) as repository:
+        assert repository.encryption == encryption
+        repository.delete(["first"])
+        repository.compact(0)
     stock.check()
     stock.run("extract", f"{stock.location}::second", cwd=tmp_path)
     for disk, data in SECOND.items():
         assert digest((tmp_path / disk_path(disk)).read_bytes()) == digest(data)
+
+
+def test_stock_borg_deletes_the_base(stock: Stock) -> None:
+    two_backups(stock)
+    stock.run("delete", f"{stock.location}::first")
+    stock.run("compact", "--threshold", "0", stock.location)
+    stock.run("check", "--verify-data", stock.location)
+    with open_repository(stock.location, write=False) as repository:
+        for disk, data in SECOND.items():
+            content = repository.archive("second").disk(disk_path(disk))
+            assert not content.damaged
+            assert digest(b"".join(content.fetch(content.chunks))) == digest(data)
 
 
 def test_list_info_and_extract(stock: Stock, tmp_path: Path) -> None:
@@ -115,7 +129,6 @@ def test_diff_export_tar_and_prune(make_repository: MakeRepository) -> None:
         assert digest(member.read()) == digest(SECOND[SYSTEM])
     stock.run("prune", "--keep-daily", "1", stock.location)
     assert stock.names() == ["second"]
-    stock.run("compact", stock.location)
     stock.check()
 
 

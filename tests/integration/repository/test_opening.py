@@ -116,6 +116,7 @@ def test_unknown_unencrypted_and_relocated(
         look(stock.location, write=True)
     monkeypatch.setenv("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes")
     look(stock.location, write=True)
+    monkeypatch.delenv("BORG_RELOCATED_REPO_ACCESS_IS_OK")
     moved = tmp_path / "moved"
     stock.path.rename(moved)
     with refused(RepositoryError, "BORG_RELOCATED_REPO_ACCESS_IS_OK=yes"):
@@ -217,7 +218,7 @@ def test_options_reach_the_connection(
     monkeypatch.setenv("BORG_REMOTE_PATH", "/nowhere/borg")
     options = {"rsh": good, "remote_path": str(BORG)}
     assert look(stock.location, **options) == set()
-    data = image(1, 4, zeros=0)
+    data = image(1, 16, zeros=0)
     before = time.monotonic()
     with open_repository(stock.location, write=True, compression="none", upload_limit=800, **options) as r:
         back_up(r, "slow", {DATA: data})

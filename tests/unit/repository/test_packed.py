@@ -1,0 +1,54 @@
+"""The packed list of chunks behaves as a list does, in a sixth of the room."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from borg_ovirt.blocks import Chunk
+from borg_ovirt.repository.packed import PackedChunks
+
+chunks = st.lists(
+    st.builds(Chunk, st.binary(min_size=32, max_size=32), st.integers(0, 2**32 - 1)), max_size=30
+)
+
+
+def packed(items: list[Chunk]) -> PackedChunks:
+    result = PackedChunks()
+    for chunk in items:
+        result.append(*chunk)
+    return result
+
+
+@given(chunks, st.slices(30))
+def test_as_a_list(items: list[Chunk], part: slice) -> None:
+    ours = packed(items)
+    assert len(ours) == len(items)
+    assert list(ours) == items
+    assert list(ours[part]) == items[part]
+    assert list(reversed(ours)) == items[::-1]
+    for index in range(-len(items), len(items)):
+        assert ours[index] == items[index]
+
+
+@given(chunks)
+def test_outside(items: list[Chunk]) -> None:
+    for index in (len(items), -len(items) - 1):
+        with pytest.raises(IndexError):
+            packed(items)[index]
+
+
+def test_it_grows_while_it_is_read() -> None:
+    ours = packed([Chunk(bytes(32), 1)])
+    reading = iter(ours)
+    next(reading)
+    ours.append(b"\x01" * 32, 2)
+    assert next(reading) == Chunk(b"\x01" * 32, 2)
+
+
+def test_the_room_it_takes() -> None:
+    ours = packed([Chunk(bytes(32), 4 << 20)] * 10_000)
+    assert sys.getsizeof(ours._data) < 45 * 10_000
