@@ -21,7 +21,7 @@ _CHECKPOINT_REFUSALS = (
     "doesn't exist",
     "does not exist",
     "is invalid",
-    "not included in the previous VM backup",
+    "not included in the",  # previous VM backup: old clusters mix no full and incremental
 )
 _ENDED = {"succeeded", "failed", "gone"}
 

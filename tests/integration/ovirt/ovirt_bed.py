@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import random
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from ovirtbox.imageio import Imageio
 from ovirtbox.nbd import NbdServer, start_nbd
 from ovirtbox.pki import Pki, make_pki
 
+from borg_ovirt.ovirt.imageio import Source
 from borg_ovirt.ovirt.lease import Lease, Persistence, Urls
 from borg_ovirt.ovirt.waiting import Patience
 
@@ -133,3 +135,27 @@ def noise(seed: int, length: int) -> bytes:
 
 
 PATIENCE = Patience(engine=20, lock=20, ovf=5, start=30, end=30, snapshot=30, merge=30, machine=30, unclear=3)
+
+
+def digest(source: Source) -> str:
+    """The sha256 of a whole disk, read in runs of eight cells of 1 MiB."""
+    reader = source.open()
+    cells = [memoryview(bytearray(MiB)) for _ in range(8)]
+    found = hashlib.sha256()
+    position = 0
+    while position < source.size:
+        views, left = [], source.size - position
+        for cell in cells:
+            if left > 0:
+                views.append(cell[: min(left, MiB)])
+                left -= len(views[-1])
+        for view in reader.read(position, views):
+            found.update(view)
+            position += len(view)
+    reader.close()
+    return found.hexdigest()
+
+
+def dirty(source: Source) -> list[tuple[int, int]]:
+    """Start and length of what changed."""
+    return [(e.start, e.length) for e in source.extents("dirty") if e.dirty]

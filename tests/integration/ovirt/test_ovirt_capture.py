@@ -1,0 +1,305 @@
+"""One instant of a VM's disks, every way there is, on the box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from ovirt_bed import MiB, digest, dirty
+from ovirtbox.box import Box, DiskSpec
+from ovirtbox.locks import VM, exclusive
+from ovirtbox.model import Vm
+
+from borg_ovirt.errors import BackupFailed, CheckpointLost, EngineRefused, UsageError, VmNotSuitable
+from borg_ovirt.ovirt.capture import Capture, capture
+from borg_ovirt.ovirt.checkpoints import checkpoint_disks, list_checkpoints, remove_checkpoint
+from borg_ovirt.ovirt.engine import Engine
+from borg_ovirt.ovirt.journal import Journal
+from borg_ovirt.ovirt.vm import find_vm
+
+SIZE = 24 * MiB
+ODD = 9 * MiB + 512
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _clusters(box: Box) -> None:
+    box.make_cluster("old", (4, 4))
+    box.make_cluster("middle", (4, 6))
+
+
+def make(
+    box: Box,
+    name: str,
+    specs: Sequence[DiskSpec] = (DiskSpec(SIZE, bootable=True), DiskSpec(ODD, format="raw", domain="lun")),
+    *,
+    running: bool = True,
+    cluster: str = "Default",
+    agent: bool = False,
+) -> Vm:
+    vm = box.make_vm(name, specs, running=running, cluster=cluster, agent=agent)
+    for number, disk in enumerate(box.disks(vm)):
+        if disk.layers:
+            box.fill(disk, MiB, 2 * MiB, seed=number)
+    return vm
+
+
+def truth(box: Box, vm: Vm) -> dict[str, str]:
+    return {disk.id: box.sha(disk) for disk in box.disks(vm) if disk.layers}
+
+
+def run(
+    engine: Engine, journal: Journal, vm: Vm, *, since: str | None = None, **options: str
+) -> tuple[Capture, dict[str, str], dict[str, list[tuple[int, int]]]]:
+    """A capture from beginning to end: what was captured, what was read, what was dirty."""
+    facts = find_vm(engine, vm.name)
+    with capture(
+        engine,
+        facts,
+        facts.disks,
+        journal=journal,
+        description="borg-ovirt repositories=ab",
+        from_checkpoint=since,
+        **options,
+    ) as captured:
+        assert [disk.facts for disk in captured.disks] == list(facts.disks)
+        changed = {d.facts.id: dirty(d.source) for d in captured.disks if d.incremental}
+        read = {disk.facts.id: digest(disk.source) for disk in captured.disks}
+        captured.finish()
+    assert captured.wait_merge() == []
+    return captured, read, changed
+
+
+@pytest.mark.parametrize(
+    ("cluster", "running", "api", "way", "consistency"),
+    [
+        ("Default", True, "auto", "hybrid backup", "unknown"),
+        ("Default", True, "live", "live backup", "unknown"),
+        ("Default", False, "auto", "hybrid backup", "frozen"),
+        ("Default", False, "live", "cold backup", "frozen"),
+        ("middle", True, "auto", "live backup", "unknown"),
+        ("middle", False, "auto", "cold backup", "frozen"),
+        ("old", True, "auto", "temporary snapshot", "unknown"),
+        ("old", False, "auto", "raw transfer", "frozen"),
+        ("Default", True, "none", "temporary snapshot", "unknown"),
+        ("Default", False, "none", "raw transfer", "frozen"),
+    ],
+)
+def test_every_way_gives_one_instant(
+    box: Box,
+    engine: Engine,
+    journal: Journal,
+    cluster: str,
+    running: bool,
+    api: str,
+    way: str,
+    consistency: str,
+) -> None:
+    specs = (
+        DiskSpec(SIZE, bootable=True),
+        DiskSpec(ODD, format="raw", domain="lun"),
+        DiskSpec(5 * MiB, active=False),
+    )
+    vm = make(box, f"{cluster}-{running}-{api}", specs, running=running, cluster=cluster)
+    wanted = truth(box, vm)
+    facts = find_vm(engine, vm.name)
+    with capture(engine, facts, facts.disks, journal=journal, description="x", api=api) as captured:
+        assert (captured.way, captured.consistency) == (way, consistency)
+        if running:
+            for disk in box.disks(vm)[:2]:
+                box.fill(disk, 0, 4 * MiB, seed=99)  # the guest goes on writing
+        assert {d.facts.id: digest(d.source) for d in captured.disks} == wanted
+        assert [d.way for d in captured.disks] == [way, way, "raw transfer"]
+        assert abs((captured.instant - box.engine.clock.now()).total_seconds()) < 60
+        captured.finish()
+    assert captured.wait_merge() == []
+    assert bool(captured.to_checkpoint) == way.endswith("backup")
+    assert (captured.backup_id is not None) == way.endswith("backup")
+    box.clean()
+    if running:
+        box.stop_vm(vm)
+    box.remove_vm(vm)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "running", "api"),
+    [
+        ("Default", True, "auto"),
+        ("Default", True, "live"),
+        ("Default", False, "live"),
+        ("middle", True, "auto"),
+    ],
+)
+def test_an_incremental_backup_tells_what_changed(
+    box: Box, engine: Engine, journal: Journal, cluster: str, running: bool, api: str
+) -> None:
+    vm = make(box, f"incremental-{cluster}-{running}-{api}", running=running, cluster=cluster)
+    system, raw = box.disks(vm)
+    first, read, changed = run(engine, journal, vm, api=api)
+    assert read == truth(box, vm)
+    assert changed == {}
+    assert [c.id for c in list_checkpoints(engine, vm.id)] == [first.to_checkpoint]
+    assert first.to_checkpoint is not None
+    assert checkpoint_disks(engine, vm.id, first.to_checkpoint) == [system.id]
+    box.write(system, 5 * MiB, b"x" * 65536)
+    box.write(raw, 0, b"y" * 4096)
+    later = box.add_disk(vm, DiskSpec(2 * MiB))
+    second, read, changed = run(engine, journal, vm, since=first.to_checkpoint, api=api)
+    assert read == truth(box, vm)
+    assert changed == {system.id: [(5 * MiB, 65536)]}
+    assert second.from_checkpoint == first.to_checkpoint
+    reasons = {disk.facts.id: disk.mode_reason for disk in second.disks}
+    assert reasons[system.id] is None
+    assert "raw disk" in str(reasons[raw.id])
+    assert "not part of the checkpoint" in str(reasons[later.id])
+    box.write(system, 6 * MiB, b"z" * 65536)
+    _, read, changed = run(engine, journal, vm, since=first.to_checkpoint, api=api)
+    assert changed[system.id] == [(5 * MiB, 65536), (6 * MiB, 65536)]
+    assert [c.description[:26] for c in list_checkpoints(engine, vm.id)] == ["borg-ovirt repositories=ab"] * 3
+    remove_checkpoint(engine, vm.id, first.to_checkpoint)
+    remove_checkpoint(engine, vm.id, first.to_checkpoint)
+    assert first.to_checkpoint not in {c.id for c in list_checkpoints(engine, vm.id)}
+
+
+@pytest.mark.parametrize(
+    ("running", "api"), [(True, "auto"), (True, "live"), (False, "auto"), (False, "live")]
+)
+@pytest.mark.parametrize("loss", ["unknown", "removed", "bitmap"])
+def test_a_lost_checkpoint_is_told_and_everything_is_as_before(
+    box: Box, engine: Engine, journal: Journal, running: bool, api: str, loss: str
+) -> None:
+    vm = make(box, f"lost-{running}-{api}-{loss}", [DiskSpec(4 * MiB)], running=running)
+    first, _, _ = run(engine, journal, vm, api=api)
+    since = first.to_checkpoint
+    assert since is not None
+    if loss == "unknown":
+        since = "00000000-0000-4000-8000-000000000001"
+    elif loss == "removed":
+        remove_checkpoint(engine, vm.id, since)
+    else:
+        box.inject.lose_bitmap(vm, since)
+    box.write(box.disks(vm)[0], 0, b"x" * 4096)
+    with pytest.raises(CheckpointLost) as caught:
+        run(engine, journal, vm, since=since, api=api)
+    assert caught.value.reason
+    assert box.clean() == []
+    assert journal.unfinished == []
+    _, read, _ = run(engine, journal, vm, api=api)
+    assert read == truth(box, vm)
+
+
+def test_freezing_in_a_live_backup(box: Box, engine: Engine, journal: Journal) -> None:
+    with_agent = make(box, "agent", [DiskSpec(MiB * 4)], agent=True)
+    without = make(box, "no-agent", [DiskSpec(MiB * 4)])
+    captured, _, _ = run(engine, journal, with_agent, freeze="require")
+    assert (captured.way, captured.consistency) == ("live backup", "frozen")
+    assert "frozen" in captured.way_reason
+    with pytest.raises(BackupFailed, match="guest agent"):
+        run(engine, journal, without, freeze="require")
+    captured, _, _ = run(engine, journal, without, freeze="never", api="live")
+    assert captured.consistency == "unknown"
+    captured, _, _ = run(engine, journal, without, freeze="auto", api="live")
+    assert captured.consistency == "unknown"
+
+
+def test_auto_goes_on_where_an_agent_cannot_freeze(box: Box, engine: Engine, journal: Journal) -> None:
+    vm = make(box, "agent-that-fails", [DiskSpec(MiB * 4)])
+    facts = replace(find_vm(engine, vm.name), guest_agent=True)
+    with capture(
+        engine, facts, facts.disks, journal=journal, description="x", api="live", freeze="auto"
+    ) as captured:
+        assert captured.consistency == "not frozen"
+        assert captured.way == "live backup"
+        captured.finish()
+
+
+def test_freezing_for_a_temporary_snapshot(box: Box, engine: Engine, journal: Journal) -> None:
+    vm = make(box, "frozen-snapshot", [DiskSpec(4 * MiB)], agent=True)
+    before = len(box.world.events)
+    captured, read, _ = run(engine, journal, vm, freeze="require", api="none")
+    assert (captured.way, captured.consistency) == ("temporary snapshot", "frozen")
+    assert read == truth(box, vm)
+    codes = [event.code for event in box.world.events[before:]]
+    assert codes.index(10767) < codes.index(10768)
+    without = make(box, "unfrozen-snapshot", [DiskSpec(4 * MiB)])
+    with pytest.raises(BackupFailed, match="could not be frozen"):
+        run(engine, journal, without, freeze="require", api="none")
+
+
+@pytest.mark.parametrize("status", ["paused", "migrating", "suspended", "powering_up", "image_locked"])
+def test_states_that_forbid_a_backup(box: Box, engine: Engine, journal: Journal, status: str) -> None:
+    vm = make(box, f"state-{status}", [DiskSpec(MiB * 4)], running=False)
+    facts = find_vm(engine, vm.name)
+    vm.status = status
+    refused = capture(engine, facts, facts.disks, journal=journal, description="x")
+    with pytest.raises(VmNotSuitable, match=status.replace("_", " ")) as caught:
+        refused.__enter__()
+    assert "\n" not in str(caught.value)
+    vm.status = "down"
+
+
+def test_the_hosted_engine_and_a_preview(box: Box, engine: Engine, journal: Journal) -> None:
+    vm = box.make_vm("HostedEngine", [DiskSpec(MiB)], origin="hosted_engine", running=False)
+    with pytest.raises(VmNotSuitable, match="Hosted Engine"):
+        run(engine, journal, vm)
+    other = make(box, "previewing", [DiskSpec(MiB * 4)], running=False)
+    snapshot = box.snapshot(other, "old")
+    snapshot.status = "in_preview"
+    with pytest.raises(VmNotSuitable, match="preview"):
+        run(engine, journal, other)
+    snapshot.status = "ok"
+    box.remove_snapshot(other, snapshot)
+
+
+def test_only_the_disks_that_were_asked_for(box: Box, engine: Engine, journal: Journal) -> None:
+    vm = make(box, "some-disks", [DiskSpec(MiB * 4), DiskSpec(MiB * 4), DiskSpec(MiB, storage_type="lun")])
+    facts = find_vm(engine, vm.name)
+    assert [d.skip_reason for d in facts.disks] == [None, None, "direct LUN"]
+    with capture(engine, facts, facts.disks[1:2], journal=journal, description="x") as captured:
+        assert [d.facts.alias for d in captured.disks] == ["some-disks_Disk2"]
+        captured.finish()
+    assert captured.wait_merge() == []
+
+
+def test_a_vm_with_only_inactive_disks(box: Box, engine: Engine, journal: Journal) -> None:
+    vm = make(box, "inactive", [DiskSpec(MiB * 4, active=False)])
+    captured, read, _ = run(engine, journal, vm)
+    assert (captured.way, captured.way_reason) == ("raw transfer", "no disk is plugged in")
+    assert read == truth(box, vm)
+
+
+def test_a_second_backup_waits_for_the_first(box: Box, engine: Engine, journal: Journal) -> None:
+    vm = make(box, "busy", [DiskSpec(MiB * 4)])
+    facts = find_vm(engine, vm.name)
+    impatient = Engine(engine.access, patience=replace(engine.patience, lock=0.3))
+    with impatient, capture(engine, facts, facts.disks, journal=journal, description="x") as captured:
+        second = capture(impatient, facts, facts.disks, journal=journal, description="y")
+        with pytest.raises(EngineRefused, match="backup"):
+            second.__enter__()
+        assert digest(captured.disks[0].source) == box.sha(box.disks(vm)[0])
+        captured.finish()
+    assert captured.wait_merge() == []
+
+
+def test_words_that_mean_nothing_are_refused(box: Box, engine: Engine, journal: Journal) -> None:
+    vm = make(box, "words", [DiskSpec(MiB * 4)], running=False)
+    for options in ({"api": "best"}, {"freeze": "perhaps"}):
+        with pytest.raises(UsageError):
+            run(engine, journal, vm, **options)
+    with pytest.raises(VmNotSuitable, match=r"4\.7"):
+        run(engine, journal, make(box, "young", [DiskSpec(MiB * 4)], cluster="middle"), api="hybrid")
+
+
+def test_a_snapshot_that_is_left_behind_is_a_warning(box: Box, engine: Engine, journal: Journal) -> None:
+    vm = make(box, "leftover", [DiskSpec(MiB * 4)])
+    facts = find_vm(engine, vm.name)
+    with capture(engine, facts, facts.disks, journal=journal, description="x") as captured:
+        box.engine.locks.take("somebody else", "Cannot do it", exclusive(VM, vm.id))
+        captured.finish()
+    (warning,) = captured.wait_merge()
+    assert captured.wait_merge() == []
+    box.engine.locks.drop("somebody else")
+    (stray,) = [s for s in vm.snapshots if s.type == "regular"]
+    assert stray.id in warning
+    assert "leftover" in warning
+    box.remove_snapshot(vm, stray)

@@ -1,0 +1,303 @@
+"""Whatever goes wrong, and wherever: the engine is left as it was found."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ovirt_bed import PATIENCE, MiB, digest
+from ovirtbox.box import Box, DiskSpec
+from ovirtbox.model import Vm
+
+from borg_ovirt.errors import BorgOvirtError, TransferFailed
+from borg_ovirt.ovirt.capture import capture
+from borg_ovirt.ovirt.cleanup import heal, leftovers
+from borg_ovirt.ovirt.engine import Engine
+from borg_ovirt.ovirt.journal import Journal
+from borg_ovirt.ovirt.vm import find_vm
+
+WAYS = {
+    "hybrid": ("Default", True, "auto"),
+    "live": ("Default", True, "live"),
+    "cold": ("Default", False, "live"),
+    "snapshot": ("Default", True, "none"),
+    "raw": ("Default", False, "none"),
+}
+SPECS = (DiskSpec(4 * MiB, bootable=True), DiskSpec(3 * MiB, format="raw"), DiskSpec(2 * MiB, active=False))
+
+
+@pytest.fixture(scope="module")
+def vms(box: Box) -> dict[str, Vm]:
+    made = {}
+    for way, (cluster, running, _) in WAYS.items():
+        vm = box.make_vm(way, SPECS, running=running, cluster=cluster)
+        for disk in box.disks(vm):
+            box.fill(disk, 0, MiB, seed=1)
+        made[way] = vm
+    return made
+
+
+def go(engine: Engine, journal: Journal, way: str, body: object = None) -> None:
+    """One capture of the VM for this way; `body` is called with it in the middle."""
+    facts = find_vm(engine, way)
+    with capture(engine, facts, facts.disks, journal=journal, description="x", api=WAYS[way][2]) as captured:
+        for disk in captured.disks:
+            digest(disk.source)
+        if callable(body):
+            body(captured)
+        captured.finish()
+    assert captured.wait_merge() == []
+
+
+STEPS = [
+    ("POST", "/vms/*/backups", 1),
+    ("GET", "/vms/*/backups/*", 1),
+    ("GET", "/vms/*/backups/*", 2),
+    ("GET", "/vms/*/backups/*/disks", 1),
+    ("POST", "/vms/*/backups/*/finalize", 1),
+    ("POST", "/vms/*/snapshots", 1),
+    ("GET", "/vms/*/snapshots/*", 1),
+    ("GET", "/vms/*/snapshots/*/disks", 1),
+    ("DELETE", "/vms/*/snapshots/*", 1),
+    ("POST", "/imagetransfers", 1),
+    ("POST", "/imagetransfers", 3),
+    ("GET", "/imagetransfers/*", 1),
+    ("GET", "/imagetransfers/*", 3),
+    ("POST", "/imagetransfers/*/finalize", 1),
+    ("POST", "/imagetransfers/*/finalize", 3),
+]
+USED = {
+    "hybrid": {"backups", "imagetransfers"},
+    "live": {"backups", "imagetransfers"},
+    "cold": {"backups", "imagetransfers"},
+    "snapshot": {"snapshots", "imagetransfers"},
+    "raw": {"imagetransfers"},
+}
+
+
+def steps() -> list[tuple[str, str, str, int]]:
+    return [
+        (way, method, path, nth)
+        for way, used in USED.items()
+        for method, path, nth in STEPS
+        if any(f"/{name}" in path for name in used)
+    ]
+
+
+@pytest.mark.parametrize(("way", "method", "path", "nth"), steps())
+def test_a_refusal_at_any_step_leaves_nothing(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str, method: str, path: str, nth: int
+) -> None:
+    before = box.inject.hits["status"]
+    box.inject.status(method, path, 400, detail="[Something is wrong]", nth=nth)
+    with pytest.raises(BorgOvirtError, match="Something is wrong"):
+        go(engine, journal, way)
+    assert box.inject.hits["status"] == before + 1
+    assert box.clean() == []
+    assert journal.unfinished == []
+    go(engine, journal, way)  # and the next run works
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_error_of_the_job_leaves_nothing(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
+) -> None:
+    def body(captured: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        go(engine, journal, way, body)
+    assert box.clean() == []
+    assert journal.unfinished == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_leaving_without_finish_is_an_end_too(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
+) -> None:
+    facts = find_vm(engine, way)
+    with capture(engine, facts, facts.disks, journal=journal, description="x", api=WAYS[way][2]):
+        pass
+    assert box.clean() == []
+    assert journal.unfinished == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_error_after_finish_waits_for_the_merge(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
+) -> None:
+    facts = find_vm(engine, way)
+    context = capture(engine, facts, facts.disks, journal=journal, description="x", api=WAYS[way][2])
+    context.__enter__().finish()
+    error = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        context.__exit__(ZeroDivisionError, error, None)
+    assert journal.unfinished == []
+    assert box.clean() == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("delay", [0.02, 0.1, 0.2, 0.35, 0.6, 1.0])
+def test_an_interrupt_at_any_moment(
+    box: Box, engine: Engine, tmp_path: Path, vms: dict[str, Vm], way: str, delay: float
+) -> None:
+    facts = find_vm(engine, way)
+
+    def wait_for_the_end() -> None:
+        with (
+            Journal(tmp_path, engine.instance_id) as journal,
+            capture(engine, facts, facts.disks, journal=journal, description="x", api=WAYS[way][2]),
+        ):
+            for _ in range(3000):
+                time.sleep(0.01)
+
+    threading.Timer(delay, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        wait_for_the_end()
+    # What was unclear when the interrupt came is for the next run to find.
+    heal(engine, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert box.clean() == []
+
+
+_VICTIM = """
+import sys, time
+from pathlib import Path
+from borg_ovirt.ovirt.capture import Capture, capture
+from borg_ovirt.ovirt.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.journal import Journal
+from borg_ovirt.ovirt.vm import find_vm
+url, user, password, ca, state, vm, api = sys.argv[1:]
+with Engine(EngineAccess(url, user, Path(password).read_text().strip(), Path(ca))) as engine:
+    with Journal(Path(state), engine.instance_id) as journal:
+        facts = find_vm(engine, vm)
+        print("go", flush=True)
+        with capture(engine, facts, facts.disks, journal=journal, description="x", api=api) as captured:
+            print("captured", flush=True)
+            time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("moment", ["captured", "0.05", "0.2", "0.4"])
+def test_a_killed_run_is_healed_by_the_next(
+    box: Box, engine: Engine, tmp_path: Path, vms: dict[str, Vm], way: str, moment: str
+) -> None:
+    arguments = [
+        box.url,
+        box.user,
+        str(box.password_file),
+        str(box.ca_file),
+        str(tmp_path),
+        way,
+        WAYS[way][2],
+    ]
+    victim = subprocess.Popen([sys.executable, "-c", _VICTIM, *arguments], stdout=subprocess.PIPE, text=True)
+    assert victim.stdout is not None
+    assert victim.stdout.readline() == "go\n"
+    if moment == "captured":
+        assert victim.stdout.readline() == "captured\n"
+        assert box.clean(timeout=0) != []
+    else:
+        time.sleep(float(moment))
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    victim.stdout.close()
+    found = leftovers(tmp_path, engine.instance_id)
+    assert leftovers(tmp_path, "another engine") == []
+    said: list[str] = []
+    done = heal(engine, tmp_path, said.append)
+    assert len(done) <= len(found)
+    if moment == "captured":
+        assert len(done) == len(found) == {"raw": 3}.get(way, 4)
+    assert list(tmp_path.iterdir()) == []
+    assert box.clean() == []
+    assert heal(engine, tmp_path) == []
+
+
+def test_healing_touches_nobody_elses(box: Box, engine: Engine, tmp_path: Path, vms: dict[str, Vm]) -> None:
+    vm = box.make_vm("bystander", [DiskSpec(MiB)])
+    kept = box.snapshot(vm, "borg-ovirt by hand")
+    with Journal(tmp_path / "a", engine.instance_id) as other:
+        facts = find_vm(engine, "live")
+        with capture(engine, facts, facts.disks, journal=other, description="x", api="live") as captured:
+            assert heal(engine, tmp_path / "a") == []
+            assert digest(captured.disks[0].source)
+            captured.finish()
+    assert kept in vm.snapshots
+    box.remove_snapshot(vm, kept)
+
+
+@pytest.mark.parametrize("way", ["hybrid", "live", "cold", "snapshot"])
+def test_a_daemon_that_loses_its_tickets_is_survived(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
+) -> None:
+    """The source stays the same instant, so new transfers of it give the same bytes."""
+    facts = find_vm(engine, way)
+    active = [disk for disk in facts.disks if disk.active]
+    truth = {disk.id: box.sha(disk) for disk in box.disks(vms[way])}
+    with capture(engine, facts, active, journal=journal, description="x", api=WAYS[way][2]) as captured:
+        assert digest(captured.disks[0].source) == truth[captured.disks[0].facts.id]
+        box.inject.restart_imageio()
+        for disk in captured.disks:
+            assert digest(disk.source) == truth[disk.facts.id]
+        captured.finish()
+    assert captured.wait_merge() == []
+
+
+def test_a_raw_transfer_whose_ticket_is_lost_fails(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm]
+) -> None:
+    """Between two transfers somebody could have started the VM: not the same instant any more."""
+    with pytest.raises(TransferFailed):
+        go(
+            engine,
+            journal,
+            "raw",
+            lambda captured: [box.inject.restart_imageio(), digest(captured.disks[0].source)],
+        )
+    assert box.clean() == []
+
+
+def test_a_dropped_connection_is_resumed(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm]
+) -> None:
+    vm = box.make_vm("dropped", [DiskSpec(24 * MiB)])
+    box.fill(box.disks(vm)[0], 0, 24 * MiB, seed=3)
+    facts = find_vm(engine, "dropped")
+    box.inject.drop_data(5 * MiB + 77, times=3)
+    with capture(engine, facts, facts.disks, journal=journal, description="x") as captured:
+        captured.disks[0].source._lease._use_socket = False
+        assert digest(captured.disks[0].source) == box.sha(box.disks(vm)[0])
+        captured.finish()
+    assert captured.wait_merge() == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_restart_of_the_engine_in_the_middle(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
+) -> None:
+    go(engine, journal, way, lambda captured: box.inject.restart_engine(0.5))
+    assert box.clean() == []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_engine_that_answers_late_is_not_asked_twice(
+    box: Box, engine: Engine, tmp_path: Path, vms: dict[str, Vm], way: str
+) -> None:
+    """A POST that timed out was carried out all the same: it is looked up, never repeated."""
+    hasty = Engine(replace(engine.access, timeout=2.0), patience=PATIENCE)
+    path = {"snapshot": "/vms/*/snapshots", "raw": "/imagetransfers"}.get(way, "/vms/*/backups")
+    with hasty, Journal(tmp_path, engine.instance_id) as journal:
+        box.inject.latency(2.6, path, "POST", times=1)
+        go(hasty, journal, way)
+        assert journal.unfinished == []
+    assert box.clean() == []
