@@ -140,15 +140,33 @@ class DataPlane:
         with self._graph(disk.id), self._instant([disk.id]):
             machine = self._machine_of(disk.id)
             self._know(disk)
-            stale = disk.active.format == "raw" and disk.active.volume_size > 0
-            if machine is None or stale:
-                volumes.resize(disk.active, size)
+            if disk.active.format == "raw" and disk.active.volume_size:
+                self._extend_stale(disk, size, machine)
+                return
             if machine is not None:
                 machine.resize(disk.id, size)
-            if stale:  # in the part that is new the guest finds whatever lies there
-                self._extend_truth(disk, size)
             else:
-                self.truth.resize(disk.id, size)
+                volumes.resize(disk.active, size)
+            self.truth.resize(disk.id, size)
+
+    def _extend_stale(self, disk: Disk, size: int, machine: Machine | None) -> None:
+        """A raw volume on block: in the part that is new the guest finds whatever lies there."""
+        if machine is not None:
+            machine.unplug(disk.id)  # QEMU sees the new length of the volume only when it opens it
+        old = disk.active.virtual_size
+        volumes.resize(disk.active, size)
+        disk.active.virtual_size = size
+        if machine is not None:
+            machine.plug(disk, self.chain(disk))
+        self.truth.resize(disk.id, size)
+        if not self.truth.knows(disk.id):
+            return
+        with open(disk.active.path, "rb") as file:
+            for start in range(old, size, MIB):
+                file.seek(start)
+                data = file.read(min(MIB, size - start))
+                if any(data):
+                    self.truth.write(disk.id, start, data)
 
     # --- running VMs ---
 
@@ -607,17 +625,6 @@ class DataPlane:
         if self.truth.enabled and disk.layers and not self.truth.knows(disk.id):
             self._convert(disk, self.truth.content(disk.id))
             self.truth.adopted(disk.id)
-
-    def _extend_truth(self, disk: Disk, size: int) -> None:
-        """The grown part of a raw volume on block is what the volume held before."""
-        old = disk.active.virtual_size
-        self.truth.resize(disk.id, size)
-        with open(disk.active.path, "rb") as file:
-            for start in range(old, size, MIB):
-                file.seek(start)
-                data = file.read(min(MIB, size - start))
-                if data.strip(b"\0"):
-                    self.truth.write(disk.id, start, data)
 
     def _convert(self, disk: Disk, path: Path) -> None:
         machine = self._machine_of(disk.id)

@@ -107,15 +107,10 @@ class Machine:
             return drive.client
 
     def resize(self, disk_id: str, size: int) -> None:
-        """A raw volume on block was extended by the caller; its window on the volume is widened."""
-        top = self._top(disk_id)
+        """All but raw volumes on block, which are plugged anew after they were extended."""
         self._hang_up(disk_id)
         self._remove_export(f"guest-{disk_id}")  # an export keeps the size it was made with
-        if top.layer.format == "raw" and top.layer.volume_size:
-            options = self._options(top, None, read_only=False) | {"size": size}
-            self.qmp("blockdev-reopen", options=[options])
-        else:
-            self.qmp("block_resize", node_name=top.name, size=size)
+        self.qmp("block_resize", node_name=self._top(disk_id).name, size=size)
         self._export_to_guest(disk_id)
 
     def _export_to_guest(self, disk_id: str) -> None:
