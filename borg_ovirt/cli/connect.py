@@ -49,6 +49,12 @@ def engine_access(config: Config, options: EngineOptions) -> EngineAccess:
     )
 
 
+def engine_url(config: Config, options: EngineOptions) -> str:
+    """The URL of the engine's API; no password is asked for."""
+    settings = engine_settings(config, _wishes(options), options.engine)
+    return EngineAccess(settings.url, settings.username, "").api_url
+
+
 def _wishes(options: EngineOptions) -> EngineWishes:
     password = SecretSource(PASSWORD, options.password_file, options.password_command, options.password_fd)
     return EngineWishes(options.url, options.username, password if password.given else None, options.ca_file)

@@ -15,6 +15,12 @@ COMMANDS: dict[str, str] = {
     "info": "Show what one archive holds.",
     "diff": "Show what changed between two archives.",
     "estimate": "Tell what the next backup of a VM would read.",
+    "prune": "Remove archives that no rule keeps.",
+    "hold": "Keep archives from every prune of ours.",
+    "release": "Take the mark of hold away.",
+    "vms": "Show every VM of the engine and how well it is protected.",
+    "cleanup": "Remove what dead runs of ours left in the engine.",
+    "doctor": "Check engine, repositories and this machine; say what to do.",
     "config": "Make, check and explain the configuration.",
     "completion": "Print the completion script of a shell.",
 }

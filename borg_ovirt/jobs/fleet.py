@@ -115,11 +115,11 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def last_good(archives: Iterable[ArchiveInfo]) -> dict[str, ArchiveInfo]:
-    """VM id -> its newest archive that can be trusted."""
+    """VM id -> its newest archive. A marked one counts: what was doubtful in it was read in full."""
     newest: dict[str, ArchiveInfo] = {}
     for info in archives:
         known = newest.get(info.comment.vm_id)
-        if not info.comment.marked and (known is None or info.time > known.time):
+        if known is None or info.time > known.time:
             newest[info.comment.vm_id] = info
     return newest
 

@@ -1,0 +1,125 @@
+"""`borg-ovirt doctor`: find what would make a backup fail tonight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from borg_ovirt.cli import options, target
+from borg_ovirt.cli.output import Output
+from borg_ovirt.errors import EXIT_ERROR, EXIT_OK, EXIT_WARNING, UsageError
+
+if TYPE_CHECKING:
+    from borg_ovirt.config.schema import Config
+    from borg_ovirt.ovirt.engine import EngineAccess
+    from borg_ovirt.repository.open import Repository
+
+
+@click.command("doctor")
+@click.argument("where", type=target.repository, nargs=-1, metavar="[REPO] ...")
+@click.option("--probe-write", is_flag=True, help="Make and remove a disk of 1 MiB: can a restore be?")
+@click.option("--probe-domain", metavar="NAME", help="Storage domain for --probe-write.")
+@click.option(
+    "--fetch-ca",
+    type=click.Path(dir_okay=False),
+    help="Fetch the engine's CA; write it to this file if --fingerprint fits.",
+)
+@click.option("--fingerprint", metavar="SHA256", help="The CA's fingerprint, as you know it from elsewhere.")
+@click.option("--host-port", type=int, default=54322, show_default=True, help="Port of the hosts' imageio.")
+@click.option("--proxy-port", type=int, default=54323, show_default=True, help="Port of the engine's proxy.")
+@options.repository
+@options.engine
+@options.common()
+def command(
+    output: Output,
+    where: tuple[target.Target, ...],
+    repository: options.RepositoryOptions,
+    engine: options.EngineOptions,
+    probe_write: bool,
+    probe_domain: str | None,
+    fetch_ca: str | None,
+    fingerprint: str | None,
+    host_port: int,
+    proxy_port: int,
+) -> int:
+    """Check connection, certificate, login, rights, ports, change tracking, room, clock, versions and
+    repositories; say what to do about each finding.
+
+    Nothing is changed, unless --probe-write is given. Exit status: 0 all ok, 1 warnings, 2 failures.
+    """
+    from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.doctor import DoctorPlan, doctor
+    from borg_ovirt.ovirt.journal import state_dir
+
+    config = connect.configuration(output)
+    if fetch_ca:
+        return _fetch_ca(output, config, engine, Path(fetch_ca), fingerprint)
+    plan = DoctorPlan(
+        access=_access(config, engine),
+        repositories={
+            place.repo: _reader(config, place, repository)
+            for place in where or [target.Target(name) for name in config.repositories]
+        },
+        state=state_dir(),
+        min_free=config.limits.min_free,
+        host_port=host_port,
+        proxy_port=proxy_port,
+        probe_write=probe_write,
+        probe_domain=probe_domain,
+    )
+    found = []
+    for finding in doctor(plan):
+        found.append(finding)
+        if not output.json:
+            output.lines(f"{finding.status:8} {finding.about}: {finding.text}")
+            if finding.todo:
+                output.lines(f"{'':8} -> {finding.todo}")
+    if output.json:
+        output.result({"findings": found})
+    states = {finding.status for finding in found}
+    return EXIT_ERROR if "failure" in states else EXIT_WARNING if "warning" in states else EXIT_OK
+
+
+def _reader(
+    config: Config, place: target.Target, given: options.RepositoryOptions
+) -> Callable[[], AbstractContextManager[Repository]]:
+    from borg_ovirt.cli import connect
+
+    settings = connect.repository_of(config, place, given)
+    return lambda: connect.repository(settings, write=False)
+
+
+def _access(config: Config, given: options.EngineOptions) -> EngineAccess | None:
+    from borg_ovirt.cli import connect
+
+    try:
+        return connect.engine_access(config, given)
+    except UsageError as error:
+        if error.message == "No engine is given.":
+            return None
+        raise
+
+
+def _fetch_ca(
+    output: Output, config: Config, given: options.EngineOptions, path: Path, expected: str | None
+) -> int:
+    """Show the engine's CA, and pin it when its fingerprint is the one the user knows."""
+    from borg_ovirt.cli.connect import engine_url
+    from borg_ovirt.ovirt.certificate import fetch_ca, pin_ca
+
+    fetched = fetch_ca(engine_url(config, given))
+    if expected is None:
+        output.lines(
+            f"The engine offers a CA with the SHA-256 fingerprint {fetched.fingerprint}",
+            "Compare it with what the engine itself says, on its console:",
+            "  openssl x509 -noout -fingerprint -sha256 -in /etc/pki/ovirt-engine/ca.pem",
+            f"Then: borg-ovirt doctor --fetch-ca {path} --fingerprint ...",
+        )
+        return EXIT_WARNING
+    pin_ca(fetched, expected, path)
+    output.lines(f"The CA was written to {path}.")
+    return EXIT_OK

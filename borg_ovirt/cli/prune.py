@@ -1,0 +1,139 @@
+"""`borg-ovirt prune`: remove archives that no rule keeps."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from borg_ovirt.cli import options, target
+from borg_ovirt.cli.output import Output, local_time
+
+if TYPE_CHECKING:
+    from borg_ovirt.config.schema import Config, Retention
+    from borg_ovirt.jobs.prune import Known, PruneResult
+
+_COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+
+
+def _rules(body: Any) -> Any:
+    for name in reversed(_COUNTS):
+        body = click.option(f"--keep-{name}", type=click.IntRange(0), metavar="N")(body)
+    return click.option("--keep-within", metavar="SPAN", help="Everything younger: 2d, 4w.")(body)
+
+
+@click.command("prune")
+@click.argument("where", type=target.anything, nargs=-1, metavar="[REPO | REPO::VM] ...")
+@_rules
+@click.option("--gone", metavar="RULE", help="VMs the engine no longer has: keep, prune, or a span as 180d.")
+@click.option("--compact/--no-compact", default=None, help="Free the space at once.")
+@click.option("--no-engine", is_flag=True, help="Ask no engine: no VM counts as gone.")
+@options.repository
+@options.engine
+@options.common(dry_run=True)
+def command(
+    output: Output,
+    where: tuple[target.Target, ...],
+    repository: options.RepositoryOptions,
+    engine: options.EngineOptions,
+    compact: bool | None,
+    no_engine: bool,
+    dry_run: bool,
+    **wishes: Any,
+) -> int:
+    """Remove archives that no rule keeps: the --keep-... options, else the configuration's.
+
+    Every VM is judged by itself, by its id. Held archives, archives of others, and the newest archive of
+    each VM always stay. --dry-run shows the rule that keeps each. Stock `borg prune` knows none of this.
+    """
+    from borg_ovirt.cli import connect
+    from borg_ovirt.cli.fleet import repositories_of
+    from borg_ovirt.jobs.prune import prune
+
+    config = connect.configuration(output)
+    rules = _given(wishes)
+    known = None if no_engine else _ask_engine(output, config, engine)
+    results = {}
+    for place in where or [target.Target(name) for name in repositories_of(config)]:
+        settings = connect.repository_of(config, place, repository)
+        with connect.repository(settings, write=not dry_run) as opened:
+            results[place.repo] = prune(
+                opened,
+                config,
+                known,
+                datetime.now(timezone.utc),
+                rules=rules,
+                vm=place.name,
+                dry_run=dry_run,
+                compact=compact,
+            )
+    warnings = [warning for result in results.values() for warning in result.warnings]
+    for warning in warnings:
+        output.warn(warning)
+    if output.json:
+        output.result({"dry_run": dry_run, "repositories": results})
+    else:
+        for name, result in results.items():
+            _show(output, name, result, dry_run)
+    return 1 if warnings else 0
+
+
+def _given(wishes: dict[str, Any]) -> Retention | None:
+    """The rules of the command line; None when it gives none."""
+    from borg_ovirt.cli.wishes import parsed
+    from borg_ovirt.config.schema import Retention
+
+    given = {name: wishes[f"keep_{name}"] for name in _COUNTS if wishes[f"keep_{name}"] is not None}
+    if wishes["keep_within"] is not None:
+        given["within"] = wishes["keep_within"]
+    if wishes["gone"] is not None:
+        given["gone_vms"] = wishes["gone"]
+    if set(given) == {"gone_vms"}:
+        raise click.UsageError("--gone alone says nothing about the other VMs: add --keep-... options.")
+    return parsed(lambda _: Retention.model_validate(given), "", "--keep-...") if given else None
+
+
+def _ask_engine(output: Output, config: Config, options_: options.EngineOptions) -> Known | None:
+    """What the engine says; None when there is none, or none that answers."""
+    from borg_ovirt.cli import connect
+    from borg_ovirt.errors import EngineUnreachable, UsageError
+    from borg_ovirt.jobs.fleet import fleet
+    from borg_ovirt.jobs.prune import Known
+    from borg_ovirt.ovirt.engine import Engine
+
+    try:
+        with Engine(connect.engine_access(config, options_)) as engine:
+            return Known(engine.host, {member.id: member for member in fleet(engine, config)})
+    except UsageError:
+        return None
+    except EngineUnreachable as error:
+        output.warn(f"{error.message} Going on without the engine: no VM counts as gone.")
+        return None
+
+
+def _show(output: Output, name: str, result: PruneResult, dry_run: bool) -> None:
+    output.lines(f"{name}:")
+    output.table(
+        ["ARCHIVE", "VM", "TIME", "MODE", "", "RULE"],
+        [
+            [
+                line.archive,
+                line.vm,
+                local_time(line.time),
+                line.mode,
+                _word(line.keep, dry_run),
+                line.rule or "",
+            ]
+            for line in result.lines
+        ],
+    )
+    done = "would be removed" if dry_run else "removed"
+    output.lines(
+        f"{result.removed} archives {done}, {result.kept} kept."
+        + (" The space was freed." if result.compacted else "")
+    )
+
+
+def _word(keep: bool, dry_run: bool) -> str:
+    return "keep" if keep else "would remove" if dry_run else "removed"

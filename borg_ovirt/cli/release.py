@@ -1,0 +1,39 @@
+"""`borg-ovirt release`: take the mark of hold away."""
+
+from __future__ import annotations
+
+import click
+
+from borg_ovirt.cli import options, target
+from borg_ovirt.cli.output import Output
+
+
+@click.command("release")
+@click.argument("archive", type=target.named, metavar="REPO::NAME")
+@click.argument("more", nargs=-1, metavar="[NAME ...]")
+@options.repository
+@options.common(dry_run=True)
+def command(
+    output: Output,
+    repository: options.RepositoryOptions,
+    archive: target.Target,
+    more: tuple[str, ...],
+    dry_run: bool,
+) -> int:
+    """Take the mark of `borg-ovirt hold` away: the rules of prune hold again.
+
+    NAME is an archive, or a VM (name or id), which stands for its latest archive.
+    """
+    from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.hold import hold
+
+    config = connect.configuration(output)
+    settings = connect.repository_of(config, archive, repository)
+    with connect.repository(settings, write=not dry_run) as opened:
+        result = hold(opened, [archive.name or "", *more], held=False, dry_run=dry_run)
+    if output.json:
+        output.result(result)
+        return 0
+    for name in result.archives:
+        output.lines(f"Released: {name}" + ("" if name in result.changed else " (it was already)"))
+    return 0

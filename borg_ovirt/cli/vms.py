@@ -1,0 +1,86 @@
+"""`borg-ovirt vms`: how well every VM is protected."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import click
+
+from borg_ovirt.cli import options, target
+from borg_ovirt.cli.output import Output
+from borg_ovirt.errors import EXIT_OK, EXIT_WARNING
+from borg_ovirt.units import format_duration, format_size, parse_duration
+
+if TYPE_CHECKING:
+    from borg_ovirt.jobs.vms import Protection
+
+
+@click.command("vms")
+@click.argument("where", type=target.repository, nargs=-1, metavar="[REPO] ...")
+@click.option("--max-age", metavar="SPAN", help="A last archive older than this is `old`: 26h, 8d.")
+@click.option("--unprotected", is_flag=True, help="Only VMs without a backup, or with an old one.")
+@options.repository
+@options.engine
+@options.common()
+def command(
+    output: Output,
+    where: tuple[target.Target, ...],
+    repository: options.RepositoryOptions,
+    engine: options.EngineOptions,
+    max_age: str | None,
+    unprotected: bool,
+) -> int:
+    """Show every VM of the engine, the least protected first.
+
+    CHECKPOINT `ready` means that the next backup reads only what changed. Exit status 1 when a selected VM
+    has no backup, or one older than --max-age: fit for monitoring.
+    """
+    from borg_ovirt.cli import connect
+    from borg_ovirt.cli.fleet import repositories_of
+    from borg_ovirt.cli.wishes import parsed
+    from borg_ovirt.jobs.fleet import fleet
+    from borg_ovirt.jobs.vms import protection
+    from borg_ovirt.ovirt.engine import Engine
+
+    config = connect.configuration(output)
+    limit = parsed(parse_duration, max_age, "--max-age") if max_age else None
+    access = connect.engine_access(config, engine)
+    archives = {}
+    for place in where or [target.Target(name) for name in repositories_of(config)]:
+        settings = connect.repository_of(config, place, repository)
+        with connect.repository(settings, write=False) as opened:
+            archives[place.repo] = opened.archives()
+    with Engine(access) as ovirt:
+        members = fleet(ovirt, config)
+        lines = protection(ovirt, members, archives, datetime.now(timezone.utc), limit)
+    shown = [line for line in lines if line.bad or not unprotected]
+    if output.json:
+        output.result({"vms": shown})
+    else:
+        _show(output, shown, several=len(archives) > 1)
+    return EXIT_WARNING if any(line.bad for line in lines) else EXIT_OK
+
+
+def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
+    columns = ["VM", "STATUS", "PROTECTION", "LAST ARCHIVE", "AGE", "MODE", "CHECKPOINT", "SIZE", "ARCHIVES"]
+    rows = [
+        [
+            line.vm,
+            line.status,
+            line.verdict.upper() if line.bad else line.verdict,
+            line.archive or "",
+            format_duration(max(line.age.total_seconds(), 0)) if line.age is not None else "",
+            line.mode or "",
+            line.checkpoint or "",
+            format_size(line.size) if line.archive else "",
+            f"{line.archives}" + (f" ({line.held} held)" if line.held else ""),
+        ]
+        for line in lines
+    ]
+    if several:
+        columns.append("REPOSITORY")
+        rows = [[*row, line.repository] for row, line in zip(rows, lines, strict=True)]
+    output.table(columns, rows)
+    counted = {word: sum(line.verdict == word for line in lines) for word in ("ok", "old", "no backup")}
+    output.lines(", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no VMs")
