@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from borg_ovirt.blocks import KiB
+from borg_ovirt.config.connections import EngineSection, RepositorySection
 from borg_ovirt.config.load import section_of
-from borg_ovirt.config.schema import Config, EngineSection, RepositorySection, Retention
+from borg_ovirt.config.schema import Config, Retention
 from borg_ovirt.config.types import Room
 from borg_ovirt.units import format_size
 

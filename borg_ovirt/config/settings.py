@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from borg_ovirt.config.schema import Config, EngineSection, RepositorySection
+from borg_ovirt.config.connections import EngineSection, RepositorySection
+from borg_ovirt.config.schema import Config
 from borg_ovirt.config.secrets import SecretSource
 from borg_ovirt.errors import ConfigError, UsageError
 
