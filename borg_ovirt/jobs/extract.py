@@ -32,12 +32,13 @@ from borg_ovirt.ovirt.storage import list_clusters, list_domains
 from borg_ovirt.ovirt.transfer import TransferRequest
 from borg_ovirt.ovirt.transfer import upload as upload_transfer
 from borg_ovirt.pipe.digests import BlockDigests
+from borg_ovirt.pipe.ports import Content
 from borg_ovirt.pipe.proof import prove
 from borg_ovirt.pipe.upload import WRITERS, UploadStats, upload
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.layout import DiskRecord, Manifest
 from borg_ovirt.repository.open import Repository
-from borg_ovirt.repository.reader import ArchiveReader, DiskContent
+from borg_ovirt.repository.reader import ArchiveReader
 from borg_ovirt.units import format_size
 
 
@@ -117,10 +118,12 @@ def extract(
     with Undo(options.keep, progress) as undo:
         for disk in plan.disks:
             entry = create_disk(engine, journal, new_disk(disk))
-            undo.add(f"disk {disk.record.alias}", entry, _removing(remove_disk, engine, disk.disk_id))
+            undo.add(f"disk {disk.record.alias}", entry, removing(remove_disk, engine, disk.disk_id))
         for disk in plan.disks:
-            result.disks.append(_fill(reader, engine, disk, options, journal, progress))
-        _import(reader, engine, plan, journal, progress, undo)
+            result.disks.append(
+                fill_disk(reader.disk(disk.record.path), engine, disk, options, journal, progress)
+            )
+        import_machine(reader.ovf, engine, plan, journal, progress, undo)
         undo.forget()
     if options.start and plan.vm_id and plan.vm_name:
         start_vm(engine, plan.vm_id, plan.vm_name)
@@ -217,12 +220,13 @@ class Undo:
                 entry.done()
 
 
-def _removing(remove: Callable[[Engine, str], None], engine: Engine, object_id: str) -> Callable[[], None]:
+def removing(remove: Callable[[Engine, str], None], engine: Engine, object_id: str) -> Callable[[], None]:
+    """A step for `Undo`."""
     return lambda: remove(engine, object_id)
 
 
-def _fill(
-    reader: ArchiveReader,
+def fill_disk(
+    content: Content,
     engine: Engine,
     disk: DiskPlan,
     options: ExtractOptions,
@@ -234,7 +238,6 @@ def _fill(
     request = TransferRequest(
         direction="upload", disk_id=disk.disk_id, name=f"disk {record.alias}", size=record.size
     )
-    content = reader.disk(record.path)
     with upload_transfer(engine, journal, request) as transfer:
         stats, proof = send(
             content,
@@ -250,7 +253,7 @@ def _fill(
 
 
 def send(
-    content: DiskContent,
+    content: Content,
     target: Target,
     name: str,
     options: ExtractOptions,
@@ -281,8 +284,8 @@ def send(
     return stats, proof.value
 
 
-def _import(
-    reader: ArchiveReader,
+def import_machine(
+    ovf: bytes,
     engine: Engine,
     plan: RestorePlan,
     journal: Journal,
@@ -293,8 +296,8 @@ def _import(
     if plan.vm_id is None or plan.vm_name is None:
         return
     beside = bool(plan.ids)
-    ovf = rewrite(
-        reader.ovf,
+    text = rewrite(
+        ovf,
         ids=plan.ids,
         name=plan.vm_name,
         fresh_nics_and_macs=beside,
@@ -302,8 +305,8 @@ def _import(
     )
     progress.step(f"importing VM {plan.vm_name}")
     mark = EventMark(engine)
-    entry = import_vm(engine, journal, ovf, vm_id=plan.vm_id, name=plan.vm_name, cluster_id=plan.cluster_id)
-    undo.add(f"VM {plan.vm_name}", entry, _removing(remove_vm, engine, plan.vm_id))
+    entry = import_vm(engine, journal, text, vm_id=plan.vm_id, name=plan.vm_name, cluster_id=plan.cluster_id)
+    undo.add(f"VM {plan.vm_name}", entry, removing(remove_vm, engine, plan.vm_id))
     missing = missing_disks(engine, plan.vm_id, [disk.disk_id for disk in plan.disks])
     if missing:
         names = ", ".join(disk.record.alias for disk in plan.disks if disk.disk_id in missing)
