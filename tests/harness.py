@@ -39,6 +39,7 @@ class Desk:
     """Where a test works: a box, an encrypted repository, a directory of its own."""
 
     def __init__(self, box: Box, root: Path, mode: str = "repokey") -> None:
+        root.mkdir(exist_ok=True)
         self.box = box
         self.root = root
         self.repo = str(root / "repo")

@@ -137,9 +137,7 @@ def _days(span: timedelta) -> str:
     return f"{span.days} days" if span.days else f"{span.total_seconds() / 3600:.0f} hours"
 
 
-def disk_base(
-    base: BaseArchive, disk_id: str, size: int, cell: int, repository: Repository
-) -> tuple[BaseDisk | None, str | None]:
+def disk_base(base: BaseArchive, disk_id: str, size: int, cell: int) -> tuple[BaseDisk | None, str | None]:
     """The base of one disk, or the reason why that disk is read whole."""
     record = next((d for d in base.reader.manifest.disks if d.id == disk_id), None)
     if record is None:
@@ -150,8 +148,5 @@ def disk_base(
         return None, f"the disk is smaller than in {base.info.name}: it was replaced or rolled back"
     content = base.reader.disk(record.path)
     if content.damaged:
-        return None, f"{base.info.name} is damaged: Borg replaced chunks of this disk"
-    missing = sum(1 for chunk in content.chunks if not repository.has(chunk))
-    if missing:
-        return None, f"the repository misses {missing} chunks of {base.info.name}"
+        return None, f"{base.info.name} is damaged: the repository lost chunks of this disk"
     return BaseDisk(content, cell), None

@@ -142,11 +142,11 @@ def grid(repository: Repository, vm_id: str, options: CreateOptions) -> int:
     return options.cell or CELL
 
 
-def lay_out(disk: CapturedDisk, cell: int, choice: Choice, repository: Repository) -> Work:
+def lay_out(disk: CapturedDisk, cell: int, choice: Choice) -> Work:
     """Fetch one disk's extents and lay them on the grid."""
     base, reason = None, disk.mode_reason or choice.reason
     if choice.base and disk.incremental:
-        base, reason = disk_base(choice.base, disk.facts.id, disk.facts.size, cell, repository)
+        base, reason = disk_base(choice.base, disk.facts.id, disk.facts.size, cell)
     return Work(disk, _plan(disk, cell, base), base, reason)
 
 
@@ -191,7 +191,7 @@ class _Job:
             api=self.options.backup_api,
             log=self.progress.step,
         ) as captured:
-            works = [lay_out(disk, cell, choice, self.repository) for disk in self._disks(captured)]
+            works = [lay_out(disk, cell, choice) for disk in self._disks(captured)]
             self._warn_of_fallbacks(works, choice)
             name = layout.archive_name(self.vm.name, captured.instant, self.repository.all_names())
             with self.repository.writer(name, started=captured.instant) as archive:

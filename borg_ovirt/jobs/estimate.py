@@ -82,9 +82,7 @@ def estimate(
             api=options.backup_api,
             log=progress.step,
         ) as captured:
-            works = [
-                lay_out(disk, grid(repository, vm.id, options), choice, repository) for disk in captured.disks
-            ]
+            works = [lay_out(disk, grid(repository, vm.id, options), choice) for disk in captured.disks]
         disks = []
         for work in works:
             counts = work.plan.count_bytes()

@@ -36,7 +36,8 @@ def test_a_running_vm_is_archived_as_it_was_at_one_instant(box: Box, desk: Desk)
 
     def guest() -> None:
         while not ended.is_set():
-            box.write(disks[len(written) % 2], (len(written) * 65536) % (40 * MIB), b"later" * 1000)
+            count = len(written)
+            box.write(disks[count % 2], (count * 65536) % (40 * MIB), f"write {count}".encode() * 500)
             written.append(1)
 
     thread = threading.Thread(target=guest)

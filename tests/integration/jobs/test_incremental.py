@@ -1,0 +1,264 @@
+"""Incremental for ever: what changed is read, every archive is complete, and doubt reads everything."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from harness import Desk
+from ovirtbox.box import Box, DiskSpec
+from ovirtbox.model import Disk, Vm
+
+MIB = 1 << 20
+CELL = 4 * MIB
+
+WAYS = [
+    pytest.param((True, "auto"), id="hybrid-up"),
+    pytest.param((False, "auto"), id="hybrid-down"),
+    pytest.param((True, "live"), id="live"),
+    pytest.param((False, "live"), id="cold"),
+]
+
+
+def make(box: Box, name: str, *, running: bool = True, size: int = 64 * MIB) -> Vm:
+    """Two qcow2 disks and a raw one, each with some data."""
+    vm = box.make_vm(
+        name,
+        [
+            DiskSpec(size, bootable=True, alias="root"),
+            DiskSpec(40 * MIB + 512, domain="lun", alias="data"),
+            DiskSpec(16 * MIB, format="raw", alias="raw"),
+        ],
+        running=running,
+    )
+    for number, disk in enumerate(box.disks(vm)):
+        box.fill(disk, 4096 * number, 10 * MIB, seed=number)
+    return vm
+
+
+def disk_of(box: Box, vm: Vm, alias: str) -> Disk:
+    return next(d for d in box.disks(vm) if d.alias == alias)
+
+
+def outcome(made: dict[str, Any], alias: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(d for d in made["disks"] if d["facts"]["alias"] == alias)
+    return found
+
+
+def checkpoints(box: Box, vm: Vm) -> list[str]:
+    return [c.id for c in box.world.checkpoints.get(vm.id, [])]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_only_dirty_cells_are_read_and_the_archive_stands_alone(
+    box: Box, desk: Desk, way: tuple[bool, str]
+) -> None:
+    running, api = way
+    vm = make(box, f"inc-{running}-{api}", running=running)
+    root, data = disk_of(box, vm, "root"), disk_of(box, vm, "data")
+    first = desk.create(vm, "--backup-api", api)
+    assert first["kind"] == "full"
+    box.fill(root, 21 * MIB, 64 << 10, seed=50)
+    box.discard(root, 4 * MIB, 4 * MIB)
+    box.write(data, data.virtual_size - 512, b"end" * 100)
+    second = desk.create(vm, "--backup-api", api, "--sample", "0")
+    assert second["kind"] == "incremental"
+    assert outcome(second, "root")["stats"]["bytes_read"] == 64 << 10
+    assert outcome(second, "root")["stats"]["bytes_reused"] == 2 * CELL
+    assert outcome(second, "data")["kind"] == "incremental"
+    assert outcome(second, "raw")["kind"] == "full"
+    assert outcome(second, "raw")["stats"]["bytes_read"] <= 10 * MIB + 8192
+    desk.borg("delete", f"{desk.repo}::{first['archive']}")
+    desk.borg("compact", "--threshold", "0", desk.repo)
+    desk.borg("check", "--verify-data", desk.repo)
+    desk.assert_archived(second["archive"], vm)
+    assert len(checkpoints(box, vm)) == 1
+    third = desk.create(vm, "--backup-api", api)
+    assert third["kind"] == "incremental"
+    desk.assert_archived(third["archive"], vm)
+    desk.assert_clean()
+
+
+def test_reasons_for_a_full_backup_are_told_recorded_and_listed(box: Box, desk: Desk) -> None:
+    vm = make(box, "reasons")
+    desk.create(vm)
+    forced = desk.create(vm, "--full")
+    assert forced["reason"] == "a full backup was asked for"
+    with box.world.lock:
+        box.world.checkpoints[vm.id].clear()
+    lost = desk.create(vm)
+    assert lost["kind"] == "full"
+    assert "no longer holds the checkpoint" in lost["reason"]
+    listed = desk.run("list", desk.repo, vm.name).ok().out
+    assert "no longer holds the checkpoint" in listed
+    assert desk.manifest(lost["archive"])["run"]["reason"] == lost["reason"]
+    with box.world.lock:
+        box.world.checkpoints[vm.id][-1].state = "invalid"
+    strict = desk.create(vm, "--strict", code=1)
+    assert "invalid" in strict["reason"]
+    desk.assert_archived(strict["archive"], vm)
+    desk.assert_clean()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_bitmap_that_is_gone_makes_one_full_backup_in_the_same_run(
+    box: Box, desk: Desk, way: tuple[bool, str]
+) -> None:
+    running, api = way
+    vm = make(box, f"lost-{running}-{api}", running=running)
+    desk.create(vm, "--backup-api", api)
+    box.inject.lose_checkpoints(vm)
+    again = desk.create(vm, "--backup-api", api)
+    assert again["kind"] == "full"
+    assert again["reason"]
+    desk.assert_archived(again["archive"], vm)
+    desk.assert_clean()
+    after = desk.create(vm, "--backup-api", api)
+    assert after["kind"] == "incremental"
+
+
+def test_a_restored_snapshot_makes_a_full_backup(box: Box, desk: Desk) -> None:
+    vm = make(box, "rolled")
+    snapshot = box.snapshot(vm, "before")
+    desk.create(vm)
+    box.stop_vm(vm)
+    box.restore_snapshot(vm, snapshot)
+    made = desk.create(vm)
+    assert made["kind"] == "full"
+    desk.assert_archived(made["archive"], vm)
+    desk.assert_clean()
+
+
+def test_a_bitmap_that_lies_is_caught_and_the_disk_read_in_full(box: Box, desk: Desk) -> None:
+    vm = make(box, "liar")
+    root = disk_of(box, vm, "root")
+    desk.create(vm)
+    box.inject.lying_bitmap(root)
+    box.write(root, 5 * MIB, b"unseen" * 1000)
+    caught = desk.run("create", "--json", "--sample", "all", f"{desk.repo}::{vm.name}").ok(1)
+    assert "CHANGE TRACKING IS WRONG" in caught.err
+    made = caught.json
+    assert outcome(made, "root")["kind"] == "full"
+    desk.assert_archived(made["archive"], vm)
+    assert "marked" in desk.run("list", desk.repo).out
+    after = desk.create(vm)
+    assert after["kind"] == "full"
+    assert "marked" in after["reason"]
+    desk.assert_clean()
+
+
+def test_without_a_sample_the_lie_goes_into_the_archive(box: Box, desk: Desk) -> None:
+    """What the sample is for: nothing else can see it. (This test shows that the lie above is a real one.)"""
+    vm = make(box, "believed")
+    root = disk_of(box, vm, "root")
+    desk.create(vm)
+    box.inject.lying_bitmap(root)
+    box.write(root, 5 * MIB, b"unseen" * 1000)
+    made = desk.create(vm, "--sample", "0")
+    assert desk.archived_sha(made["archive"], root) != desk.truth_sha(made["archive"], root)
+
+
+def test_a_clean_cell_that_reads_zero_while_the_base_does_not_is_a_lie(box: Box, desk: Desk) -> None:
+    vm = make(box, "zeroliar")
+    root = disk_of(box, vm, "root")
+    desk.create(vm)
+    box.inject.lying_bitmap(root)
+    box.discard(root, 4 * MIB, 4 * MIB)
+    made = desk.run("create", "--json", "--sample", "0", f"{desk.repo}::{vm.name}").ok(1).json
+    desk.assert_archived(made["archive"], vm)
+
+
+def test_disks_that_grow_come_go_move_and_change_names(box: Box, desk: Desk) -> None:
+    vm = make(box, "restless")
+    root, data = disk_of(box, vm, "root"), disk_of(box, vm, "data")
+    desk.create(vm)
+    box.grow(data, 52 * MIB + 1024)
+    box.write(data, 51 * MIB, b"in the new space")
+    added = box.add_disk(vm, DiskSpec(12 * MIB, alias="added"))
+    box.fill(added, 0, 2 * MIB, seed=60)
+    grown = desk.create(vm)
+    assert outcome(grown, "data")["kind"] == "incremental"
+    assert outcome(grown, "added")["kind"] == "full"
+    assert outcome(grown, "added")["reason"]
+    desk.assert_archived(grown["archive"], vm)
+    box.stop_vm(vm)
+    raw = disk_of(box, vm, "raw")
+    box.remove_disk(vm, raw)
+    with box.world.lock:
+        root.alias, vm.name = "renamed", "restless-2"
+    box.move(root, "lun")
+    later = desk.create("restless-2")
+    assert {d["facts"]["alias"] for d in later["disks"]} == {"renamed", "data", "added"}
+    desk.assert_archived(later["archive"], vm)
+    names = [a["vm_id"] for a in desk.run("list", "--json", desk.repo).json["archives"]]
+    assert names == [vm.id] * 3
+    desk.assert_clean()
+
+
+def test_a_missing_or_damaged_base_chunk_means_a_full_read(box: Box, desk: Desk) -> None:
+    vm = make(box, "damaged")
+    made = desk.create(vm)
+    disk = disk_of(box, vm, "root")
+    dump = desk.root / "dump.json"
+    desk.borg("debug", "dump-archive", f"{desk.repo}::{made['archive']}", str(dump))
+    items = json.loads(dump.read_text())["_items"]
+    chunks = next(i for i in items if i["path"] == f"disks/{disk.id}.raw")["chunks"]
+    victim = chunks[1][0].lstrip("\x7f")
+    desk.borg("debug", "delete-obj", desk.repo, victim)
+    again = desk.create(vm)
+    assert outcome(again, "root")["kind"] == "full"
+    assert "lost chunks" in outcome(again, "root")["reason"]
+    desk.assert_archived(again["archive"], vm)
+
+
+def test_two_repositories_follow_their_own_checkpoints(box: Box, desk: Desk) -> None:
+    vm = make(box, "twice")
+    other = Desk(box, desk.root / "other")
+    desk.create(vm)
+    box.fill(disk_of(box, vm, "root"), 30 * MIB, MIB, seed=70)
+    other.create(vm)
+    assert len(checkpoints(box, vm)) == 2
+    box.fill(disk_of(box, vm, "root"), 40 * MIB, MIB, seed=71)
+    for place in (desk, other, desk):
+        made = place.create(vm)
+        assert made["kind"] == "incremental"
+        place.assert_archived(made["archive"], vm)
+    assert len(checkpoints(box, vm)) == 2
+    desk.assert_clean()
+
+
+def test_nobody_elses_checkpoint_is_touched(box: Box, desk: Desk) -> None:
+    vm = make(box, "shared")
+    desk.create(vm)
+    with box.world.lock:
+        box.world.checkpoints[vm.id][-1].description = "made by another tool"
+    foreign = checkpoints(box, vm)[-1]
+    desk.create(vm)
+    desk.create(vm)
+    assert foreign in checkpoints(box, vm)
+    desk.assert_clean()
+
+
+def test_estimate_tells_what_the_next_backup_reads_and_leaves_nothing(box: Box, desk: Desk) -> None:
+    vm = make(box, "guess")
+    desk.create(vm)
+    box.fill(disk_of(box, vm, "root"), 20 * MIB, 2 * MIB, seed=80)
+    before = checkpoints(box, vm)
+    told = desk.run("estimate", "--json", f"{desk.repo}::guess").ok().json
+    assert checkpoints(box, vm) == before
+    desk.assert_clean()
+    made = desk.create(vm, "--sample", "0")
+    assert told["to_read"] == sum(d["stats"]["bytes_read"] for d in made["disks"])
+    assert made["kind"] == "incremental"
+
+
+def test_diff_names_the_ranges_from_chunk_ids_alone(box: Box, desk: Desk) -> None:
+    vm = make(box, "differs")
+    first = desk.create(vm)
+    box.fill(disk_of(box, vm, "root"), 20 * MIB, MIB, seed=81)
+    second = desk.create(vm)
+    told = desk.run("diff", "--json", f"{desk.repo}::{first['archive']}", second["archive"]).ok().json
+    disks = {d["alias"]: d for d in told["disks"]}
+    assert disks["root"]["changes"]["ranges"] == [[20 * MIB, CELL]]
+    assert disks["data"]["state"] == disks["raw"]["state"] == "same"
