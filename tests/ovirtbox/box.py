@@ -346,9 +346,12 @@ class Box:
 
     # --- snapshots ---
 
-    def snapshot(self, vm: Vm, description: str, only: Sequence[Disk] | None = None) -> Snapshot:
+    def snapshot(
+        self, vm: Vm, description: str, only: Sequence[Disk] | None = None, *, memory: bool = False
+    ) -> Snapshot:
+        """Of all disks, or of some. `memory` is only said, not done: there is no memory here."""
         wanted = None if only is None else {disk.id: snapshots.NewLayer() for disk in only}
-        made = snapshots.create(self.engine, vm, description, wanted=wanted)
+        made = snapshots.create(self.engine, vm, description, wanted=wanted, memory=memory)
         self._snapshots_as_found.add(made.id)
         self.wait(lambda: made.status == "ok" or made not in vm.snapshots, f"snapshot {description}")
         assert made in vm.snapshots, self.world.events[-1].description

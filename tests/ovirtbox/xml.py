@@ -82,7 +82,8 @@ def ref(tag: str, identifier: str | None, *parent: str) -> Element | None:
 
 
 def render(root: Element) -> bytes:
-    return b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n' + ET.tostring(root, "utf-8")
+    body: bytes = ET.tostring(root, "utf-8")
+    return b'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n' + body
 
 
 def reply(root: Element, status: int = 200) -> Response:
