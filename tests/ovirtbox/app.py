@@ -22,6 +22,7 @@ log = logging.getLogger("ovirtbox.rest")
 
 COLLECTIONS = (
     "sso",
+    "pki",
     "root",
     "inventory",
     "vms",
