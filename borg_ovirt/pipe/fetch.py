@@ -26,9 +26,10 @@ READERS = 4
 hashing and compressing, hence four. More than eight on one transfer would hang in qemu-nbd."""
 MAX_READERS = 8
 SPAN = 16 * MiB
-"""One request at a time and reader: large enough that its fixed cost is lost in it."""
-BUFFERS = 64 * MiB
-"""Bytes on their way: one span for each reader. What is prepared may take as much again."""
+"""One request at most: its fixed cost of less than a millisecond is lost in it."""
+BUFFERS = 32 * MiB
+"""Bytes on their way, two cells for each reader; what is prepared may take as much again. Twice as much was
+no faster, neither against a slow network nor against a slow repository."""
 
 
 class Buffers:

@@ -43,6 +43,8 @@ class Source:
         self.served: list[tuple[int, int]] = []
         self.opened = 0
         self.closed = 0
+        self.hooked = 0
+        """Pieces that were begun."""
 
     @property
     def size(self) -> int:
@@ -70,6 +72,7 @@ class Reader:
     def read(self, offset: int, views: Sequence[memoryview]) -> Iterator[memoryview]:
         source = self.source
         for view in views:
+            source.hooked += 1
             source.hook(offset, len(view))
             if self.is_closed.is_set():
                 raise TransferFailed("read on a closed connection")

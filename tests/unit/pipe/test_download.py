@@ -291,6 +291,62 @@ def test_an_interrupt_in_the_middle_cuts_readers() -> None:
     assert source.closed == 1
 
 
+def test_cancel_between_cells_without_bytes_is_seen_soon() -> None:
+    cancelled = threading.Event()
+    sink = Sink(1, hook=lambda what: cancelled.set())
+    with pytest.raises(Interrupted):
+        download(make_plan(5000, 1, [Extent(0, 5000, True)]), Source(bytes(5000)), sink, cancelled=cancelled)
+    assert 0 < len(sink.chunks) <= 1024
+
+
+def test_the_first_of_two_errors_is_the_one_told() -> None:
+    """Both readers fail, one after the other, while the storing thread is busy."""
+    threads: dict[int, threading.Thread] = {}
+    first, second = Fault("first"), Fault("second")
+
+    def ended(offset: int) -> bool:
+        return offset in threads and not threads[offset].is_alive()
+
+    def fail(offset: int, length: int) -> None:
+        threads[offset] = threading.current_thread()
+        if offset == 4:
+            raise first
+        if offset == 8:
+            wait_for(lambda: ended(4))
+            raise second
+
+    def busy(what: str) -> None:
+        if what == "store":
+            wait_for(lambda: ended(8))
+
+    source = Source(random_disk(7, 16), hook=fail)
+    with pytest.raises(Fault) as caught:
+        download(all_data(source.data, 4), source, Sink(4, hook=busy), readers=2, span=8)
+    assert caught.value is first
+
+
+def test_a_connection_that_opens_too_late_reads_nothing() -> None:
+    data = random_disk(8, 16)
+    openers: list[threading.Thread] = []
+
+    class Late(Source):
+        def open(self):  # type: ignore[no-untyped-def]
+            openers.append(threading.current_thread())
+            if openers[0] is not threading.current_thread():
+                wait_for(lambda: not openers[0].is_alive())
+            return super().open()
+
+    def fail(offset: int, length: int) -> None:
+        wait_for(lambda: len(openers) == 2)
+        raise Fault
+
+    source = Late(data, hook=fail)
+    with pytest.raises(Fault):
+        download(all_data(data, 4), source, Sink(4), readers=2, span=8)
+    assert (source.opened, source.closed) == (2, 2)
+    assert source.hooked == 1, "the late one read"
+
+
 def test_readers_are_limited() -> None:
     for readers in (0, 9):
         with pytest.raises(ValueError, match="readers"):
