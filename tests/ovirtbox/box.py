@@ -347,10 +347,22 @@ class Box:
     # --- snapshots ---
 
     def snapshot(
-        self, vm: Vm, description: str, only: Sequence[Disk] | None = None, *, memory: bool = False
+        self,
+        vm: Vm,
+        description: str,
+        only: Sequence[Disk] | None = None,
+        *,
+        memory: bool = False,
+        initial_size: int | None = None,
     ) -> Snapshot:
-        """Of all disks, or of some. `memory` is only said, not done: there is no memory here."""
-        wanted = None if only is None else {disk.id: snapshots.NewLayer() for disk in only}
+        """Of all disks, or of some. `memory` is only said, not done: there is no memory here.
+
+        `initial_size`: of the new layers on block domains, else 1 GiB each.
+        """
+        wanted = None
+        if only is not None or initial_size is not None:
+            chosen = only if only is not None else [d for d in self.disks(vm) if snapshots.snapable(d)]
+            wanted = {disk.id: snapshots.NewLayer(initial_size=initial_size) for disk in chosen}
         made = snapshots.create(self.engine, vm, description, wanted=wanted, memory=memory)
         self._snapshots_as_found.add(made.id)
         self.wait(lambda: made.status == "ok" or made not in vm.snapshots, f"snapshot {description}")

@@ -158,10 +158,10 @@ def written(box: Box) -> Vm:
     box.snapshot(vm, "before upgrade")
     box.write(box.disks(vm)[0], 0, b"then")
     box.add_disk(vm, DiskSpec(64 * MIB, domain="lun", format="raw", content=[(MIB, b"raw base")]))
-    box.snapshot(vm, "after upgrade")
+    box.snapshot(vm, "after upgrade", initial_size=128 * MIB)
     box.fill(box.disks(vm)[0], 8 * MIB, 4 * MIB, seed=1)
     box.write(box.disks(vm)[1], MIB, b"raw then")
-    box.add_disk(vm, DiskSpec(64 * MIB, domain="lun", content=[(2 * MIB, b"alone")]))
+    box.add_disk(vm, DiskSpec(64 * MIB, domain="lun", initial_size=MIB, content=[(2 * MIB, b"alone")]))
     return vm
 
 
