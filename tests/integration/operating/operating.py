@@ -1,0 +1,57 @@
+"""A small data center of twelve VMs, and the configuration of a desk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from harness import Desk
+from ovirtbox.box import MIB, Box, DiskSpec
+from ovirtbox.model import Vm
+
+SMALL = 8 * MIB
+
+
+@dataclass
+class Center:
+    """Twelve VMs of every kind that a night meets."""
+
+    box: Box
+    vms: dict[str, Vm] = field(default_factory=dict)
+
+    def add(self, name: str, *disks: DiskSpec, **more: Any) -> Vm:
+        vm = self.box.make_vm(name, disks or [DiskSpec(SMALL)], **more)
+        for number, disk in enumerate(self.box.disks(vm)):
+            if disk.storage_type == "image":
+                self.box.fill(disk, MIB, MIB, seed=len(self.vms) * 10 + number)
+        self.vms[name] = vm
+        return vm
+
+
+def furnish(box: Box) -> Center:
+    center = Center(box)
+    for name in ("web01", "web02"):
+        center.add(name, tags=["production", "web"])
+    center.add("db01", DiskSpec(SMALL), DiskSpec(SMALL, domain="lun"), tags=["production"], agent=True)
+    for name in ("files01", "mail01"):
+        center.add(name, running=False, tags=["production"])
+    center.add("mixed01", DiskSpec(SMALL), DiskSpec(SMALL, format="raw"), running=False)
+    center.add("old01", running=False)
+    center.add("lun01", DiskSpec(SMALL), DiskSpec(SMALL, storage_type="lun"), running=False)
+    broken = center.add("broken01", running=False)
+    center.add("empty01", DiskSpec(SMALL), running=False)
+    center.add("protected01", running=False, tags=["production"])
+    center.add("scratch01", running=False, tags=["scratch"])
+    box.disks(broken)[0].layers[-1].path.unlink()  # its volume is gone from the storage
+    return center
+
+
+def configure(desk: Desk, **config: Any) -> Path:
+    """Write the desk's configuration: its repository under the name `local`, and what the test adds."""
+    repositories = config.pop("repositories", {"local": {"location": desk.repo}})
+    path = desk.root / "config.yaml"
+    path.write_text(yaml.safe_dump({"repositories": repositories, **config}))
+    desk.env["BORG_OVIRT_CONFIG"] = str(path)
+    return path
