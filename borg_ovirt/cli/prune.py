@@ -123,7 +123,7 @@ def _show(output: Output, name: str, result: PruneResult, dry_run: bool) -> None
                 local_time(line.time),
                 line.mode,
                 _word(line.keep, dry_run),
-                line.rule or "",
+                line.rule,
             ]
             for line in result.lines
         ],

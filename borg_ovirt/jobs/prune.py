@@ -15,9 +15,10 @@ from borg_ovirt.config.schema import Config, Retention
 from borg_ovirt.config.select import Traits, settings_for
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.fleet import Member
-from borg_ovirt.jobs.retention import Verdict, judge, judge_gone
+from borg_ovirt.jobs.retention import judge, judge_gone
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.retention import Verdict
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class PruneLine:
     mode: str
     time: datetime
     keep: bool
-    rule: str | None
+    rule: str
+    """What keeps it; empty if nothing does."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def prune(
     verdicts: list[Verdict] = []
     for series in _series(repository.archives(), vm):
         verdicts += _judge_series(repository, config, known, now, series, rules, warnings)
-    doomed = [verdict.info.name for verdict in verdicts if not verdict.kept]
+    doomed = [verdict.archive.name for verdict in verdicts if not verdict.keep]
     wish = (rules or config.retention).compact if compact is None else compact
     if not dry_run and doomed:
         repository.delete(doomed)
@@ -115,7 +117,7 @@ def _judge_series(
 
 
 def _kindest(verdicts: Sequence[Verdict]) -> Verdict:
-    return next((verdict for verdict in verdicts if verdict.kept), verdicts[0])
+    return next((verdict for verdict in verdicts if verdict.keep), verdicts[0])
 
 
 def _rules_from_archive(
@@ -150,13 +152,13 @@ def _asks_more(rules: object) -> bool:
 
 
 def _line(verdict: Verdict) -> PruneLine:
-    info = verdict.info
+    info = verdict.archive
     return PruneLine(
         archive=info.name,
         vm=info.comment.vm_name,
         vm_id=info.comment.vm_id,
         mode=info.comment.mode,
         time=info.time,
-        keep=verdict.kept,
+        keep=verdict.keep,
         rule=verdict.rule,
     )

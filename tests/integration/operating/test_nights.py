@@ -132,7 +132,7 @@ def test_archives_of_a_vm_that_is_gone_follow_their_own_rule(
 ) -> None:
     box.remove_vm(center.vms.pop("old01"))
     rows = desk.run("prune", "--dry-run", "--json").ok().json["repositories"]["local"]["lines"]
-    assert [r["rule"] for r in rows if r["vm"] == "old01"] == ["the VM is gone"]
+    assert [r["rule"] for r in rows if r["vm"] == "old01"] == ["VM is gone"]
     rows = (
         desk.run("prune", "-n", "--json", "--keep-last", "1", "--gone", "0s")
         .ok()
