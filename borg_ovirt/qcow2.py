@@ -12,6 +12,9 @@ HEAD = 64 << 10
 _FIXED = struct.Struct(">4sIQIIQ")
 """Magic, version, offset and length of the backing name, cluster bits, virtual size: the same in 2 and 3."""
 _LONGEST_NAME = 1023
+_FEATURES = struct.Struct(">Q")
+_FEATURES_AT = 72
+_EXTERNAL_DATA = 1 << 2
 
 
 class BadHeader(ValueError):
@@ -46,6 +49,10 @@ def read_header(head: bytes | bytearray | memoryview) -> Header:
         raise BadHeader(f"its qcow2 version is {version}")
     if not 9 <= bits <= 21:
         raise BadHeader(f"its clusters have 2^{bits} bytes")
+    if version == 3 and len(head) >= _FEATURES_AT + _FEATURES.size:
+        (features,) = _FEATURES.unpack_from(head, _FEATURES_AT)
+        if features & _EXTERNAL_DATA:  # it could name any file of the machine that opens it
+            raise BadHeader("it keeps its data in another file")
     if not offset:
         return Header(version, size, None, 0)
     if not 0 < length <= _LONGEST_NAME or offset < _FIXED.size or offset + length > 1 << bits:

@@ -75,6 +75,9 @@ def _disk(
         facts
         | {
             "image_id": top.image_id,
+            "format": "raw" if top.format == "raw" else "cow",
+            "sparse": top.sparse,
+            "qcow_version": top.qcow_version,
             "actual_size": sum(layer.facts.actual_size or layer.size for layer in work.layers),
             "path": layout.chain_path(plain.id),
             "layers": [layer.model_dump() for layer in layers],

@@ -75,6 +75,12 @@ def test_a_header_that_cannot_be_is_refused(tmp_path: Path, place: int, data: by
         read_header(head)
 
 
+def test_a_file_whose_data_lies_elsewhere_is_refused(tmp_path: Path) -> None:
+    head = make(tmp_path / "image", MiB, "-o", f"data_file={tmp_path / 'elsewhere'}")[:HEAD]
+    with pytest.raises(BadHeader, match="in another file"):
+        read_header(head)
+
+
 @pytest.mark.parametrize("length", [0, 4, 31])
 def test_too_few_bytes(length: int) -> None:
     with pytest.raises(BadHeader, match=f"{length} bytes"):
