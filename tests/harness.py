@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import zygote
 from ovirtbox.box import Box, sha_of
 from ovirtbox.model import Disk, Vm
 
@@ -61,11 +62,9 @@ class Desk:
 
     def run(self, *arguments: str, **env: str) -> Run:
         """Our command, as a process of its own."""
-        done = subprocess.run(
-            self.command(*arguments), capture_output=True, text=True, env={**self.env, **env}, timeout=240
-        )
-        assert "Traceback" not in done.stderr, done.stderr
-        return Run(done.returncode, done.stdout, done.stderr)
+        code, out, err = zygote.run("borg-ovirt", arguments, {**self.env, **env})
+        assert "Traceback" not in err, err
+        return Run(code, out, err)
 
     def create(self, vm: Vm | str, *options: str, code: int = 0) -> dict[str, Any]:
         """A backup that must end with `code`; its JSON result."""
@@ -75,16 +74,9 @@ class Desk:
 
     def borg(self, *arguments: str, cwd: Path | None = None) -> str:
         """Stock borg; it must succeed."""
-        done = subprocess.run(
-            [str(BIN / "borg"), *arguments],
-            capture_output=True,
-            text=True,
-            env=self.env,
-            cwd=cwd,
-            timeout=240,
-        )
-        assert done.returncode == 0, f"borg {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        code, out, err = zygote.run("borg", arguments, self.env, cwd)
+        assert code == 0, f"borg {arguments}: {code}\n{out}\n{err}"
+        return out
 
     def manifest(self, archive: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(
