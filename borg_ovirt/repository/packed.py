@@ -9,6 +9,7 @@ from typing import overload
 from borg_ovirt.blocks import Chunk
 
 _ENTRY = struct.Struct("<32sI")
+_BLOCK = 1024
 
 
 class PackedChunks(Sequence[Chunk]):
@@ -45,7 +46,8 @@ class PackedChunks(Sequence[Chunk]):
         return Chunk(*_ENTRY.unpack_from(self._data, (index % len(self)) * _ENTRY.size))
 
     def __iter__(self) -> Iterator[Chunk]:
-        index = 0
-        while index < len(self):  # it may grow meanwhile
-            yield Chunk(*_ENTRY.unpack_from(self._data, index * _ENTRY.size))
-            index += 1
+        done = 0
+        while done < len(self):  # in blocks, since it may grow meanwhile
+            block = bytes(self._data[done * _ENTRY.size : (done + _BLOCK) * _ENTRY.size])
+            yield from map(Chunk._make, _ENTRY.iter_unpack(block))
+            done += len(block) // _ENTRY.size
