@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
-from ovirtbox import attachments, disks, machines, snapshots
+from ovirtbox import attachments, disks, machines, moving, restoring, snapshots
 from ovirtbox.app import make_app
 from ovirtbox.clock import Clock
 from ovirtbox.dataplane import DataPlane
@@ -340,7 +340,7 @@ class Box:
         assert disk.virtual_size == size
 
     def move(self, disk: Disk, domain: str) -> None:
-        disks.move(self.engine, disk, self.domain(domain))
+        moving.move(self.engine, disk, self.domain(domain))
         self.wait(lambda: disk.status == "ok", f"disk {disk.alias} to move")
         assert disk.domain == self.domain(domain).id
 
@@ -378,7 +378,7 @@ class Box:
         assert snapshot not in vm.snapshots, self.world.events[-1].description
 
     def restore_snapshot(self, vm: Vm, snapshot: Snapshot) -> None:
-        snapshots.restore(self.engine, vm, snapshot)
+        restoring.restore(self.engine, vm, snapshot)
         self.wait(lambda: vm.status == "down", f"VM {vm.name} to go back")
 
     # --- templates ---

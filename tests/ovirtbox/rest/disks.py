@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from ovirtbox import disks as rules
-from ovirtbox import machines
+from ovirtbox import machines, moving
 from ovirtbox.engine import EngineCore, core
 from ovirtbox.faults import Fault, bad, incomplete
 from ovirtbox.model import Disk, StorageDomain
@@ -168,5 +168,5 @@ def move_disk(identifier: str) -> Response:
         if target is None:
             raise incomplete("Action", "storageDomain.id|name", "move")
         with machines.as_action():
-            job = rules.move(engine, disk, target)
+            job = moving.move(engine, disk, target)
     return action_reply(job=job.id)

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 from flask import Blueprint, Response
 
-from ovirtbox import machines, snapshots
+from ovirtbox import machines, restoring, snapshots
 from ovirtbox.engine import EngineCore, core
 from ovirtbox.faults import Fault, entity_not_found, incomplete
 from ovirtbox.model import Disk, Layer, Snapshot, Vm
@@ -125,7 +125,7 @@ def restore_snapshot(vm_id: str, snapshot_id: str) -> Response:
     parse_body("action")
     with engine.world.lock, machines.as_action():
         vm, snapshot = _find(engine, vm_id, snapshot_id)
-        job = snapshots.restore(engine, vm, snapshot)
+        job = restoring.restore(engine, vm, snapshot)
     return action_reply(job=job.id)
 
 
