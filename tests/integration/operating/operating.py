@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from harness import Desk
-from ovirtbox.box import MIB, Box, DiskSpec
+from ovirtbox.box import MIB, Box, DiskSpec, sha_of
 from ovirtbox.model import Vm
 
 SMALL = 8 * MIB
@@ -55,3 +57,15 @@ def configure(desk: Desk, **config: Any) -> Path:
     path.write_text(yaml.safe_dump({"repositories": repositories, **config}))
     desk.env["BORG_OVIRT_CONFIG"] = str(path)
     return path
+
+
+def assert_extracts(desk: Desk, archive: str, vm: Vm) -> None:
+    """Stock borg extracts the archive, and every disk in it is what the box says it was."""
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name)
+        desk.borg("extract", f"{desk.repo}::{archive}", cwd=out)
+        manifest = json.loads((out / "manifest.json").read_text())
+        backup = manifest["run"]["backup_id"]
+        assert manifest["disks"]
+        for disk in (d for d in desk.box.disks(vm) if d.storage_type == "image"):
+            assert sha_of(out / "disks" / f"{disk.id}.raw") == sha_of(desk.box.content_at(backup, disk))

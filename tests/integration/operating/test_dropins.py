@@ -1,0 +1,253 @@
+"""What lies in hooks/ works as it lies there: systemd units, borgmatic, Prometheus, a ping."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from harness import BIN, PASSPHRASE, Desk
+from operating import SMALL, configure
+from ovirtbox.box import MIB, Box, DiskSpec
+
+HOOKS = Path(__file__).parents[3] / "hooks"
+
+
+@pytest.fixture(scope="module")
+def furnished(box: Box) -> Box:
+    vm = box.make_vm("web01", [DiskSpec(SMALL)], running=False, tags=["production"])
+    box.fill(box.disks(vm)[0], MIB, MIB, seed=1)
+    box.make_vm("lun01", [DiskSpec(SMALL, storage_type="lun")], running=False)
+    return box
+
+
+class Monitor:
+    """Takes pings."""
+
+    def __init__(self) -> None:
+        self.pings: list[tuple[str, str]] = []
+        self.refuse = False
+        monitor = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+                monitor.pings.append((self.path, body))
+                self.send_response(500 if monitor.refuse else 200)
+                self.end_headers()
+
+            def log_message(self, *words: Any) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/abc-secret"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def monitor() -> Iterator[Monitor]:
+    made = Monitor()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def metrics(path: Path) -> dict[str, float]:
+    lines = [line.rsplit(" ", 1) for line in path.read_text().splitlines() if not line.startswith("#")]
+    return {re.sub(r'vm_id="[^"]*",repository="[^"]*"', "", name): float(value) for name, value in lines}
+
+
+def test_metrics_and_pings_of_runs(furnished: Box, desk: Desk, monitor: Monitor) -> None:
+    url_file, prom = desk.root / "url", desk.root / "borg-ovirt.prom"
+    url_file.write_text(monitor.url + "\n")
+    ping = {"command": [str(HOOKS / "healthchecks/ping"), str(url_file)], "on_error": "warn"}
+    hooks = [
+        {"when": "before-run", **ping},
+        {"when": "after-run", **ping},
+        {"when": "after-run", "command": [str(HOOKS / "prometheus/textfile"), str(prom)]},
+    ]
+    configure(desk, hooks=hooks)
+    run = desk.run("create", "--json", "--vm", "web01").ok().json["runs"][0]
+    assert [path for path, _ in monitor.pings] == ["/abc-secret/start", "/abc-secret"]
+    assert monitor.pings[1][1] == f"ok: web01 {run['vms'][0]['archive']}"
+    first = metrics(prom)
+    assert first['borg_ovirt_result{vm="web01",}'] == 0
+    assert first['borg_ovirt_size_bytes{vm="web01",}'] == SMALL
+    assert first['borg_ovirt_read_bytes{vm="web01",}'] == MIB
+    assert first["borg_ovirt_run_exit_status"] == 0
+    assert 0 < first['borg_ovirt_duration_seconds{vm="web01",}'] < 60
+    # A VM that fails has no success, and does not take away the other's.
+    desk.run("create", "--vm", "lun01").ok(2)
+    assert monitor.pings[-1][0] == "/abc-secret/fail"
+    assert monitor.pings[-1][1].startswith("failed: lun01 VM lun01 has no disk")
+    second = metrics(prom)
+    assert second['borg_ovirt_result{vm="lun01",}'] == 2
+    assert 'borg_ovirt_last_success_timestamp_seconds{vm="lun01",}' not in second
+    web = 'borg_ovirt_last_success_timestamp_seconds{vm="web01",}'
+    assert second[web] == first[web]
+    assert second["borg_ovirt_run_exit_status"] == 2
+    assert prom.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_monitor_that_does_not_answer_is_a_warning_without_its_address(
+    furnished: Box, desk: Desk, monitor: Monitor
+) -> None:
+    url_file = desk.root / "url"
+    url_file.write_text(monitor.url)
+    monitor.refuse = True
+    command = [str(HOOKS / "healthchecks/ping"), str(url_file)]
+    configure(desk, hooks=[{"when": "after-run", "command": command}])
+    done = desk.run("create", "--vm", "web01").ok(1)
+    assert "the monitor did not take the ping" in done.err
+    assert "abc-secret" not in done.err + done.out
+    assert len(monitor.pings) == 3
+
+
+def test_the_monitor_hears_of_a_run_that_could_not_begin(desk: Desk, monitor: Monitor) -> None:
+    url_file = desk.root / "url"
+    url_file.write_text(monitor.url)
+    command = [str(HOOKS / "healthchecks/ping"), str(url_file)]
+    configure(desk, hooks=[{"when": "after-run", "command": command}])
+    desk.run("create", "--username", "nobody@internal").ok(12)
+    assert [path for path, _ in monitor.pings] == ["/abc-secret/fail"]
+    assert "refused to log in" in monitor.pings[0][1]
+
+
+def borgmatic(desk: Desk, *words: str) -> str:
+    env = {name: value for name, value in desk.env.items() if name != "BORG_PASSPHRASE"}
+    env["PATH"] = f"{BIN}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [str(BIN / "borgmatic"), "--config", str(desk.root / "borgmatic.yaml"), "-v", "1", *words],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_borgmatic_runs_our_create_and_prune_and_its_own_check(furnished: Box, desk: Desk) -> None:
+    passphrase = desk.root / "passphrase"
+    passphrase.write_text(PASSPHRASE + "\n")
+    local = {"location": desk.repo, "passphrase_file": str(passphrase)}
+    exclude = {"exclude": {"names": ["lun*"]}}
+    configure(desk, repositories={"local": local}, vms=exclude, retention={"last": 1})
+    text = (HOOKS / "borgmatic/borg-ovirt.yaml").read_text()
+    text = text.replace("/srv/borg/vms", desk.repo).replace("/etc/borg-ovirt/passphrase", str(passphrase))
+    settings = {
+        **yaml.safe_load(text),
+        "local_path": str(BIN / "borg"),
+        "borg_base_directory": str(desk.root),
+    }
+    settings["borg_base_directory"] = desk.env["BORG_BASE_DIR"]
+    settings["user_runtime_directory"] = settings["user_state_directory"] = str(desk.root)
+    (desk.root / "borgmatic.yaml").write_text(yaml.safe_dump(settings))
+    first = desk.create("web01")["archive"]
+    furnished.shift(hours=1)
+    said = borgmatic(desk)
+    (second,) = desk.archives()
+    assert second.startswith("web01-")
+    assert second != first  # ours pruned it by our rules; borgmatic's own prune has none and was skipped
+    assert "Running consistency checks" in said
+    assert "Compacting segments" in said
+
+
+UNIT = HOOKS / "systemd/borg-ovirt.service"
+
+
+def unit_values(key: str) -> list[str]:
+    return [line.split("=", 1)[1] for line in UNIT.read_text().splitlines() if line.startswith(f"{key}=")]
+
+
+def test_the_commands_of_the_service_run_with_its_credentials(furnished: Box, desk: Desk) -> None:
+    credentials = desk.root / "credentials"
+    credentials.mkdir()
+    secrets = {"ovirt-password": furnished.password, "borg-passphrase": PASSPHRASE}
+    for name in unit_values("LoadCredentialEncrypted"):
+        (credentials / name).write_text(secrets[name])
+    engine = {
+        "url": furnished.url,
+        "username": furnished.user,
+        "ca_file": str(furnished.ca_file),
+        "password_credential": "ovirt-password",
+    }
+    configure(
+        desk,
+        engines={"main": engine},
+        repositories={"local": {"location": desk.repo, "passphrase_credential": "borg-passphrase"}},
+        vms={"include": {"tags": ["production"]}},
+        retention={"last": 1},
+    )
+    for name in [n for n in desk.env if n.startswith("BORG_OVIRT_") and n != "BORG_OVIRT_CONFIG"]:
+        del desk.env[name]
+    del desk.env["BORG_PASSPHRASE"]
+    desk.env.update(CREDENTIALS_DIRECTORY=str(credentials), BORG_OVIRT_STATE_DIR=str(desk.root / "state"))
+    commands = [shlex.split(command) for command in unit_values("ExecStart")]
+    assert [Path(words[0]).name for words in commands] == ["borg-ovirt"] * 2
+    made, pruned = (desk.run(*words[1:]).ok() for words in commands)
+    assert "web01: archive web01-" in made.err
+    assert "0 archives removed, 1 kept." in pruned.out
+    assert unit_values("SuccessExitStatus") == ["1"]
+
+
+def test_systemd_understands_the_units(tmp_path: Path) -> None:
+    for name in ("borg-ovirt.service", "borg-ovirt.timer"):
+        text = (UNIT.parent / name).read_text()
+        (tmp_path / name).write_text(text.replace("/usr/bin/borg-ovirt", str(BIN / "borg-ovirt")))
+        assert all(re.match(r"(\[\w+\]|#.*|[A-Z]\w+=.*|)$", line) for line in text.splitlines())
+    analyze = shutil.which("systemd-analyze")
+    assert analyze, "systemd-analyze comes with systemd, which is on every Debian machine"
+    done = subprocess.run(
+        [analyze, "verify", str(tmp_path / "borg-ovirt.timer"), str(tmp_path / "borg-ovirt.service")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    about_ours = [line for line in done.stderr.splitlines() if "borg-ovirt" in line]
+    assert about_ours == []
+
+
+def test_hooks_around_each_vm_and_a_hook_that_stops(furnished: Box, desk: Desk) -> None:
+    log = desk.root / "log"
+    say = f'echo "$BORG_OVIRT_WHEN $BORG_OVIRT_VM_NAME $BORG_OVIRT_STATUS" >> {log}'
+    whens = ("before-run", "before-vm", "on-success", "on-failure", "after-vm", "after-run")
+    hooks = [{"when": when, "command": say} for when in whens]
+    configure(desk, hooks=hooks)
+    desk.run("create").ok(2)
+    assert sorted(log.read_text().splitlines()[1:4]) != []
+    told = log.read_text().splitlines()
+    assert told[0].split() == ["before-run"]
+    assert told[-1].split() == ["after-run", "failed"]
+    assert told.index("on-success web01 ok") == told.index("before-vm web01 not started") + 1
+    assert told.index("after-vm lun01 failed") == told.index("on-failure lun01 failed") + 1
+    refuse = {"when": "before-vm", "command": "echo no backup during the freeze; false", "on_error": "stop"}
+    configure(desk, hooks=[refuse])
+    run = desk.run("create", "--json", "--vm", "web01").ok(2).json["runs"][0]
+    assert "no backup during the freeze" in run["vms"][0]["error"]
+    configure(desk, hooks=[{**refuse, "when": "before-run"}])
+    count = len(desk.archives())
+    desk.run("create").ok(22)
+    assert len(desk.archives()) == count
+
+
+def test_the_facts_of_a_vm_come_as_json(furnished: Box, desk: Desk) -> None:
+    out = desk.root / "facts.json"
+    configure(desk, hooks=[{"when": "after-vm", "command": f"cat > {out}"}])
+    desk.run("create", "--vm", "web01").ok()
+    facts = json.loads(out.read_text())
+    assert facts["when"] == "after-vm"
+    assert facts["vm_name"] == "web01"
+    assert facts["archive"] in desk.archives()
+    assert facts["bytes_read"] == MIB
+    assert facts["repository"] == desk.repo
