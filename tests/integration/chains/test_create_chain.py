@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from chainbench import QUICK, Bench, guest_bytes
-from ovirtbox.box import MIB, Box, DiskSpec
-from ovirtbox.model import Disk, Vm
+from chainbench import QUICK, Bench, guest_bytes, make, written
+from ovirtbox.box import Box
+from ovirtbox.model import Vm
 
 from borg_ovirt.pipe.sample import Sampling
-
-SIZE = 16 * MIB
-
-
-def written(box: Box, disk: Disk, place: int, text: str) -> None:
-    box.write(disk, place * MIB + 100, text.encode() * 500)
 
 
 @pytest.fixture
 def vm(box: Box, request: pytest.FixtureRequest) -> Vm:
-    """Three disks with chains of 4, 2 and 1 layers, written differently at each layer."""
-    made = box.make_vm(
-        request.node.name.partition("[")[0][:60], [DiskSpec(SIZE, bootable=True)], running=True
-    )
-    first = box.disks(made)[0]
-    written(box, first, 0, "first")
-    box.snapshot(made, "one")
-    written(box, first, 1, "second")
-    box.snapshot(made, "two")
-    box.add_disk(made, DiskSpec(SIZE, format="raw"))
-    second = box.disks(made)[1]
-    written(box, first, 2, "third")
-    written(box, second, 3, "raw below")
-    box.snapshot(made, "three")
-    written(box, first, 0, "fourth")
-    written(box, second, 4, "qcow2 above")
-    box.add_disk(made, DiskSpec(SIZE))
-    written(box, box.disks(made)[2], 5, "alone")
-    return made
+    return make(box, request.node.name.partition("[")[0][:60])
 
 
 def test_every_layer_is_archived_and_the_chain_opens_as_it_lies(bench: Bench, box: Box, vm: Vm) -> None:
