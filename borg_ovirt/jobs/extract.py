@@ -83,7 +83,9 @@ class ExtractResult:
 
     def lines(self) -> list[str]:
         """The result in words."""
-        words = [f"{self.archive}:", *self.plan.lines()]
+        if not self.disks:
+            return [f"{self.archive}:", *self.plan.lines()]
+        words = [f"{self.archive}: {self.plan.title}"]
         for disk in self.disks:
             proof = f"proven by {disk.proof}" if disk.proof else "not proven"
             words.append(f"restored {disk.alias}: {format_size(disk.stats.bytes_written)} written, {proof}")

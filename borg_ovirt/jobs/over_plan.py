@@ -24,6 +24,11 @@ class OverPlan:
     format: str
     blockers: tuple[str, ...]
 
+    @property
+    def title(self) -> str:
+        """What is written, in a line."""
+        return f"disk {self.alias} ({self.disk_id}) overwritten"
+
     def lines(self) -> list[str]:
         """The plan in words."""
         words = []

@@ -89,11 +89,16 @@ class RestorePlan:
     blockers: tuple[str, ...]
     notes: tuple[str, ...]
 
+    @property
+    def title(self) -> str:
+        """What is made, in a line."""
+        if self.vm_name is None:
+            return "disks alone"
+        return f"VM {self.vm_name} ({self.vm_id}) in cluster {self.cluster_name or 'none'}"
+
     def lines(self) -> list[str]:
         """The plan in words."""
-        words = []
-        if self.vm_name is not None:
-            words.append(f"VM {self.vm_name} ({self.vm_id}) in cluster {self.cluster_name or 'none'}")
+        words = [self.title]
         for disk in self.disks:
             kind = f"{disk.format}, {'sparse' if disk.sparse else 'preallocated'}"
             words.append(
