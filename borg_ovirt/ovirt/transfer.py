@@ -25,6 +25,7 @@ INACTIVITY = 3600
 KEEP_ALIVE = 60.0
 """A ticket that waits longer than this is asked for its options, in seconds."""
 _TERMINAL = {"finished_success", "finished_failure"}
+_PASSING = {"initializing", "resuming", "transferring", "unknown"}
 _SPREAD = 9999
 
 
@@ -158,22 +159,27 @@ class Transfer:
             self._entry = None
 
     def _wait_transferring(self) -> Urls:
-        name = self.request.name
+        phase, urls = self._settle()
+        if urls is None:
+            raise TransferFailed(
+                f"The transfer of {self.request.name} did not start (phase {phase}).",
+                "Look at the engine's events.",
+            )
+        return urls
 
-        def probe() -> Urls | None:
+    def _settle(self) -> tuple[str, Urls | None]:
+        """Wait out the phases that pass; the phase then, and the addresses if bytes can move."""
+
+        def probe() -> tuple[str, Urls | None] | None:
             transfer = read_transfer(self._engine, self.id)
             phase = phase_of(transfer)
             urls = Urls(getattr(transfer, "transfer_url", None), getattr(transfer, "proxy_url", None))
             if phase == "transferring" and any(urls):
-                return urls
-            if phase in ("initializing", "resuming", "transferring", "unknown"):
-                return None
-            raise TransferFailed(
-                f"The transfer of {name} did not start (phase {phase}).", "Look at the engine's events."
-            )
+                return phase, urls
+            return None if phase in _PASSING else (phase, None)
 
         patience = self._engine.patience
-        return patience.wait(f"the transfer of {name} to start", probe, patience.start)
+        return patience.wait(f"the transfer of {self.request.name} to start", probe, patience.start)
 
     # -- while it runs -------------------------------------------------------------------------------
 
@@ -189,11 +195,10 @@ class Transfer:
 
     def _renew(self) -> Urls:
         """A ticket was not accepted: what does the engine say, and can another one be had?"""
-        transfer = read_transfer(self._engine, self.id)
-        phase = phase_of(transfer)
+        phase, urls = self._settle()
         name = self.request.name
-        if phase in ("transferring", "resuming", "initializing"):
-            return self._wait_transferring()
+        if urls is not None:
+            return urls  # the engine has not noticed yet, or has prolonged the ticket since
         if phase == "paused_system" and self.request.direction == "upload":
             self._engine.call(
                 f"resume the upload of {name}",
