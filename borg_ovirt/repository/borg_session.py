@@ -89,6 +89,8 @@ class Session:
         self._all_ids: set[bytes] | None = None
         self._zero_ids: dict[int, bytes] = {}
         self._unusable: str | None = None
+        self.busy = False
+        """An archive is being made; a repository has one transaction at a time."""
         key.compressor = _Compressor(key.compressor)
 
     def told(self) -> AbstractContextManager[None]:
@@ -211,6 +213,8 @@ class Session:
         """Refuse to write through a connection or a cache that failed before."""
         if self._cache is None:
             raise RepositoryError(f"The repository {self.where} is open for reading only.")
+        if self.busy:  # its commit would take the half of that archive along
+            raise RuntimeError("an archive is being made in this repository")
         if self._unusable:
             raise RepositoryError(
                 f"The repository {self.where} cannot be written any more in this run: {self._unusable}",

@@ -241,8 +241,10 @@ def _listing(sizes: dict[str, int]) -> str:
 def writing(session: Session, name: str, started: datetime) -> Iterator[ArchiveWriter]:
     """A writer whose archive is rolled back unless it was committed."""
     writer = ArchiveWriter(session, name, started)
+    session.busy = True
     try:
         yield writer
     finally:
+        session.busy = False
         if not writer.committed:
             session.roll_back()

@@ -244,3 +244,23 @@ def test_warnings_of_the_opening_do_not_spoil_an_archive(make_repository: MakeRe
     with open_repository(stock.location, write=True) as repository:
         back_up(repository, "second", {SYSTEM: DISK}, base="first")
     stock.check()
+
+
+def test_one_archive_at_a_time(make_repository: MakeRepository) -> None:
+    stock = make_repository("none")
+    with open_repository(stock.location, write=True) as repository:
+        back_up(repository, "before", {SYSTEM: DISK})
+        with repository.writer("one", started=NOON) as writer:
+            writer.add_file(OVF, OVF_BYTES)
+            for other in (
+                lambda: repository.delete(["before"]),
+                lambda: repository.hold(["before"]),
+                repository.compact,
+                lambda: back_up(repository, "two", {SYSTEM: OTHER}),
+            ):
+                with pytest.raises(RuntimeError, match="being made"):
+                    other()
+            store_disk(writer, SYSTEM, OTHER)
+            writer.commit(comment(), manifest({SYSTEM: OTHER}))
+        assert repository.all_names() == {"before", "one"}
+    stock.check()
