@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 @click.option("--until", metavar="HH:MM", help="Start no VM after this time of day.")
 @click.option("--rate-limit", metavar="SIZE", help="Bytes per second that all disks together read.")
 @click.option("--min-free", metavar="ROOM", help="Room that storage domains must keep: 10%, 20GiB, or 0.")
+@click.option(
+    "--mode",
+    type=click.Choice(["image", "chain"]),
+    help="image: the disks as they are. chain: with all their snapshots, layer by layer.",
+)
 @click.option("--full", is_flag=True, help="Read everything, whatever changed.")
 @click.option(
     "--freeze",
@@ -34,6 +39,10 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "live"]),
     help="live: avoid the hybrid backup that works through a snapshot.",
 )
+@click.option(
+    "--no-snapshot", is_flag=True, help="Chain mode: no temporary snapshot; only what is frozen, or rests."
+)
+@click.option("--no-wait", is_flag=True, help="Chain mode: leave the merge of that snapshot to the engine.")
 @click.option("--sample", metavar="SHARE", help="Unchanged blocks to read all the same: 0.1%, 5%, 0 or all.")
 @click.option("--readers", type=click.IntRange(1, 8), help="Connections that read one disk at a time.")
 @click.option(
@@ -83,7 +92,7 @@ def _one(
 ) -> int:
     from borg_ovirt.cli import connect
     from borg_ovirt.cli.wishes import create_options
-    from borg_ovirt.jobs.create import create
+    from borg_ovirt.jobs.back_up import back_up
     from borg_ovirt.ovirt.cleanup import heal
     from borg_ovirt.ovirt.engine import Engine
     from borg_ovirt.ovirt.journal import Journal, state_dir
@@ -99,7 +108,7 @@ def _one(
     ):
         heal(ovirt, state_dir(), progress.step)
         with connect.repository(settings, write=True) as opened:
-            result = create(opened, ovirt, vm.name or "", todo, journal, progress)
+            result = back_up(opened, ovirt, vm.name or "", todo, journal, progress)
         late = result.settle()
         for warning in late:
             progress.warn(warning)

@@ -50,6 +50,17 @@ if TYPE_CHECKING:
     help="Of the images of --to; qcow2 needs qemu-img.",
 )
 @click.option(
+    "--flatten", is_flag=True, help="Of an archive of snapshot chains only the latest state. Needs qemu-img."
+)
+@click.option(
+    "--snapshot", metavar="NAME", help="Of such an archive the state as of this snapshot (description or id)."
+)
+@click.option(
+    "--work-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where layers are staged to be joined; needs room for a disk and its layers.",
+)
+@click.option(
     "--writers", type=click.IntRange(1, 8), default=4, show_default=True, help="Connections per disk."
 )
 @options.repository
@@ -100,20 +111,39 @@ def _to_files(
     wishes: dict[str, Any],
 ) -> int:
     from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.extract_chain_files import extract_chain_files
     from borg_ovirt.jobs.extract_files import extract_files
+    from borg_ovirt.jobs.find import find_archive
 
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)
     with output.progress() as progress, connect.repository(settings, write=False) as opened:
-        result = extract_files(
-            opened,
-            archive.name or "",
-            directory,
-            form=wishes["form"],
-            disks=wishes["disks"],
-            dry_run=wishes["dry_run"],
-            progress=progress,
-        )
+        info = find_archive(opened, archive.name or "")
+        if info.comment.mode == "chain":
+            result = extract_chain_files(
+                opened,
+                info.name,
+                directory,
+                # Another format than the layers' own is a wish for one image.
+                joined=wishes["flatten"] or wishes["form"] != "raw",
+                form=wishes["form"],
+                snapshot=wishes["snapshot"],
+                disks=wishes["disks"],
+                work_dir=wishes["work_dir"],
+                dry_run=wishes["dry_run"],
+                progress=progress,
+            )
+        else:
+            _refuse_chain_options(info.name, wishes)
+            result = extract_files(
+                opened,
+                info.name,
+                directory,
+                form=wishes["form"],
+                disks=wishes["disks"],
+                dry_run=wishes["dry_run"],
+                progress=progress,
+            )
     if output.json:
         output.result(result)
     else:
@@ -129,14 +159,16 @@ def _into_ovirt(
     wishes: dict[str, Any],
 ) -> int:
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.extract import ExtractOptions, extract
+    from borg_ovirt.jobs.extract import ExtractResult, extract
+    from borg_ovirt.jobs.extract_chain import ChainExtract, ChainResult, extract_chain
+    from borg_ovirt.jobs.find import find_archive
     from borg_ovirt.ovirt.engine import Engine
     from borg_ovirt.ovirt.journal import Journal, state_dir
 
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)
     access = connect.engine_access(config, engine)
-    todo = ExtractOptions(
+    todo = ChainExtract(
         choices=_choices(wishes),
         over=wishes["over"],
         yes=wishes["yes"],
@@ -145,6 +177,9 @@ def _into_ovirt(
         proof=not wishes["no_proof"],
         writers=wishes["writers"],
         dry_run=wishes["dry_run"],
+        flatten=wishes["flatten"],
+        snapshot=wishes["snapshot"],
+        work_dir=wishes["work_dir"],
     )
     with (
         output.progress() as progress,
@@ -152,7 +187,13 @@ def _into_ovirt(
         Engine(access) as ovirt,
         Journal(state_dir(), ovirt.instance_id) as journal,
     ):
-        result = extract(opened, ovirt, archive.name or "", todo, journal, progress)
+        info = find_archive(opened, archive.name or "")
+        result: ExtractResult | ChainResult
+        if info.comment.mode == "chain":
+            result = extract_chain(opened, ovirt, info.name, todo, journal, progress)
+        else:
+            _refuse_chain_options(info.name, wishes)
+            result = extract(opened, ovirt, info.name, todo, journal, progress)
     if output.json:
         output.result(result)
     else:
@@ -160,6 +201,12 @@ def _into_ovirt(
     if result.plan.blockers:
         return RestoreBlocked.exit_code  # of a dry run; a real one has raised it
     return EXIT_WARNING if result.warnings else EXIT_OK
+
+
+def _refuse_chain_options(archive: str, wishes: dict[str, Any]) -> None:
+    for option in ("flatten", "snapshot"):
+        if wishes[option]:
+            raise click.UsageError(f"--{option}: archive {archive} holds no snapshot chains.")
 
 
 def _choices(wishes: dict[str, Any]) -> RestoreChoices:

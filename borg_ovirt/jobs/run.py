@@ -15,7 +15,8 @@ from pathlib import Path
 
 from borg_ovirt.config.schema import Limits
 from borg_ovirt.errors import BorgOvirtError, HookFailed, RepositoryError
-from borg_ovirt.jobs.create import CreateOptions, CreateResult, create
+from borg_ovirt.jobs.back_up import back_up
+from borg_ovirt.jobs.create import CreateOptions, CreateResult
 from borg_ovirt.jobs.fleet import Member, last_good, neediest_first
 from borg_ovirt.jobs.guard import EVERY, Guard
 from borg_ovirt.jobs.hooks import Hooks
@@ -187,7 +188,7 @@ class _Run:
         ):
             watched = replace(options, readers=readers, through=through)
             (repository,) = repositories
-            return create(repository, self.engine, vm.id, watched, self.journal, self.progress)
+            return back_up(repository, self.engine, vm.id, watched, self.journal, self.progress)
 
     def _limits(self, vm: VmFacts, domains: set[str]) -> dict[str, int]:
         limits = self.plan.limits
