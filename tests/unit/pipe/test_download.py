@@ -302,6 +302,7 @@ def test_cancel_between_cells_without_bytes_is_seen_soon() -> None:
 def test_the_first_of_two_errors_is_the_one_told() -> None:
     """Both readers fail, one after the other, while the storing thread is busy."""
     threads: dict[int, threading.Thread] = {}
+    storing = threading.Event()
     first, second = Fault("first"), Fault("second")
 
     def ended(offset: int) -> bool:
@@ -310,6 +311,7 @@ def test_the_first_of_two_errors_is_the_one_told() -> None:
     def fail(offset: int, length: int) -> None:
         threads[offset] = threading.current_thread()
         if offset == 4:
+            assert storing.wait(20)
             raise first
         if offset == 8:
             wait_for(lambda: ended(4))
@@ -317,6 +319,7 @@ def test_the_first_of_two_errors_is_the_one_told() -> None:
 
     def busy(what: str) -> None:
         if what == "store":
+            storing.set()
             wait_for(lambda: ended(8))
 
     source = Source(random_disk(7, 16), hook=fail)
