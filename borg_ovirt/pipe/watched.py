@@ -19,24 +19,22 @@ class Bucket:
         *,
         burst: float = 16 * MiB,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._rate = rate
         self._burst = min(burst, rate)
         self._clock = clock
-        self._sleep = sleep
         self._lock = threading.Lock()
         self._paid_until = clock()
 
-    def take(self, size: int) -> None:
-        """Wait until so many bytes may have moved."""
+    def take(self, size: int, wait: Callable[[float], object] = time.sleep) -> None:
+        """Wait until so many bytes may have moved; `wait` may cut a pause short."""
         with self._lock:
             now = self._clock()
             # Time that nobody used is kept for a burst, but no longer than that.
             self._paid_until = max(self._paid_until, now - self._burst / self._rate) + size / self._rate
             pause = self._paid_until - now
         if pause > 0:
-            self._sleep(pause)
+            wait(pause)
 
 
 class Alarm:
@@ -44,7 +42,7 @@ class Alarm:
 
     def __init__(self) -> None:
         self._error: Exception | None = None
-        self._readers: set[Reader] = set()
+        self._readers: set[WatchedReader] = set()
         self._lock = threading.Lock()
 
     def ring(self, error: Exception) -> None:
@@ -60,11 +58,11 @@ class Alarm:
         if self._error is not None:
             raise self._error
 
-    def join(self, reader: Reader) -> None:
+    def join(self, reader: WatchedReader) -> None:
         with self._lock:
             self._readers.add(reader)
 
-    def leave(self, reader: Reader) -> None:
+    def leave(self, reader: WatchedReader) -> None:
         with self._lock:
             self._readers.discard(reader)
 
@@ -98,7 +96,8 @@ class WatchedReader:
         self._inner = inner
         self._bucket = bucket
         self._alarm = alarm
-        alarm.join(inner)
+        self._closed = threading.Event()
+        alarm.join(self)
 
     @property
     def resumes(self) -> int:
@@ -112,14 +111,16 @@ class WatchedReader:
         self._alarm.check()
         try:
             for view in self._inner.read(offset, views):
-                self._alarm.check()
                 if self._bucket is not None:
-                    self._bucket.take(len(view))
+                    self._bucket.take(len(view), self._closed.wait)
+                self._alarm.check()
                 yield view
         except Exception:
             self._alarm.check()  # a connection that the alarm cut fails for the alarm's reason
             raise
 
     def close(self) -> None:
-        self._alarm.leave(self._inner)
+        """End the connection; a reader that waits for its rate goes on at once and finds it closed."""
+        self._alarm.leave(self)
+        self._closed.set()
         self._inner.close()
