@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from borg_ovirt.errors import BorgOvirtError
@@ -139,10 +140,17 @@ def _end_vm(engine: Engine, run: DeadRun, entry: Entry) -> bool:
         vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
     except NotFound:
         return False
-    if entry.id is None and utc(vm.creation_time).isoformat() < run.started:
+    if entry.id is None and not _is_younger(utc(vm.creation_time), run):
         return False
     remove_vm(engine, vm_id, keep_disks=True)
     return True
+
+
+def _is_younger(made: datetime, run: DeadRun) -> bool:
+    try:
+        return made >= datetime.fromisoformat(run.started)
+    except (ValueError, TypeError):
+        return False
 
 
 def _end_disk(engine: Engine, run: DeadRun, entry: Entry) -> bool:

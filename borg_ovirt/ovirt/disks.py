@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from borg_ovirt.errors import EngineRefused
 from borg_ovirt.ovirt.engine import Engine, types
 from borg_ovirt.ovirt.facts import DiskFacts
-from borg_ovirt.ovirt.faults import NotFound
+from borg_ovirt.ovirt.faults import NotFound, Unclear
 from borg_ovirt.ovirt.journal import Entry, Journal
 from borg_ovirt.ovirt.vm import read_disk
 
@@ -52,12 +52,20 @@ def create_disk(engine: Engine, journal: Journal, new: NewDisk) -> Entry:
     )
     entry = journal.intend("disk", id=new.id, alias=new.alias)
     try:
-        engine.call(f"make the disk {new.alias}", lambda s: s.disks_service().add(disk))
+        engine.call(f"make the disk {new.alias}", lambda s: s.disks_service().add(disk), once=True)
+    except Unclear:  # it may be there all the same; to ask again would only be told that the id is taken
+        if engine.patience.look(lambda: disk_exists(engine, new.id) or None) is None:
+            raise
     except EngineRefused:
         entry.done()
         raise
     entry.made(new.id)
-    wait_ok(engine, new.id, new.alias)
+    try:
+        wait_ok(engine, new.id, new.alias)
+    except BaseException:
+        remove_disk(engine, new.id)
+        entry.done()
+        raise
     return entry
 
 

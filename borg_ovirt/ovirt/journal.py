@@ -88,7 +88,7 @@ class Journal:
                 "Set BORG_OVIRT_STATE_DIR to a directory of yours.",
             ) from None
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        started = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        started = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         self.write(
             {"op": "run", "run": self.run_id, "engine": self._engine_id, "pid": os.getpid(), "at": started}
         )

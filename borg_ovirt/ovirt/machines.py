@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from borg_ovirt.errors import EngineRefused
 from borg_ovirt.ovirt.engine import Engine, types
-from borg_ovirt.ovirt.faults import NotFound
+from borg_ovirt.ovirt.faults import NotFound, Unclear
 from borg_ovirt.ovirt.journal import Entry, Journal
 from borg_ovirt.ovirt.vm import read_vm, vm_status
 
@@ -29,14 +29,33 @@ def import_vm(
     )
     entry = journal.intend("vm", id=vm_id, name=name)
     try:
-        made = engine.call(
-            f"import the VM {name}", lambda s: s.vms_service().add(vm), wait_for_locks=engine.patience.lock
+        engine.call(
+            f"import the VM {name}",
+            lambda s: s.vms_service().add(vm),
+            once=True,
+            wait_for_locks=engine.patience.lock,
         )
+    except Unclear:  # an import can take longer than a request may: it goes on without us
+        if engine.patience.look(lambda: _status(engine, vm_id)) is None:
+            raise
     except EngineRefused:
         entry.done()
         raise
-    entry.made(made.id)
+    entry.made(vm_id)
+    engine.patience.wait(
+        f"the VM {name} to be imported",
+        lambda: None if _status(engine, vm_id) == "image_locked" else True,
+        engine.patience.machine,
+    )
     return entry
+
+
+def _status(engine: Engine, vm_id: str) -> str | None:
+    """The status of a VM that may not be there."""
+    try:
+        return vm_status(engine, vm_id)
+    except NotFound:
+        return None
 
 
 def missing_disks(engine: Engine, vm_id: str, expected: Iterable[str]) -> list[str]:

@@ -1,0 +1,291 @@
+"""Transfers both ways, and what a restore makes, on the box."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ovirt_bed import PATIENCE, MiB, digest, noise
+from ovirtbox.box import Box, DiskSpec
+from ovirtbox.model import Disk
+
+from borg_ovirt.errors import EngineRefused, TransferFailed
+from borg_ovirt.ovirt.cleanup import heal
+from borg_ovirt.ovirt.disks import NewDisk, create_disk, disk_exists, remove_disk
+from borg_ovirt.ovirt.engine import Engine
+from borg_ovirt.ovirt.journal import Journal
+from borg_ovirt.ovirt.machines import import_vm, missing_disks, remove_vm
+from borg_ovirt.ovirt.ovf import parse, rewrite
+from borg_ovirt.ovirt.transfer import TransferRequest, download, find_transfer, upload
+from borg_ovirt.ovirt.vm import fetch_ovf, find_vm, read_disk
+
+SIZE = 6 * MiB + 512
+
+
+@pytest.fixture
+def disk(box: Box) -> Iterator[Disk]:
+    """A floating disk with something in it."""
+    made = box.add_disk(None, DiskSpec(SIZE, alias="floating"))
+    box.fill(made, MiB, 2 * MiB, seed=1)
+    yield made
+    if made.id in box.world.disks:
+        box.delete_disk(made)
+
+
+def down(disk: Disk, **more: object) -> TransferRequest:
+    return replace(TransferRequest("download", disk.id, "disk floating", SIZE), **more)  # type: ignore[arg-type]
+
+
+def up(disk: Disk, **more: object) -> TransferRequest:
+    return replace(down(disk, **more), direction="upload")
+
+
+def test_down_and_up_again(box: Box, engine: Engine, journal: Journal, disk: Disk) -> None:
+    with download(engine, journal, down(disk)) as transfer:
+        assert disk.status == "locked"
+        assert digest(transfer.source) == box.sha(disk)
+        transfer.finish()
+    assert disk.status == "ok"
+    data = noise(7, SIZE)
+    with upload(engine, journal, up(disk)) as sending:
+        writer = sending.target.open()
+        writer.write(0, [memoryview(data)])
+        writer.zero(MiB, MiB)
+        writer.flush()
+        writer.close()
+        wanted = data[:MiB] + bytes(MiB) + data[2 * MiB :]
+        outer = hashlib.sha256()
+        for start in range(0, SIZE, 4 * MiB):
+            outer.update(hashlib.sha256(wanted[start : start + 4 * MiB]).digest())
+        assert sending.target.checksum("sha256", 4 * MiB) == outer.hexdigest()
+        assert sending.target.export_size() == SIZE
+        sending.finish()
+    assert disk.status == "ok"
+    with download(engine, journal, down(disk)) as transfer:
+        assert digest(transfer.source) == hashlib.sha256(wanted).hexdigest()
+        transfer.finish()
+
+
+def test_the_bytes_of_a_layers_file(box: Box, engine: Engine, journal: Journal) -> None:
+    vm = box.make_vm("layered", [DiskSpec(4 * MiB)])
+    disk = box.disks(vm)[0]
+    box.fill(disk, 0, MiB, seed=2)
+    snapshot = box.snapshot(vm, "frozen")
+    layer = disk.layers[0]
+    size = layer.path.stat().st_size
+    request = TransferRequest(
+        "download", disk.id, "layer", size, vm_id=vm.id, image_id=layer.image_id, format=None
+    )
+    with download(engine, journal, request) as transfer:
+        assert digest(transfer.source) == hashlib.sha256(layer.path.read_bytes()).hexdigest()
+        transfer.finish()
+    box.remove_snapshot(vm, snapshot)
+
+
+def test_leaving_a_download_only_cancels_it(box: Box, engine: Engine, journal: Journal, disk: Disk) -> None:
+    with download(engine, journal, down(disk)):
+        pass
+    assert disk.status == "ok"
+
+
+def test_leaving_an_upload_removes_the_disk(box: Box, engine: Engine, journal: Journal, disk: Disk) -> None:
+    with upload(engine, journal, up(disk)) as sending:
+        sending.target.open().write(0, [memoryview(noise(1, MiB))])
+    assert disk.id not in box.world.disks
+
+
+def test_what_the_engine_refuses_is_raised_as_it_says_it(
+    box: Box, engine: Engine, journal: Journal, disk: Disk
+) -> None:
+    impatient = Engine(engine.access, patience=replace(PATIENCE, lock=0.2))
+    with impatient, download(engine, journal, down(disk)):
+        second = download(impatient, journal, down(disk))
+        with pytest.raises(EngineRefused, match="locked"):
+            second.__enter__()
+        assert len(journal.unfinished) == 1
+
+
+def test_a_locked_disk_is_waited_for(box: Box, engine: Engine, journal: Journal, disk: Disk) -> None:
+    detail = "[Cannot transfer Virtual Disk: The following disks are locked: x. Please try again.]"
+    box.inject.status("POST", "/imagetransfers", 409, detail=detail, times=3)
+    with download(engine, journal, down(disk)) as transfer:
+        transfer.finish()
+
+
+def test_an_upload_survives_a_daemon_that_forgets_its_ticket(
+    box: Box, engine: Engine, journal: Journal, disk: Disk
+) -> None:
+    data = noise(8, 4 * MiB)
+    with upload(engine, journal, up(disk)) as sending:
+        writer = sending.target.open()
+        writer.write(0, [memoryview(data)[: 2 * MiB]])
+        writer.flush()
+        box.inject.restart_imageio()
+        writer.write(2 * MiB, [memoryview(data)[2 * MiB :]])
+        writer.flush()
+        writer.close()
+        sending.finish()
+    assert box.read(disk, 0, 4 * MiB) == data
+
+
+def test_an_end_that_the_engine_has_forgotten(box: Box, engine: Engine, journal: Journal, disk: Disk) -> None:
+    """Engines before 4.4.7 forget a transfer with its end: the disk tells how it went."""
+    with download(engine, journal, down(disk)) as transfer:
+        digest(transfer.source)
+        transfer.finalize()
+        box.wait(lambda: disk.status == "ok", "the end")
+        box.inject.status("GET", f"/imagetransfers/{transfer.id}", 404, "empty", times=10)
+        transfer.wait_success()
+    box.inject.clear()
+
+
+def test_an_upload_that_is_not_what_it_says_fails(
+    box: Box, engine: Engine, journal: Journal, disk: Disk
+) -> None:
+    """File bytes that are no qcow2: the engine removes the disk."""
+    with upload(engine, journal, up(disk, format=None)) as sending:
+        writer = sending.target.open()
+        writer.write(0, [memoryview(noise(9, MiB))])
+        writer.close()
+        with pytest.raises(TransferFailed, match="removed"):
+            sending.finish()
+    box.wait(lambda: disk.id not in box.world.disks, "the disk to go")
+
+
+def test_our_mark_finds_only_our_transfer(box: Box, engine: Engine, journal: Journal, disk: Disk) -> None:
+    with download(engine, journal, down(disk)) as transfer:
+        mark = transfer._mark
+        assert find_transfer(engine, disk.id, "download", mark) == transfer.id
+        assert find_transfer(engine, disk.id, "download", mark + 1) is None
+        assert find_transfer(engine, disk.id, "upload", mark) is None
+        assert 3600 < mark < 3600 + 10_000
+
+
+def test_a_waiting_ticket_is_kept_alive(
+    box: Box, engine: Engine, journal: Journal, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("borg_ovirt.ovirt.transfer.KEEP_ALIVE", 0.2)
+    with download(engine, journal, down(disk)) as transfer:
+        before = transfer.lease._last_used
+        deadline = time.monotonic() + 10
+        while transfer.lease._last_used == before and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert transfer.lease._last_used > before
+        transfer.finish()
+
+
+# -- what a restore makes --------------------------------------------------------------------------------
+
+
+def new_disk(box: Box, **more: object) -> NewDisk:
+    made = NewDisk(
+        id=str(uuid.uuid4()),
+        image_id=str(uuid.uuid4()),
+        alias="restored",
+        size=SIZE,
+        format="cow",
+        sparse=True,
+        storage_domain_id=box.domain("data").id,
+        backup="incremental",
+    )
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def test_a_disk_is_made_as_asked(box: Box, engine: Engine, journal: Journal) -> None:
+    wanted = new_disk(box)
+    entry = create_disk(engine, journal, wanted)
+    facts = read_disk(engine, wanted.id)
+    assert (facts.size, facts.image_id, facts.backup, facts.status) == (
+        SIZE,
+        wanted.image_id,
+        "incremental",
+        "ok",
+    )
+    with pytest.raises(EngineRefused, match="already"):
+        create_disk(engine, journal, wanted)
+    remove_disk(engine, wanted.id)
+    remove_disk(engine, wanted.id)
+    assert not disk_exists(engine, wanted.id)
+    entry.done()
+
+
+def test_a_disk_that_cannot_be_kept_leaves_nothing(box: Box, engine: Engine, journal: Journal) -> None:
+    wanted = new_disk(box, format="raw", sparse=False, backup="none")
+    box.inject.fill_domain("data")
+    with pytest.raises(EngineRefused):
+        create_disk(engine, journal, wanted)
+    box.inject.fill_domain("data", full=False)
+    assert journal.unfinished == []
+    assert wanted.id not in box.world.disks
+
+
+def test_a_disk_whose_making_was_answered_late_is_found(box: Box, engine: Engine, tmp_path: Path) -> None:
+    hasty = Engine(replace(engine.access, timeout=1.0), patience=PATIENCE)
+    with hasty, Journal(tmp_path, engine.instance_id) as journal:
+        wanted = new_disk(box)
+        box.inject.latency(1.6, "/disks", "POST", times=1)
+        create_disk(hasty, journal, wanted)
+        assert read_disk(engine, wanted.id).status == "ok"
+    assert [text.split()[0] for text in heal(engine, tmp_path)] == ["disk"]
+    assert not disk_exists(engine, wanted.id)
+
+
+def test_a_vm_beside_the_original_and_its_removal(box: Box, engine: Engine, tmp_path: Path) -> None:
+    vm = box.make_vm("original", [DiskSpec(MiB, bootable=True)])
+    ovf = fetch_ovf(engine, vm.id)
+    (old,) = parse(ovf).disk_ids
+    wanted = new_disk(box, size=MiB)
+    ids = {vm.id: str(uuid.uuid4()), old: wanted.id, box.disks(vm)[0].active.image_id: wanted.image_id}
+    copy = rewrite(ovf, ids, name="copy", fresh_nics_and_macs=True)
+    with Journal(tmp_path, engine.instance_id) as journal:
+        create_disk(engine, journal, wanted)
+        import_vm(engine, journal, copy, vm_id=ids[vm.id], name="copy", cluster_id=vm.cluster)
+        assert missing_disks(engine, ids[vm.id], [wanted.id]) == []
+        facts = find_vm(engine, "copy")
+        assert (facts.id, [d.id for d in facts.disks]) == (ids[vm.id], [wanted.id])
+        assert {nic.mac for nic in box.vm("copy").nics}.isdisjoint(nic.mac for nic in vm.nics)
+        with pytest.raises(EngineRefused, match="already exists"):
+            import_vm(engine, journal, copy, vm_id=ids[vm.id], name="other", cluster_id=vm.cluster)
+        with pytest.raises(EngineRefused, match="already exists"):
+            import_vm(engine, journal, ovf, vm_id=vm.id, name="original", cluster_id=vm.cluster)
+        assert len(journal.unfinished) == 2
+    # The run "died" here: VM and disk go, the original stays.
+    done = heal(engine, tmp_path)
+    assert [text.split()[0] for text in done] == ["vm", "disk"]
+    assert vm.id in box.world.vms
+    assert ids[vm.id] not in box.world.vms
+    assert wanted.id not in box.world.disks
+    assert old in box.world.disks
+
+
+def test_an_import_that_is_answered_late_is_found(box: Box, engine: Engine, tmp_path: Path) -> None:
+    vm = box.make_vm("slow import", [])
+    copy = rewrite(
+        fetch_ovf(engine, vm.id), {vm.id: str(uuid.uuid4())}, name="late", fresh_nics_and_macs=True
+    )
+    made = parse(copy).vm_id
+    hasty = Engine(replace(engine.access, timeout=1.0), patience=PATIENCE)
+    with hasty, Journal(tmp_path, engine.instance_id) as journal:
+        box.inject.latency(1.6, "/vms", "POST", times=1)
+        import_vm(hasty, journal, copy, vm_id=made, name="late", cluster_id=vm.cluster).done()
+    assert find_vm(engine, "late").status == "down"
+    remove_vm(engine, made)
+
+
+def test_an_intent_that_never_was_costs_nobody_a_vm_or_a_disk(
+    box: Box, engine: Engine, tmp_path: Path
+) -> None:
+    """A run that died between its intent and its request: who has that id now is somebody else."""
+    vm = box.make_vm("innocent", [DiskSpec(MiB)], running=False)
+    with Journal(tmp_path, engine.instance_id) as journal:
+        journal.intend("vm", id=vm.id, name=vm.name)
+        journal.intend("disk", id=box.disks(vm)[0].id, alias="innocent")
+    box.shift(hours=1)
+    assert heal(engine, tmp_path) == []
+    assert vm.id in box.world.vms
+    assert box.disks(vm)[0].id in box.world.disks
