@@ -136,7 +136,9 @@ class Crew:
         finally:
             self.stop()
             for thread in self._threads:
-                thread.join()
+                while thread.is_alive():
+                    thread.join(_POLL)
+                    self.stop()  # whose connection came back is cut again
 
 
 def _close(resource: _Closable) -> None:

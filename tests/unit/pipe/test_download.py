@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from borg_ovirt.blocks import Extent
 from borg_ovirt.errors import Interrupted, TransferFailed
+from borg_ovirt.pipe import crew
 from borg_ovirt.pipe.download import DownloadStats, download
 from borg_ovirt.pipe.fetch import Buffers
 from borg_ovirt.pipe.plan import Plan, make_plan
@@ -348,6 +349,38 @@ def test_a_connection_that_opens_too_late_reads_nothing() -> None:
         download(all_data(data, 4), source, Sink(4), readers=2, span=8)
     assert (source.opened, source.closed) == (2, 2)
     assert source.hooked == 1, "the late one read"
+
+
+def test_a_connection_that_comes_back_is_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader may take a cut for the network's fault and reconnect: not for ever."""
+    monkeypatch.setattr(crew, "_POLL", 0.01)
+    hanging = threading.Event()
+    cuts = []
+
+    class Stubborn(Source):
+        def open(self):  # type: ignore[no-untyped-def]
+            reader = super().open()
+
+            def hook(offset: int, length: int) -> None:
+                if offset >= 8:
+                    hanging.set()
+                    while len(cuts) < 3:
+                        reader.is_closed.clear()
+                        assert reader.is_closed.wait(20), "the connection came back and was left alone"
+                        cuts.append(offset)
+
+            self.hook = hook
+            return reader
+
+    def fail(what: str) -> None:
+        if what == "store":
+            assert hanging.wait(20)
+            raise Fault
+
+    source = Stubborn(random_disk(9, 16))
+    with pytest.raises(Fault):
+        download(all_data(source.data, 4), source, Sink(4, hook=fail), readers=1)
+    assert cuts == [8, 8, 8]
 
 
 def test_readers_are_limited() -> None:
