@@ -96,6 +96,10 @@ class Bench:
             wanted = replace(options or ChainExtract(), **changes)
             return extract_chain(repository, engine, name, wanted, journal, self.told)
 
+    def archives(self) -> list[str]:
+        with self.repository() as repository:
+            return sorted(repository.all_names())
+
     def manifest(self, archive: str) -> Manifest:
         with self.repository() as repository:
             return repository.archive(archive).manifest

@@ -16,7 +16,7 @@ from borg_ovirt.ovirt.journal import DeadRun, Entry, dead_runs
 from borg_ovirt.ovirt.machines import remove_vm
 from borg_ovirt.ovirt.snapshot import find_snapshot, read_snapshot, remove_snapshot, wait_merged
 from borg_ovirt.ovirt.transfer import end_transfer, find_transfer, phase_of, read_transfer
-from borg_ovirt.ovirt.vm import utc
+from borg_ovirt.ovirt.vm import read_disks, utc
 from borg_ovirt.ovirt.ways import thaw
 
 ORDER = ("freeze", "transfer", "backup", "snapshot", "vm", "disk")
@@ -142,8 +142,15 @@ def _end_vm(engine: Engine, run: DeadRun, entry: Entry) -> bool:
         return False
     if entry.id is None and not _is_younger(utc(vm.creation_time), run):
         return False
-    remove_vm(engine, vm_id, keep_disks=True)
+    # The engine keeps no disks of a VM with snapshots: they go with it, if they are all the run's own.
+    remove_vm(engine, vm_id, keep_disks=not _is_all_ours(engine, vm_id, run))
     return True
+
+
+def _is_all_ours(engine: Engine, vm_id: str, run: DeadRun) -> bool:
+    made = {str(entry.id or entry.facts["id"]) for entry in run.entries if entry.kind == "disk"}
+    attached = {disk.id for disk in read_disks(engine, vm_id)}
+    return bool(attached) and attached <= made
 
 
 def _is_younger(made: datetime, run: DeadRun) -> bool:
