@@ -129,7 +129,7 @@ def test_a_kill_is_healed_by_the_next_run(box: Box, desk: Desk) -> None:
 
 def test_a_full_repository_leaves_no_archive(box: Box, desk: Desk) -> None:
     vm = make(box, "full")
-    desk.borg("config", desk.repo, "storage_quota", "4M")
+    desk.borg("config", desk.repo, "storage_quota", "10M")
     failed = desk.run("create", f"{desk.repo}::full")
     assert failed.code == 33
     assert "quota" in failed.err.lower()
