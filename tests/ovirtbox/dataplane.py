@@ -331,10 +331,6 @@ class DataPlane:
         instant = self._instant([disk.id])
         with self._graph_lock(vm.id) if vm else self._graph(disk.id):
             machine = self._machine_of(disk.id)
-            if upper.virtual_size > layer.virtual_size and layer.volume_size and layer.format == "raw":
-                layer.volume_size = max(
-                    layer.volume_size, volumes.round_up(upper.virtual_size, volumes.EXTENT)
-                )
             if machine is not None:
                 machine.commit(disk.id, layer.image_id, instant)
             else:
@@ -484,15 +480,22 @@ class DataPlane:
                 overlay.unlink()
 
     def _bitmap_holders(self, disk: Disk, layer: Layer, bitmap: str) -> list[Path]:
-        """The layers, base first, that hold a bitmap; MissingBitmap unless the exported one does."""
+        """The layers, base first, that hold a bitmap: without a gap from the exported one downwards.
+
+        MissingBitmap if it is not in that one, is unusable anywhere, or skips a layer.
+        """
         place = next(i for i, other in enumerate(disk.layers) if other.image_id == layer.image_id)
-        holders = []
-        for other in disk.layers[: place + 1]:
+        holders: list[Path] = []
+        ended = False
+        for other in reversed(disk.layers[: place + 1]):
             state = bitmaps_in(other.path).get(bitmap) if other.format == "cow" else None
-            if state is False or (state is None and other is disk.layers[place]):
-                raise MissingBitmap(f"layer {other.image_id} has no usable bitmap {bitmap}")
+            if state is False or (state and ended):
+                raise MissingBitmap(f"bitmap {bitmap} of layer {other.image_id} cannot be used")
             if state:
-                holders.append(other.path)
+                holders.insert(0, other.path)
+            ended = not state
+        if not holders or holders[-1] != layer.path:
+            raise MissingBitmap(f"layer {layer.image_id} has no bitmap {bitmap}")
         return holders
 
     def _add_tickets(self, transfer: Transfer, url: str, writes: bool, *, sparse: bool, dirty: bool) -> None:

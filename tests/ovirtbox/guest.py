@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -192,7 +193,11 @@ class Machine:
                 self._close(node)
             raise
         for drive, node in added:
+            frozen = drive.nodes[-1]
             drive.nodes.append(node)
+            if frozen.layer.format == "raw" and frozen.layer.volume_size:
+                # Below a qcow2 layer the whole volume counts, as it does for everybody who opens the files.
+                self.qmp("blockdev-reopen", options=[self._options(frozen, None, read_only=True)])
 
     def commit(self, disk_id: str, image_id: str, instant: threading.RLock | Any) -> None:
         """Merge the layer above `image_id` into it, its bitmaps too. `instant` is held around a pivot."""
@@ -364,10 +369,16 @@ class Machine:
 
     def _remove_export(self, name: str) -> None:
         """Deleting an export ends its connections first; wait until it has gone."""
-        if any(export["id"] == name for export in self.qmp("query-block-exports")):
+        until = time.monotonic() + 30
+        if self._has_export(name):
             self.qmp("block-export-del", id=name, mode="hard")
-            while any(export["id"] == name for export in self.qmp("query-block-exports")):
-                pass
+            while self._has_export(name):
+                if time.monotonic() > until:
+                    raise ToolFailed(f"export {name} does not go away")
+                time.sleep(0.001)
+
+    def _has_export(self, name: str) -> bool:
+        return any(export["id"] == name for export in self.qmp("query-block-exports"))
 
     def _hang_up(self, *disk_ids: str) -> None:
         with self._clients:

@@ -95,10 +95,10 @@ def _wait_until_serving(server: NbdServer, deadline: float = 20) -> None:
 
 
 def bitmaps_in(image: Path) -> dict[str, bool]:
-    """The persistent bitmaps of a qcow2 file: name -> usable (False: left in use by a crash)."""
+    """The persistent bitmaps of a qcow2 file: name -> usable (not left in use by a crash, nor disabled)."""
     info = json.loads(tool("qemu-img", "info", "--force-share", "--output=json", "-f", "qcow2", image))
     found = info.get("format-specific", {}).get("data", {}).get("bitmaps", [])
-    return {bitmap["name"]: "in-use" not in bitmap["flags"] for bitmap in found}
+    return {bitmap["name"]: bitmap["flags"] == ["auto"] for bitmap in found}
 
 
 def bitmap_overlay(directory: Path, name: str, layers: list[Path], bitmap: str) -> Path:

@@ -34,6 +34,8 @@ def create_volume(
     layer: Layer, domain: StorageDomain, parent: Layer | None = None, initial_size: int | None = None
 ) -> None:
     """Make the file of a new, empty layer; sets `path`, `volume_size` (block) and `parent`."""
+    if initial_size and initial_size > round_up(layer.virtual_size * 11 // 10, EXTENT):
+        raise ToolFailed(f"Initial size {initial_size} is larger than the volume can become")
     if domain.full:
         raise ToolFailed(f"No space left on storage domain {domain.name}")
     layer.path = path_of(layer, domain)
@@ -67,12 +69,10 @@ def _link_template(layer: Layer, parent: Layer) -> None:
 
 def _lay_on_block(layer: Layer, initial_size: int | None) -> None:
     """Round up to whole extents; what was not written by QEMU is old data of somebody else."""
-    if layer.format == "raw":
+    if layer.format == "raw" or not layer.sparse:
         asked = layer.virtual_size
-    elif not layer.sparse:
-        asked = layer.virtual_size * 11 // 10
     else:
-        asked = initial_size or DEFAULT_LV
+        asked = (initial_size or 0) * 11 // 10 or min(DEFAULT_LV, layer.virtual_size)
     written = os.path.getsize(layer.path) if layer.format == "cow" else 0
     layer.volume_size = round_up(max(asked, written), EXTENT)
     with open(layer.path, "r+b") as file:

@@ -172,6 +172,38 @@ def test_bytes_of_a_grown_disk(box: Box, client: Client) -> None:
     client.end_backup(vm, backup.id)
 
 
+@pytest.mark.parametrize("kind", ["live", "cold", "hybrid"])
+def test_a_disk_grown_above_a_snapshot_has_no_incremental(box: Box, client: Client, kind: str) -> None:
+    """The bitmaps of its layers differ in length, and QEMU joins only equal ones."""
+    vm, (disk,) = make(box, DiskSpec(8 * MIB), running=kind != "cold")
+    full = client.start_backup(vm, [disk], legacy=kind != "hybrid")
+    client.end_backup(vm, full.id)
+    snapshot = box.snapshot(vm, "below")
+    box.grow(disk, 12 * MIB)
+    since = full.to_checkpoint_id
+    if kind == "live":
+        wanted = types.Backup(disks=[types.Disk(id=disk.id)], from_checkpoint_id=since)
+        made = client.backups(vm).add(wanted, query={"legacy": "true"})
+        service = client.backups(vm).backup_service(made.id)
+        client.until(lambda: service.get().phase.value, lambda phase: phase == "failed")
+    else:
+        backup = client.start_backup(vm, [disk], since=since, legacy=kind == "cold")
+        start = lambda: client.transfer(disk, backup=types.Backup(id=backup.id))  # noqa: E731
+        assert refused(start) == (400, "[]")
+        client.until(
+            lambda: box.world.transfers.values(),
+            lambda all_: all(t.phase.startswith("finished") for t in all_),
+        )
+        client.end_backup(vm, backup.id)
+    assert since in [c.id for c in client.checkpoints(vm)]
+    box.remove_snapshot(vm, snapshot)  # one layer again: the bitmap has the new length
+    backup = client.start_backup(vm, [disk], since=since, legacy=kind != "hybrid")
+    assert client.modes(vm, backup.id) == {disk.id: "incremental"}
+    assert dirty_of(client, disk, backup) in ([], [(8 * MIB, 12 * MIB)])
+    check_whole(client, vm, backup, [disk])
+    client.end_backup(vm, backup.id)
+
+
 def test_raw_on_block_is_stale_and_longer_than_its_disk(box: Box, client: Client) -> None:
     _, (disk,) = make(box, DiskSpec(20 * MIB, "raw", domain="lun"), running=False)
     transfer = client.transfer(disk)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import ovirtsdk4 as sdk
 import pytest
+import requests
 from box_client import KIB, MIB, Client, refused, sha_file
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Disk, Vm
@@ -366,8 +367,11 @@ def test_a_full_domain_fails_uploads(box: Box, client: Client) -> None:
             box.inject.fill_domain("lun")
             transfer = client.transfer(disk, direction=UPLOAD, format=form)
             headers = {"Content-Range": f"bytes 0-{MIB - 1}/*"}
-            answer = client.http("PUT", transfer.transfer_url, data=noise(1, MIB), headers=headers)
-            assert answer.status_code == 500
+            try:
+                answer = client.http("PUT", transfer.transfer_url, data=noise(1, MIB), headers=headers)
+                assert answer.status_code == 500
+            except requests.ConnectionError:
+                pass  # the daemon hung up on the rest of the body, and TLS hid its answer
             client.cancel(transfer)
             box.inject.fill_domain("lun", False)
     finally:
