@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config, Retention
     from borg_ovirt.jobs.prune import Known, PruneResult
 
-_COUNTS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
+_COUNTS = {
+    "last": "The newest N.",
+    "hourly": "The last of each of N hours.",
+    "daily": "The last of each of N days.",
+    "weekly": "The last of each of N weeks.",
+    "monthly": "The last of each of N months.",
+    "yearly": "The last of each of N years.",
+}
 
 
 def _rules(body: Any) -> Any:
     for name in reversed(_COUNTS):
-        body = click.option(f"--keep-{name}", type=click.IntRange(0), metavar="N")(body)
+        body = click.option(f"--keep-{name}", type=click.IntRange(0), metavar="N", help=_COUNTS[name])(body)
     return click.option("--keep-within", metavar="SPAN", help="Everything younger: 2d, 4w.")(body)
 
 
