@@ -74,6 +74,14 @@ def test_any_other_byte_is_found(
     assert ("not zero after its archived end" in caught.value.message) == (at >= len(data))
 
 
+def test_a_hole_where_data_should_be_is_found_from_extents_alone() -> None:
+    target = Target(b"xxxx" + bytes(4) + b"zzzz")
+    target.offers_checksum = False
+    extents = [Extent(0, 4, False), Extent(4, 4, True), Extent(8, 4, False)]
+    with pytest.raises(ProofFailed, match="in the block of 4 at byte 4"):
+        prove(digests_of(b"xxxxyyyyzzzz", 4), target, extents=extents)
+
+
 def test_a_checksum_that_disagrees_with_what_is_read_is_no_proof() -> None:
     class Lying(Target):
         def checksum(self, algorithm: str, block_size: int) -> str | None:
