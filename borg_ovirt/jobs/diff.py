@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from borg_ovirt.errors import UsageError
 from borg_ovirt.jobs.find import find_archive
 from borg_ovirt.pipe.compare import Changes, changed_ranges
-from borg_ovirt.repository.layout import DiskRecord
+from borg_ovirt.repository.layout import Manifest
 from borg_ovirt.repository.open import Repository
 
 
 @dataclass(frozen=True)
 class DiskDiff:
-    """One disk in two archives."""
+    """One disk, or in chain mode one layer of a disk, in two archives."""
 
     alias: str
     id: str
@@ -36,21 +37,41 @@ def diff(repository: Repository, old: str, new: str) -> ArchiveDiff:
     """Compare two archives (names, or VMs for their latest archives)."""
     names = find_archive(repository, old).name, find_archive(repository, new).name
     before, after = (repository.archive(name) for name in names)
-    old_disks = {disk.id: disk for disk in before.manifest.disks}
-    new_disks = {disk.id: disk for disk in after.manifest.disks}
+    if before.manifest.mode != after.manifest.mode:
+        raise UsageError(f"{names[0]} and {names[1]} cannot be compared: one holds disks, the other chains.")
+    old_items, new_items = _items(before.manifest), _items(after.manifest)
     found = []
-    for disk_id, disk in new_disks.items():
-        if disk_id not in old_disks:
-            found.append(_lone(disk, "added"))
+    for key, item in new_items.items():
+        if key not in old_items:
+            found.append(_lone(item, "added"))
             continue
-        changes = changed_ranges(before.disk(old_disks[disk_id].path), after.disk(disk.path))
+        changes = changed_ranges(before.disk(old_items[key].path), after.disk(item.path))
         same = not changes.ranges and changes.old_size == changes.new_size
-        found.append(
-            DiskDiff(disk.alias or disk.id, disk.id, "same" if same else "changed", disk.size, changes)
-        )
-    found += [_lone(disk, "removed") for disk_id, disk in old_disks.items() if disk_id not in new_disks]
+        found.append(DiskDiff(item.name, item.id, "same" if same else "changed", item.size, changes))
+    found += [_lone(item, "removed") for key, item in old_items.items() if key not in new_items]
     return ArchiveDiff(*names, found)
 
 
-def _lone(disk: DiskRecord, state: str) -> DiskDiff:
-    return DiskDiff(disk.alias or disk.id, disk.id, state, disk.size, None)
+@dataclass(frozen=True)
+class _Item:
+    """What is compared: a disk, or the file of one layer."""
+
+    id: str
+    name: str
+    path: str
+    size: int
+
+
+def _items(manifest: Manifest) -> dict[str, _Item]:
+    items = {}
+    for disk in manifest.disks:
+        name = disk.alias or disk.id
+        if not disk.layers:
+            items[disk.id] = _Item(disk.id, name, disk.path, disk.size)
+        for layer in disk.layers:
+            items[layer.path] = _Item(layer.image_id, f"{name}/{layer.image_id}", layer.path, layer.size)
+    return items
+
+
+def _lone(item: _Item, state: str) -> DiskDiff:
+    return DiskDiff(item.name, item.id, state, item.size, None)
