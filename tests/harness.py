@@ -39,11 +39,13 @@ class Run:
 class Desk:
     """Where a test works: a box, an encrypted repository, a directory of its own."""
 
-    def __init__(self, box: Box, root: Path, mode: str = "repokey") -> None:
+    def __init__(
+        self, box: Box, root: Path, mode: str = "repokey", repo: str | None = None, **env: str
+    ) -> None:
         root.mkdir(exist_ok=True)
         self.box = box
         self.root = root
-        self.repo = str(root / "repo")
+        self.repo = repo or str(root / "repo")
         self.env = {
             **os.environ,
             **box.env(),
@@ -52,6 +54,7 @@ class Desk:
             "BORG_OVIRT_STATE_DIR": str(root / "state"),
             "BORG_OVIRT_CONFIG": str(root / "no-config.yaml"),
             "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK": "yes",
+            **env,
         }
         (root / "no-config.yaml").write_text("{}\n")
         self.mode = mode
