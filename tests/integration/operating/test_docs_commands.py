@@ -1,0 +1,129 @@
+"""The commands of docs/operating.md are run as they stand, and their output is what the page shows.
+
+`UPDATE_DOCS=1 pytest ...` writes what came back into the page.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from harness import PASSPHRASE, Desk
+from operating import SMALL
+from ovirtbox.box import MIB, Box, DiskSpec
+
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = DOCS / "operating.md"
+BLOCK = re.compile(r"^```console\n(.*?)^```\n|^<!-- the next night -->$", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"^\$ (.*)\n", re.MULTILINE)
+
+VARYING = (
+    (re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z(-\d+)?"), "INSTANT"),
+    (re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?"), "TIME"),
+    (re.compile(r"\b\d+(\.\d+)?s\b|\b\d+m\d\ds\b|\b\d+[hd]\d\d[mh]\b"), "SPAN"),
+    (re.compile(r"\d+ events"), "N events"),
+    (re.compile(r"\b\d+(\.\d+)? [KMGTP]iB (of|free)"), r"SIZE \2"),
+    (re.compile(r"\b(borg-ovirt|Python|BorgBackup|oVirt SDK|oVirt) [\d.]+[\w.-]*"), r"\1 VERSION"),
+)
+
+
+@pytest.fixture
+def office(box: Box, desk: Desk) -> Iterator[Desk]:
+    """The data center of the page, and its configuration."""
+    for name in ("web01", "web02"):
+        vm = box.make_vm(name, [DiskSpec(SMALL)], tags=["production"])
+        box.fill(box.disks(vm)[0], 0, 3 * MIB, seed=len(name))
+    for name, extra in (("db01", "lun"), ("files01", None)):
+        disks = [DiskSpec(SMALL)] + ([DiskSpec(SMALL, storage_type=extra)] if extra else [])
+        vm = box.make_vm(name, disks, running=False, tags=["production"])
+        box.fill(box.disks(vm)[0], 0, 2 * MIB, seed=7)
+    box.make_vm("test01", [DiskSpec(SMALL)], running=False, tags=["scratch"])
+    text = PAGE.read_text()
+    settings = text[text.index("```yaml\n") + 8 :]
+    config = yaml.safe_load(settings[: settings.index("```")])
+    passphrase = desk.root / "passphrase"
+    passphrase.write_text(PASSPHRASE)
+    engine, local = config["engines"]["main"], config["repositories"]["local"]
+    engine.update(url=box.url, username=box.user)
+    engine.update(password_file=str(box.password_file), ca_file=str(box.ca_file))
+    local.update(location=desk.repo, passphrase_file=str(passphrase))
+    path = desk.root / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+    for name in [name for name in desk.env if name.startswith("BORG_OVIRT_") or name == "BORG_PASSPHRASE"]:
+        del desk.env[name]
+    state = str(desk.root / "state")
+    desk.env.update(BORG_OVIRT_CONFIG=str(path), BORG_OVIRT_STATE_DIR=state, COLUMNS="100", TZ="UTC")
+    return desk
+
+
+def perform(desk: Desk, line: str) -> str:
+    words = shlex.split(line)
+    assert words[0] == "borg-ovirt", line
+    if words[1] == "doctor":
+        data = desk.box.engine.data
+        words += [f"--host-port={data.host.port}", f"--proxy-port={data.proxy.port}"]
+    done = desk.run(*words[1:]).ok(0, 1)
+    places = {
+        desk.repo: "/srv/borg/vms",
+        str(desk.root / "config.yaml"): "/etc/borg-ovirt/config.yaml",
+        str(desk.root / "state"): "/var/lib/borg-ovirt",
+        f":{desk.box.engine.data.host.port}": ":54322",
+        f":{desk.box.engine.data.proxy.port}": ":54323",
+        desk.box.user: "backup@internal",
+        "localhost": "engine.example.org",
+    }
+    said = done.out
+    for ours, theirs in places.items():
+        said = said.replace(ours, theirs)
+    return "".join(f"{text.rstrip()}\n" for text in said.splitlines())
+
+
+def plain(text: str) -> list[str]:
+    for pattern, word in VARYING:
+        text = pattern.sub(word, text)
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def test_the_page_shows_what_its_commands_say(box: Box, office: Desk) -> None:
+    page = PAGE.read_text()
+    fresh, at = "", 0
+    for block in BLOCK.finditer(page):
+        fresh += page[at : block.start()]
+        at = block.end()
+        if block[1] is None:
+            box.shift(days=1)
+            box.fill(box.disks(box.vm("web01"))[0], 5 * MIB, MIB, seed=5)
+            fresh += block[0]
+            continue
+        commands = COMMAND.findall(block[1])
+        assert commands
+        fresh += "```console\n" + "".join(f"$ {line}\n{perform(office, line)}" for line in commands) + "```\n"
+    fresh += page[at:]
+    if os.environ.get("UPDATE_DOCS"):
+        PAGE.write_text(fresh)
+    assert plain(fresh) == plain(page)
+
+
+def test_every_command_of_ours_is_on_the_page() -> None:
+    from borg_ovirt.cli.root import COMMANDS
+
+    ours = {"create", "prune", "hold", "release", "vms", "cleanup", "doctor", "config"}
+    assert ours <= set(COMMANDS)
+    shown = {line.split()[1] for line in re.findall(r"^\$ (.*)", PAGE.read_text(), re.MULTILINE)}
+    assert ours == shown
+
+
+@pytest.mark.parametrize("page", ["operating.md", "hooks.md"])
+def test_the_yaml_of_the_pages_is_valid_configuration(page: str) -> None:
+    from borg_ovirt.config.load import parse
+
+    blocks = re.findall(r"^```yaml\n(.*?)^```", (DOCS / page).read_text(), re.MULTILINE | re.DOTALL)
+    configurations = [block for block in blocks if "alert:" not in block]
+    assert configurations
+    for block in configurations:
+        parse(block, page)
