@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from borg_ovirt.blocks import CELL
-from borg_ovirt.errors import CheckpointLost, VmNotSuitable
+from borg_ovirt.errors import CheckpointLost, NotOurArchive, VmNotSuitable
 from borg_ovirt.jobs.base import BaseDisk, Choice, choose_base, disk_base, needed_checkpoints, newest_first
 from borg_ovirt.jobs.checkpoints import describe, drop_unneeded
 from borg_ovirt.jobs.disks import DiskRules, choose_disks, listing
@@ -138,7 +138,10 @@ class Work:
 def grid(repository: Repository, vm_id: str, options: CreateOptions) -> int:
     """The cell size of the series: its latest archive's, so that every chunk can be referred to again."""
     for info in newest_first(repository, vm_id, "image"):
-        return repository.archive(info.name).manifest.run.cell
+        try:
+            return repository.archive(info.name).manifest.run.cell
+        except NotOurArchive:  # damaged: the one before it knows as well
+            continue
     return options.cell or CELL
 
 
