@@ -56,6 +56,8 @@ class Engine:
     version: tuple[int, int, int] = (0, 0, 0)
     full_version: str = ""
     instance_id: str = ""
+    use_sockets: bool = True
+    """Data moves over the unix socket of a daemon on this host where there is one."""
 
     def __init__(
         self, access: EngineAccess, *, patience: Patience | None = None, correlation: str | None = None

@@ -85,6 +85,7 @@ class Transfer:
                 ca_file=self._engine.ca_file,
                 renew=self._renew,
                 persistence=persistence,
+                use_socket=self._engine.use_sockets,
             )
             self.lease.open()
         except BaseException:

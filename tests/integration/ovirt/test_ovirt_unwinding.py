@@ -18,7 +18,7 @@ from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Vm
 
 from borg_ovirt.errors import BorgOvirtError, TransferFailed
-from borg_ovirt.ovirt.capture import capture
+from borg_ovirt.ovirt.capture import Capture, capture
 from borg_ovirt.ovirt.cleanup import heal, leftovers
 from borg_ovirt.ovirt.engine import Engine
 from borg_ovirt.ovirt.journal import Journal
@@ -255,13 +255,14 @@ def test_a_raw_transfer_whose_ticket_is_lost_fails(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm]
 ) -> None:
     """Between two transfers somebody could have started the VM: not the same instant any more."""
-    with pytest.raises(TransferFailed):
-        go(
-            engine,
-            journal,
-            "raw",
-            lambda captured: [box.inject.restart_imageio(), digest(captured.disks[0].source)],
-        )
+
+    def lose(captured: Capture) -> None:
+        box.inject.restart_imageio()
+        with pytest.raises(TransferFailed, match="The engine ended the transfer of disk raw_Disk1"):
+            digest(captured.disks[0].source)
+
+    with pytest.raises(TransferFailed, match="finished_failure"):
+        go(engine, journal, "raw", lose)
     assert box.clean() == []
 
 
@@ -271,12 +272,14 @@ def test_a_dropped_connection_is_resumed(
     vm = box.make_vm("dropped", [DiskSpec(24 * MiB)])
     box.fill(box.disks(vm)[0], 0, 24 * MiB, seed=3)
     facts = find_vm(engine, "dropped")
+    engine.use_sockets = False
+    before = box.inject.hits["drop_data"]
     box.inject.drop_data(5 * MiB + 77, times=3)
     with capture(engine, facts, facts.disks, journal=journal, description="x") as captured:
-        captured.disks[0].source._lease._use_socket = False
         assert digest(captured.disks[0].source) == box.sha(box.disks(vm)[0])
         captured.finish()
     assert captured.wait_merge() == []
+    assert box.inject.hits["drop_data"] >= before + 2
 
 
 @pytest.mark.parametrize("way", WAYS)
