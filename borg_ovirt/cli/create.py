@@ -92,6 +92,7 @@ def _one(
 ) -> int:
     from borg_ovirt.cli import connect
     from borg_ovirt.cli.wishes import create_options
+    from borg_ovirt.jobs.audit import audited
     from borg_ovirt.jobs.back_up import back_up
     from borg_ovirt.ovirt.cleanup import heal
     from borg_ovirt.ovirt.engine import Engine
@@ -108,7 +109,12 @@ def _one(
     ):
         heal(ovirt, state_dir(), progress.step)
         with connect.repository(settings, write=True) as opened:
-            result = back_up(opened, ovirt, vm.name or "", todo, journal, progress)
+            result = audited(
+                ovirt,
+                vm.name or "",
+                progress.step,
+                lambda vm_id: back_up(opened, ovirt, vm_id, todo, journal, progress),
+            )
         late = result.settle()
         for warning in late:
             progress.warn(warning)

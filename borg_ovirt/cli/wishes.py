@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Wishes = Mapping[str, Any]
 
+_UNSUPPORTED = {"warn": "skip", "ignore": "ignore", "refuse": "refuse"}
+"""A policy's word for disks that cannot be backed up -> that of the disk rules."""
+
 
 def create_options(
     policy: Policy, disks: DiskSection, wishes: Wishes, chunk_size: int | None
@@ -30,7 +33,6 @@ def create_options(
     from borg_ovirt.pipe.sample import Sampling
 
     strict = wishes["strict"] or policy.strict
-    refuse = wishes["strict"] or policy.skipped_disks == "refuse"
     chain = (wishes["mode"] or policy.mode) == "chain"
     if not chain and (wishes["no_snapshot"] or wishes["no_wait"]):
         raise click.UsageError("--no-snapshot and --no-wait go with --mode chain.")
@@ -42,9 +44,10 @@ def create_options(
         sampling=Sampling.parse(wishes["sample"]) if wishes["sample"] else Sampling(policy.sample),
         strict=strict,
         rules=DiskRules(
-            exclude=(*disks.aliases, *disks.ids, *wishes["exclude_disk"]),
+            exclude=(*disks.aliases, *wishes["exclude_disk"]),
             larger_than=disks.larger_than,
-            unsupported="refuse" if refuse else "skip",
+            exclude_ids=tuple(disks.ids),
+            unsupported=_UNSUPPORTED["refuse" if wishes["strict"] else policy.skipped_disks],
         ),
         readers=wishes["readers"] or policy.readers,
         cell=_read(wishes, "chunk_size", Size) or chunk_size or CELL,

@@ -20,8 +20,10 @@ class DiskRules:
     """Disk ids, aliases, or globs of aliases."""
     larger_than: int | None = None
     """Leave out disks above this size, in bytes."""
+    exclude_ids: tuple[str, ...] = ()
+    """Disk ids of a list for many VMs: those of other VMs are no mistake."""
     unsupported: str = "skip"
-    """`skip` or `refuse`."""
+    """`skip`, `ignore` (skip without a warning) or `refuse`."""
 
 
 def choose_disks(vm: VmFacts, rules: DiskRules) -> tuple[list[DiskFacts], list[SkippedDisk]]:
@@ -39,7 +41,7 @@ def choose_disks(vm: VmFacts, rules: DiskRules) -> tuple[list[DiskFacts], list[S
         if unwanted:
             skipped.append(_skip(disk, unwanted, expected=True))
         elif cannot:
-            skipped.append(_skip(disk, cannot, expected=False))
+            skipped.append(_skip(disk, cannot, expected=rules.unsupported == "ignore"))
         else:
             chosen.append(disk)
     refused = [s for s in skipped if not s.expected]
@@ -57,6 +59,8 @@ def listing(skipped: Iterable[SkippedDisk]) -> str:
 
 
 def _unwanted(disk: DiskFacts, rules: DiskRules) -> str | None:
+    if disk.id in {disk_id.lower() for disk_id in rules.exclude_ids}:
+        return "excluded by its id"
     for pattern in rules.exclude:
         if disk.id == pattern.lower() or fnmatchcase(disk.alias, pattern):
             return f"excluded by {pattern}"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from borg_ovirt.config.schema import Limits
 from borg_ovirt.errors import BorgOvirtError, HookFailed, RepositoryError
+from borg_ovirt.jobs.audit import Audit
 from borg_ovirt.jobs.back_up import back_up
 from borg_ovirt.jobs.create import CreateOptions, CreateResult
 from borg_ovirt.jobs.fleet import Member, last_good, neediest_first
@@ -25,7 +26,6 @@ from borg_ovirt.jobs.settle import Settling
 from borg_ovirt.jobs.shelf import Opener, Shelf
 from borg_ovirt.jobs.slots import places, try_lock
 from borg_ovirt.ovirt.engine import Engine
-from borg_ovirt.ovirt.events import post_event
 from borg_ovirt.ovirt.journal import Journal
 from borg_ovirt.ovirt.vm import VmFacts, read_vm
 from borg_ovirt.pipe.ports import Source
@@ -78,7 +78,7 @@ def run(
             work.take(member)
         work.take_postponed()
     if settling.pending:
-        progress.step(f"waiting for the engine to finish with {settling.pending} VMs")
+        progress.step("waiting for the engine to finish its part")
     settling.wait()
     result.ended = datetime.now(timezone.utc)
     return result
@@ -108,6 +108,7 @@ class _Run:
         self.result = result
         self.guard = Guard(engine, plan.limits.min_free, every=plan.guard_every)
         self.bucket = Bucket(plan.rate) if plan.rate else None
+        self.audit = Audit(engine, progress.step)
         self.given_up: str | None = None
         self.mended = False
         self.postponed: list[tuple[Member, VmOutcome]] = []
@@ -156,7 +157,7 @@ class _Run:
         """One VM from its first hook to its last; whatever happens ends in the outcome."""
         outcome.started = datetime.now(timezone.utc)
         begun = clock.monotonic()
-        self._event(f"Backup of VM {member.name} started.", member)
+        self.audit.started(member.id, member.name)
         settle = None
         try:
             outcome.warnings += self.hooks.call("before-vm", self._facts(outcome))
@@ -229,12 +230,12 @@ class _Run:
         """Say it where people look: here, and in the engine's log."""
         if outcome.error is None:
             self.mended = False
-            severity = "normal" if outcome.status == "ok" else "warning"
-            text = f"Backup of VM {member.name} finished: archive {outcome.archive} ({outcome.kind})."
-            self._event(text, member, severity)
+            warned = outcome.status != "ok"
+            archive, kind = outcome.archive or "", outcome.kind or ""
+            self.audit.finished(member.id, member.name, archive, kind, warned=warned)
         else:
             self.progress.warn(f"{member.name}: failed: {outcome.error}")
-            self._event(f"Backup of VM {member.name} failed: {outcome.error}", member, "error")
+            self.audit.failed(member.id, member.name, outcome.error)
 
     def _closing_hooks(self, outcome: VmOutcome) -> None:
         points = ["on-failure" if outcome.status == "failed" else "on-success", "after-vm"]
@@ -252,12 +253,6 @@ class _Run:
     def _facts(self, outcome: VmOutcome) -> dict[str, object]:
         facts = outcome.model_dump(mode="json")
         return {"repository": self.result.repository, "vm_name": facts.pop("vm"), **facts}
-
-    def _event(self, text: str, member: Member, severity: str = "normal") -> None:
-        try:
-            post_event(self.engine, text, severity=severity, vm_id=member.id)
-        except BorgOvirtError as error:
-            self.progress.step(f"the engine did not take an event: {error.message}")
 
 
 def _then(settle: Callable[[], list[str]], release: Callable[[], None]) -> Callable[[], list[str]]:
