@@ -157,6 +157,36 @@ def test_bitmaps_live_through_snapshots_merges_and_restarts(box: Box, client: Cl
     assert len(disk.layers) == 1
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_a_merge_carries_bitmaps_that_only_the_upper_layer_has(
+    box: Box, client: Client, running: bool
+) -> None:
+    vm, (disk,) = make(box, running=running)
+    box.write(disk, 0, noise(1, MIB))
+    low, high = box.snapshot(vm, "low"), box.snapshot(vm, "high")
+    full = client.start_backup(vm, [disk])
+    client.end_backup(vm, full.id)
+    box.write(disk, 3 * MIB, noise(3, 64 * KIB))
+    marks = [(3 * MIB, 3 * MIB + 64 * KIB)]
+    for gone in (high, low):
+        box.remove_snapshot(vm, gone)
+        backup = client.start_backup(vm, [disk], since=full.to_checkpoint_id)
+        assert dirty_of(client, disk, backup) == marks
+        client.end_backup(vm, backup.id)
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_what_a_disk_gained_above_a_stale_volume_is_zero(box: Box, client: Client, running: bool) -> None:
+    """The raw volume below is longer than its disk: nothing of its old data may shine through."""
+    vm, (disk,) = make(box, DiskSpec(16 * MIB, "raw", domain="lun"), running=running)
+    snapshot = box.snapshot(vm, "s")
+    box.grow(disk, 24 * MIB)
+    assert not any(box.read(disk, 16 * MIB, 8 * MIB))
+    box.remove_snapshot(vm, snapshot)
+    assert box.read(disk, 0, 24 * MIB) == box.content(disk).read_bytes()
+    assert not any(box.read(disk, 16 * MIB, 8 * MIB))
+
+
 def test_bytes_of_a_grown_disk(box: Box, client: Client) -> None:
     vm, disks = make(
         box, DiskSpec(16 * MIB), DiskSpec(16 * MIB, "raw"), DiskSpec(16 * MIB, "raw", domain="lun")
