@@ -177,6 +177,21 @@ def play(demo: Demo, box: Box) -> None:
         demo.compare("the VM's disk", disk, box.content(restored[disk.alias]), backup_id)
         demo.compare("the file of ", disk, demo.root / "files" / f"{disk.id}.raw", backup_id)
 
+    say("Every night by itself: one command for all VMs that a configuration selects")
+    database = box.make_vm(
+        "db01", [DiskSpec(64 * MIB, alias="db01_root")], running=False, tags=["production"]
+    )
+    box.fill(box.disks(database)[0], 8 * MIB, 4 * MIB, seed=10)
+    box.shift(days=1)
+    rules = "vms: {include: {tags: [production]}}\nretention: {last: 1}\n"
+    (demo.root / "config.yaml").write_text(rules)
+    print(rules, end="")
+    demo.type("borg-ovirt", "create")
+    demo.type("borg-ovirt", "vms")
+    say("The rules of retention, for each VM by itself; what is kept needs nothing of what goes")
+    demo.type("borg-ovirt", "prune", "--dry-run")
+    demo.type("borg-ovirt", "prune")
+
     say("Stock borg agrees: the archive is an ordinary one")
     demo.type("borg", "check", "--verify-data")
     demo.type("borg", "list", "::" + json.loads(demo._borg("list", "--json"))["archives"][-1]["name"])
