@@ -258,10 +258,9 @@ def test_a_raw_transfer_whose_ticket_is_lost_fails(
 
     def lose(captured: Capture) -> None:
         box.inject.restart_imageio()
-        with pytest.raises(TransferFailed, match="The engine ended the transfer of disk raw_Disk1"):
-            digest(captured.disks[0].source)
+        digest(captured.disks[0].source)
 
-    with pytest.raises(TransferFailed, match="finished_failure"):
+    with pytest.raises(TransferFailed, match="The engine ended the transfer of disk raw_Disk1"):
         go(engine, journal, "raw", lose)
     assert box.clean() == []
 
