@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from borg_ovirt.blocks import MiB
 from borg_ovirt.errors import ArchiveNotFound
 from borg_ovirt.jobs.restore_plan import DiskPlan, RestoreChoices, RestorePlan, Site, plan_restore
 from borg_ovirt.repository.layout import DiskRecord, LayerRecord, Manifest, SnapshotRecord
 
+_EXTENT = 128 * MiB
+"""Volumes on block storage come in multiples of this."""
 TEMPLATE_STEP = "image of the template"
 _TAKEN = re.compile(r" \(taken \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\)$")
 
@@ -112,6 +116,7 @@ def plan_chains(manifest: Manifest, site: Site, choices: RestoreChoices) -> Chai
     disks = []
     for base in plain.disks:
         record = next(disk for disk in manifest.disks if disk.id == base.record.id)
+        base = _roomy(base, record.layers[0])
         layers = _layers(record, base, fresh=beside)
         if beside:
             ids.update({layer.record.image_id: layer.image_id for layer in layers})
@@ -125,7 +130,13 @@ def plan_chains(manifest: Manifest, site: Site, choices: RestoreChoices) -> Chai
             "disks made from a template come back independent of it: its image is their lowest layer, "
             f"under a snapshot called {TEMPLATE_STEP!r}"
         )
-    restore = replace(plain, ids=ids, blockers=(*plain.blockers, *trouble), notes=(*plain.notes, *notes))
+    restore = replace(
+        plain,
+        disks=tuple(d.base for d in disks),
+        ids=ids,
+        blockers=(*plain.blockers, *trouble),
+        notes=(*plain.notes, *notes),
+    )
     return ChainPlan(restore, tuple(disks), tuple(steps))
 
 
@@ -143,6 +154,15 @@ def _as_base(disk: DiskRecord) -> DiskRecord:
             "actual_size": sum(layer.actual_size or layer.size for layer in disk.layers),
         }
     )
+
+
+def _roomy(base: DiskPlan, layer: LayerRecord) -> DiskPlan:
+    """A preallocated qcow2 volume on block storage has room for the data, but not for all tables besides."""
+    volume = -(-base.record.size // _EXTENT) * _EXTENT
+    if not base.domain.block or base.format == "raw" or base.sparse or layer.size <= volume:
+        return base
+    note = "qcow2 preallocated becomes sparse: its file is larger than the volume would be"
+    return replace(base, sparse=True, notes=(*base.notes, note))
 
 
 def _layers(disk: DiskRecord, base: DiskPlan, *, fresh: bool) -> tuple[LayerPlan, ...]:
@@ -189,8 +209,22 @@ def _step(description: str, disks: Sequence[ChainDisk], reached: dict[str, int])
             continue
         reached[disk_id] += 1
         above = disk.layers[reached[disk_id]]
-        layers[disk_id] = NextLayer(above.image_id, above.record.size if disk.base.domain.block else None)
+        layers[disk_id] = NextLayer(above.image_id, initial_size(disk.base, above.record))
     return SnapshotStep(description, layers)
+
+
+def most_bytes(base: DiskPlan) -> int:
+    """Length of the largest qcow2 file that the engine makes room for in a layer of a disk."""
+    most = math.ceil(base.record.size * 1.1)
+    return -(-most // _EXTENT) * _EXTENT if base.domain.block else most + MiB
+
+
+def initial_size(base: DiskPlan, layer: LayerRecord) -> int | None:
+    """What a thin volume on block storage must have at first so that the layer's file fits; else None."""
+    thin = layer.sparse or base.sparse
+    if not base.domain.block or layer.format == "raw" or not thin:
+        return None
+    return min(layer.size, most_bytes(base))
 
 
 def describe(snapshot: SnapshotRecord) -> str:

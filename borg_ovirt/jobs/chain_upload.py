@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from borg_ovirt.blocks import MiB
 from borg_ovirt.errors import Interrupted, RestoreFailed
-from borg_ovirt.jobs.chain_plan import ChainDisk, ChainPlan, LayerPlan
+from borg_ovirt.jobs.chain_plan import ChainDisk, ChainPlan, LayerPlan, most_bytes
 from borg_ovirt.jobs.extract import ExtractOptions, RestoredDisk, send
 from borg_ovirt.jobs.flatten import image_end, stage, work_place
 from borg_ovirt.ovirt.disks import wait_ok
@@ -141,12 +139,10 @@ class _Uploads:
             content: Content = SharedContent(self.reader.disk(layer.record.path), self.lock)
         if layer.backing is not None:
             content = _with_parent(content, layer, layer.backing)
-        if layer.record.format == "raw" or disk.base.domain.block:
+        # A file from block storage holds its whole volume, which may be more than fits into the layer made.
+        if layer.record.format == "raw" or content.size <= most_bytes(disk.base):
             return content
-        # On file storage the engine lets through what a qcow2 file of that size can need at most. A file
-        # from block storage may be longer: its volume had room to spare.
-        limit = math.ceil(disk.base.record.size * 1.1) + MiB
-        return content if content.size <= limit else TrimmedContent(content, self._end(disk, layer))
+        return TrimmedContent(content, self._end(disk, layer))
 
     def _end(self, disk: ChainDisk, layer: LayerPlan) -> int:
         with work_place(self.work_dir) as place:

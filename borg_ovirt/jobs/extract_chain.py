@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
-from borg_ovirt.jobs.chain_plan import ChainPlan, as_of, plan_chains
+from borg_ovirt.jobs.chain_plan import ChainPlan, as_of, initial_size, plan_chains
 from borg_ovirt.jobs.chain_upload import upload_chains
 from borg_ovirt.jobs.extract import (
     ExtractOptions,
@@ -205,9 +205,7 @@ class _Job:
     def _make_disks(self, plan: ChainPlan, undo: Undo) -> None:
         for disk in plan.disks:
             base = disk.base
-            new = new_disk(base)
-            if new.initial_size is not None:
-                new = replace(new, initial_size=disk.layers[0].record.size)
+            new = replace(new_disk(base), initial_size=initial_size(base, disk.layers[0].record))
             entry = create_disk(self.engine, self.journal, new)
             remove = removing(remove_disk, self.engine, base.disk_id)
             undo.add(f"disk {base.record.alias}", entry, remove)

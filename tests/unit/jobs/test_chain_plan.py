@@ -9,7 +9,7 @@ import pytest
 
 from borg_ovirt.blocks import MiB
 from borg_ovirt.errors import ArchiveNotFound
-from borg_ovirt.jobs.chain_plan import as_of, describe, plan_chains
+from borg_ovirt.jobs.chain_plan import as_of, describe, initial_size, plan_chains
 from borg_ovirt.jobs.chain_reuse import why_another
 from borg_ovirt.jobs.restore_plan import Domain, RestoreChoices, Site
 from borg_ovirt.ovirt.chain import LayerFacts
@@ -119,6 +119,20 @@ def test_block_storage_gets_room_for_each_layer() -> None:
     plan = plan_chains(THREE, site(block=True), RestoreChoices())
     sizes = [x.initial_size for step in plan.steps for x in step.layers.values()]
     assert sizes == [200_001, 200_002, 200_001]
+
+
+def test_a_preallocated_file_that_is_larger_than_its_volume_would_be_becomes_thin() -> None:
+    fixed = disk("a", None)
+    for size, sparse in ((128 * MiB, False), (128 * MiB + 1, True)):
+        layers = (fixed.layers[0].model_copy(update={"sparse": False, "size": size}),)
+        plan = plan_chains(
+            manifest(fixed.model_copy(update={"layers": layers}), snapshots=()),
+            site(block=True),
+            RestoreChoices(),
+        )
+        assert [d.base.sparse for d in plan.disks] == [d.sparse for d in plan.restore.disks] == [sparse]
+        assert any("becomes sparse" in line for line in plan.lines()) is sparse
+    assert initial_size(plan.disks[0].base, layers[0]) == 128 * MiB  # no more than such a volume can become
 
 
 def test_beside_the_original_every_id_and_every_parent_is_new() -> None:
