@@ -262,3 +262,21 @@ def test_diff_names_the_ranges_from_chunk_ids_alone(box: Box, desk: Desk) -> Non
     disks = {d["alias"]: d for d in told["disks"]}
     assert disks["root"]["changes"]["ranges"] == [[20 * MIB, CELL]]
     assert disks["data"]["state"] == disks["raw"]["state"] == "same"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_disk_that_grew_above_a_snapshot_is_read_in_full(
+    box: Box, desk: Desk, way: tuple[bool, str]
+) -> None:
+    """QEMU merges no bitmaps of different lengths: the engine cannot tell what changed, so all is read."""
+    running, api = way
+    vm = make(box, f"tall-{running}-{api}", running=running)
+    desk.create(vm, "--backup-api", api)
+    box.snapshot(vm, "below")
+    root = disk_of(box, vm, "root")
+    box.grow(root, root.virtual_size + 4 * MIB)
+    box.fill(root, root.virtual_size - MIB, MIB, seed=90)
+    made = desk.create(vm, "--backup-api", api)
+    assert made["kind"] == "full"
+    assert made["reason"]
+    desk.assert_archived(made["archive"], vm)
