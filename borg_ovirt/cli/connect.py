@@ -49,6 +49,12 @@ def engine_access(config: Config, options: EngineOptions) -> EngineAccess:
     )
 
 
+def engine_access_if_any(config: Config, options: EngineOptions) -> EngineAccess | None:
+    """As `engine_access`; None where no engine is named anywhere."""
+    anywhere = options.engine or options.url or os.environ.get("BORG_OVIRT_URL") or config.engines
+    return engine_access(config, options) if anywhere else None
+
+
 def engine_url(config: Config, options: EngineOptions) -> str:
     """The URL of the engine's API; no password is asked for."""
     settings = engine_settings(config, _wishes(options), options.engine)

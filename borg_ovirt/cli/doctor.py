@@ -11,11 +11,10 @@ import click
 
 from borg_ovirt.cli import options, target
 from borg_ovirt.cli.output import Output
-from borg_ovirt.errors import EXIT_ERROR, EXIT_OK, EXIT_WARNING, UsageError
+from borg_ovirt.errors import EXIT_ERROR, EXIT_OK, EXIT_WARNING
 
 if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config
-    from borg_ovirt.ovirt.engine import EngineAccess
     from borg_ovirt.repository.open import Repository
 
 
@@ -59,7 +58,7 @@ def command(
     if fetch_ca:
         return _fetch_ca(output, config, engine, Path(fetch_ca), fingerprint)
     plan = DoctorPlan(
-        access=_access(config, engine),
+        access=connect.engine_access_if_any(config, engine),
         repositories={
             place.repo: _reader(config, place, repository)
             for place in where or [target.Target(name) for name in config.repositories]
@@ -91,17 +90,6 @@ def _reader(
 
     settings = connect.repository_of(config, place, given)
     return lambda: connect.repository(settings, write=False)
-
-
-def _access(config: Config, given: options.EngineOptions) -> EngineAccess | None:
-    from borg_ovirt.cli import connect
-
-    try:
-        return connect.engine_access(config, given)
-    except UsageError as error:
-        if error.message == "No engine is given.":
-            return None
-        raise
 
 
 def _fetch_ca(

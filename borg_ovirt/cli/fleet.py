@@ -16,7 +16,7 @@ from borg_ovirt.cli.output import Output
 from borg_ovirt.cli.target import Target, default_repository
 from borg_ovirt.cli.wishes import create_options, limits, parsed
 from borg_ovirt.config.schema import Config
-from borg_ovirt.errors import BorgOvirtError, UsageError
+from borg_ovirt.errors import EXIT_ERROR, UsageError
 from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -90,8 +90,9 @@ def _hooked(
     facts: dict[str, Any] = {"started": started, "repositories": list(names)}
     try:
         results = body()
-    except BorgOvirtError as error:
-        facts.update(status="failed", exit_status=error.exit_code, error=str(error), vms=[])
+    except Exception as error:
+        status = getattr(error, "exit_code", EXIT_ERROR)
+        facts.update(status="failed", exit_status=status, error=str(error), vms=[])
         facts["ended"] = datetime.now(timezone.utc)
         for warning in hooks.call("after-run", facts):
             progress.warn(warning)

@@ -104,16 +104,17 @@ def _given(wishes: dict[str, Any]) -> Retention | None:
 def _ask_engine(output: Output, config: Config, options_: options.EngineOptions) -> Known | None:
     """What the engine says; None when there is none, or none that answers."""
     from borg_ovirt.cli import connect
-    from borg_ovirt.errors import EngineUnreachable, UsageError
+    from borg_ovirt.errors import EngineUnreachable
     from borg_ovirt.jobs.fleet import fleet
     from borg_ovirt.jobs.prune import Known
     from borg_ovirt.ovirt.engine import Engine
 
-    try:
-        with Engine(connect.engine_access(config, options_)) as engine:
-            return Known(engine.host, {member.id: member for member in fleet(engine, config)})
-    except UsageError:
+    access = connect.engine_access_if_any(config, options_)
+    if access is None:
         return None
+    try:
+        with Engine(access) as engine:
+            return Known(engine.host, {member.id: member for member in fleet(engine, config)})
     except EngineUnreachable as error:
         output.warn(f"{error.message} Going on without the engine: no VM counts as gone.")
         return None
