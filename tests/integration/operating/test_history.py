@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Hashable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
@@ -16,7 +17,7 @@ from harness import BIN, PASSPHRASE
 
 from borg_ovirt.config.schema import Config
 from borg_ovirt.jobs.hold import hold
-from borg_ovirt.jobs.prune import prune
+from borg_ovirt.jobs.prune import Known, PruneResult, prune
 from borg_ovirt.repository.open import open_repository
 
 WEB = "11111111-1111-4111-8111-111111111111"
@@ -94,6 +95,57 @@ def test_four_hundred_nights(repo: str, tmp_path: Path) -> None:
     path = f"disks/{WEB[:-1]}d.raw"
     borg("extract", f"{repo}::{name}", cwd=tmp_path)
     assert (tmp_path / path).read_bytes() == tiny.content(WEB, alive[name])
+
+
+NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
+
+
+def kept(result: PruneResult) -> dict[str, int]:
+    """How many archives of each VM stay."""
+    return {vm: sum(x.keep for x in result.lines if x.vm == vm) for vm in {x.vm for x in result.lines}}
+
+
+def test_without_an_engine_the_archives_tell_which_rules_hold(repo: str) -> None:
+    nights = [NOW - timedelta(days=days) for days in (4, 3, 2, 1)]
+    overrides: list[dict[str, Any]] = [{"vms": {"tags": ["database"]}, "retention": {"last": 3}}]
+    general = {"last": 1}
+    with open_repository(repo, write=True) as repository:
+        for night in nights:
+            tiny.make(repository, WEB, "web01", night)
+            tiny.make(repository, TWIN, "db01", night, tags=("database",))
+        config = Config.model_validate({"retention": general, "overrides": overrides})
+        plan = prune(repository, config, None, NOW, dry_run=True)
+        assert kept(plan) == {"web01": 1, "db01": 3}
+        assert plan.warnings == []
+        # Whether a search of the engine would name a VM nobody knows: what either rule keeps stays.
+        overrides.append({"vms": {"search": "cluster = Gold"}, "retention": {"last": 2}})
+        config = Config.model_validate({"retention": general, "overrides": overrides})
+        plan = prune(repository, config, None, NOW, dry_run=True)
+        assert kept(plan) == {"web01": 2, "db01": 3}
+        assert len(plan.warnings) == 2
+        assert len(repository.archives()) == 8  # all of it was a dry run
+
+
+def test_only_archives_of_this_engine_can_be_of_vms_that_are_gone(repo: str) -> None:
+    with open_repository(repo, write=True) as repository:
+        for days in (40, 30):
+            tiny.make(repository, WEB, "web01", NOW - timedelta(days=days))
+            tiny.make(repository, TWIN, "db01", NOW - timedelta(days=days), engine="other.example")
+        config = Config.model_validate({"retention": {"last": 1, "gone_vms": "7d"}})
+        known = Known("localhost", {})
+        assert kept(prune(repository, config, known, NOW, dry_run=True)) == {"web01": 0, "db01": 1}
+        younger = Config.model_validate({"retention": {"last": 1, "gone_vms": "31d"}})
+        assert kept(prune(repository, younger, known, NOW, dry_run=True)) == {"web01": 2, "db01": 1}
+        result = prune(repository, config, known, NOW, compact=False)
+        assert (result.removed, result.kept, result.compacted) == (3, 1, False)
+        assert {info.comment.vm_name for info in repository.archives()} == {"db01"}
+
+
+def test_a_repository_without_rules_keeps_everything(repo: str) -> None:
+    with open_repository(repo, write=True) as repository:
+        tiny.make(repository, WEB, "web01", NOW - timedelta(days=4000))
+        tiny.make(repository, WEB, "web01", NOW)
+        assert prune(repository, Config(), None, NOW).removed == 0
 
 
 def test_an_append_only_server_keeps_what_a_client_prunes(

@@ -26,7 +26,15 @@ def content(vm_id: str, when: datetime) -> bytes:
     return night * (SIZE // 64) + bytes(SIZE // 2)
 
 
-def make(repository: Repository, vm_id: str, vm_name: str, when: datetime) -> str:
+def make(
+    repository: Repository,
+    vm_id: str,
+    vm_name: str,
+    when: datetime,
+    *,
+    tags: tuple[str, ...] = (),
+    engine: str = "localhost",
+) -> str:
     """One archive; returns its name."""
     disk_id = vm_id[:-1] + "d"
     disk = DiskRecord(
@@ -35,7 +43,7 @@ def make(repository: Repository, vm_id: str, vm_name: str, when: datetime) -> st
     run = RunRecord(
         tool_version="1",
         host="backup.example",
-        engine="localhost",
+        engine=engine,
         kind="full",
         way="cold backup",
         consistency_asked="auto",
@@ -44,7 +52,7 @@ def make(repository: Repository, vm_id: str, vm_name: str, when: datetime) -> st
         started=when,
         ended=when,
     )
-    manifest = Manifest(mode="image", vm=VmRecord(id=vm_id, name=vm_name), disks=(disk,), run=run)
+    manifest = Manifest(mode="image", vm=VmRecord(id=vm_id, name=vm_name, tags=tags), disks=(disk,), run=run)
     name = archive_name(vm_name, when, repository.all_names())
     with repository.writer(name, started=when) as writer:
         writer.add_file(OVF, b"<ovf/>")
