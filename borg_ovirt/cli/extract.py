@@ -162,6 +162,7 @@ def _into_ovirt(
     from borg_ovirt.jobs.extract import ExtractResult, extract
     from borg_ovirt.jobs.extract_chain import ChainExtract, ChainResult, extract_chain
     from borg_ovirt.jobs.find import find_archive
+    from borg_ovirt.ovirt.cleanup import heal
     from borg_ovirt.ovirt.engine import Engine
     from borg_ovirt.ovirt.journal import Journal, state_dir
 
@@ -187,6 +188,8 @@ def _into_ovirt(
         Engine(access) as ovirt,
         Journal(state_dir(), ovirt.instance_id) as journal,
     ):
+        if not todo.dry_run:
+            heal(ovirt, state_dir(), progress.step)
         info = find_archive(opened, archive.name or "")
         result: ExtractResult | ChainResult
         if info.comment.mode == "chain":

@@ -127,6 +127,29 @@ def test_a_kill_is_healed_by_the_next_run(box: Box, desk: Desk) -> None:
     desk.assert_clean()
 
 
+def test_a_killed_restore_is_undone_by_the_next_one(box: Box, desk: Desk) -> None:
+    vm = make(box, "wounded", running=False)
+    desk.create(vm)
+    disks = set(box.world.disks)
+    box.inject.latency(0.3, "*/imagetransfers*")
+    process = subprocess.Popen(desk.command("extract", "--name", "w2", f"{desk.repo}::wounded"), env=desk.env)
+    try:
+        box.wait(
+            lambda: any(t.direction == "upload" for t in list(box.world.transfers.values())),
+            "an upload",
+            timeout=60,
+        )
+    finally:
+        process.kill()
+        process.wait()
+    box.inject.clear()
+    assert set(box.world.disks) > disks
+    desk.run("extract", "--name", "w3", f"{desk.repo}::wounded").ok()
+    assert {vm.name for vm in box.world.vms.values()} & {"w2", "w3"} == {"w3"}
+    assert len(set(box.world.disks) - disks) == 3
+    desk.assert_clean()
+
+
 def test_a_full_repository_leaves_no_archive(box: Box, desk: Desk) -> None:
     vm = make(box, "full")
     desk.borg("config", desk.repo, "storage_quota", "10M")
