@@ -106,7 +106,8 @@ def create(
         full_every=options.full_every,
         now=started,
     )
-    job = _Job(repository, engine, vm, chosen, skipped, ovf, options, journal, progress, started)
+    domains = domain_names(engine)
+    job = _Job(repository, engine, vm, chosen, skipped, ovf, domains, options, journal, progress, started)
     needed = needed_checkpoints(repository, vm.id)
     try:
         try:
@@ -170,6 +171,8 @@ class _Job:
     chosen: list[DiskFacts]
     skipped: list[layout.SkippedDisk]
     ovf: bytes
+    domains: dict[str, tuple[str, str]]
+    """Storage domain id -> name and storage type."""
     options: CreateOptions
     journal: Journal
     progress: Progress
@@ -319,11 +322,10 @@ class _Job:
             consistency_asked=self.options.freeze,
             warnings=tuple(self.warnings),
         )
-        domains = domain_names(self.engine)
         manifest = layout.Manifest(
             mode="image",
             vm=vm_record(self.vm),
-            disks=tuple(disk_record(outcome, cell, domains) for outcome in outcomes),
+            disks=tuple(disk_record(outcome, cell, self.domains) for outcome in outcomes),
             snapshots=snapshot_records(self.vm),
             run=run_record(self.engine, captured, story, sum(o.stats.resumes for o in outcomes)),
             skipped=tuple(self.skipped),
