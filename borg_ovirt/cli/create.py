@@ -91,9 +91,9 @@ def _one(
     wishes: dict[str, Any],
 ) -> int:
     from borg_ovirt.cli import connect
-    from borg_ovirt.cli.wishes import create_options
+    from borg_ovirt.cli.wishes import create_options, limits
     from borg_ovirt.jobs.audit import audited
-    from borg_ovirt.jobs.back_up import back_up
+    from borg_ovirt.jobs.limited import Bounds, back_up_limited
     from borg_ovirt.ovirt.cleanup import heal
     from borg_ovirt.ovirt.engine import Engine
     from borg_ovirt.ovirt.journal import Journal, state_dir
@@ -101,6 +101,8 @@ def _one(
     config = connect.configuration(output)
     settings = connect.repository_of(config, vm, repository, wishes["compression"])
     todo = create_options(config.policy, config.vms.exclude_disks, wishes, settings.chunk_size)
+    taken = limits(config.limits, wishes)
+    bounds = Bounds(taken, state_dir(), taken.rate_limit)
     access = connect.engine_access(config, engine)
     with (
         output.progress() as progress,
@@ -113,7 +115,7 @@ def _one(
                 ovirt,
                 vm.name or "",
                 progress.step,
-                lambda vm_id: back_up(opened, ovirt, vm_id, todo, journal, progress),
+                lambda vm_id: back_up_limited(opened, ovirt, vm_id, todo, bounds, journal, progress),
             )
         late = result.settle()
         for warning in late:

@@ -9,27 +9,24 @@ from __future__ import annotations
 import time as clock
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta, timezone
 from pathlib import Path
 
 from borg_ovirt.config.schema import Limits
 from borg_ovirt.errors import BorgOvirtError, HookFailed, RepositoryError
 from borg_ovirt.jobs.audit import Audit
-from borg_ovirt.jobs.back_up import back_up
 from borg_ovirt.jobs.create import CreateOptions, CreateResult
 from borg_ovirt.jobs.fleet import Member, last_good, neediest_first
-from borg_ovirt.jobs.guard import EVERY, Guard
+from borg_ovirt.jobs.guard import EVERY
 from borg_ovirt.jobs.hooks import Hooks
+from borg_ovirt.jobs.limited import Bounds, back_up_limited
 from borg_ovirt.jobs.outcome import RunResult, VmOutcome
 from borg_ovirt.jobs.settle import Settling
 from borg_ovirt.jobs.shelf import Opener, Shelf
-from borg_ovirt.jobs.slots import places, try_lock
+from borg_ovirt.jobs.slots import try_lock
 from borg_ovirt.ovirt.engine import Engine
 from borg_ovirt.ovirt.journal import Journal
-from borg_ovirt.ovirt.vm import VmFacts, read_vm
-from borg_ovirt.pipe.ports import Source
-from borg_ovirt.pipe.watched import Alarm, Bucket, WatchedSource
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.open import Repository
 
@@ -106,8 +103,7 @@ class _Run:
         self.hooks = hooks
         self.settling = settling
         self.result = result
-        self.guard = Guard(engine, plan.limits.min_free, every=plan.guard_every)
-        self.bucket = Bucket(plan.rate) if plan.rate else None
+        self.bounds = Bounds(plan.limits, plan.state, plan.rate, plan.guard_every)
         self.audit = Audit(engine, progress.step)
         self.given_up: str | None = None
         self.mended = False
@@ -173,35 +169,11 @@ class _Run:
 
     def _create(self, member: Member, repositories: Sequence[Repository]) -> CreateResult:
         """One read of one VM into its repositories."""
+        (repository,) = repositories
         options = self.plan.options(member)
-        vm = read_vm(self.engine, member.id)
-        domains = {disk.storage_domain for disk in vm.disks if disk.storage_domain}
-        alarm = Alarm()
-
-        def through(source: Source) -> Source:
-            return WatchedSource(source, self.bucket, alarm)
-
-        with (
-            self.guard.watching(domains, alarm),
-            places(
-                self.plan.state / "places", self._limits(vm, domains), options.readers, told=self._waiting
-            ) as readers,
-        ):
-            watched = replace(options, readers=readers, through=through)
-            (repository,) = repositories
-            return back_up(repository, self.engine, vm.id, watched, self.journal, self.progress)
-
-    def _limits(self, vm: VmFacts, domains: set[str]) -> dict[str, int]:
-        limits = self.plan.limits
-        found = {}
-        if limits.readers_per_domain:
-            found.update({f"domain-{domain}": limits.readers_per_domain for domain in domains})
-        if limits.readers_per_host:
-            found[f"host-{vm.host_id or 'any'}"] = limits.readers_per_host
-        return found
-
-    def _waiting(self, name: str) -> None:
-        self.progress.step(f"waiting for a place to read at {name.replace('-', ' ', 1)}")
+        return back_up_limited(
+            repository, self.engine, member.id, options, self.bounds, self.journal, self.progress
+        )
 
     def _failed(self, outcome: VmOutcome, error: Exception) -> None:
         if not isinstance(error, BorgOvirtError):

@@ -72,6 +72,8 @@ def test_a_domain_without_room_is_left_alone(box: Box, vms: dict[str, Vm], desk:
     run_ = desk.run("create", "--json", "--vm", "alpha", "--min-free", "3TiB").ok(2).json["runs"][0]
     assert "Storage domain data has" in run_["vms"][0]["error"]
     assert "3 TiB must stay free" in run_["vms"][0]["error"]
+    refused = desk.run("create", "--min-free", "3TiB", f"{desk.repo}::alpha").ok(21)
+    assert "3 TiB must stay free" in refused.err
     assert set(box.world.backups) <= begun
     assert desk.archives() == []
 
