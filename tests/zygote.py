@@ -39,6 +39,18 @@ def run(
     timeout: float = 240,
 ) -> tuple[int, str, str]:
     """Run `borg-ovirt` or `borg`: exit status, standard output, standard error; killed after `timeout`."""
+    code, out, err = run_bytes(program, arguments, env, cwd, timeout)
+    return code, out.decode(errors="replace"), err.decode(errors="replace")
+
+
+def run_bytes(
+    program: str,
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    timeout: float = 240,
+) -> tuple[int, bytes, bytes]:
+    """The same for output that is no text."""
     with tempfile.TemporaryDirectory() as name:
         streams = (os.path.join(name, "out"), os.path.join(name, "err"))
         child = _CONTEXT.Process(
@@ -50,9 +62,9 @@ def run(
         if late:
             child.kill()
             child.join()
-        out, err = (Path(stream).read_text() if os.path.exists(stream) else "" for stream in streams)
+        out, err = (Path(stream).read_bytes() if os.path.exists(stream) else b"" for stream in streams)
         if late:
-            raise TimeoutError(f"{program} {arguments} ran for more than {timeout} s: {err}")
+            raise TimeoutError(f"{program} {arguments} ran for more than {timeout} s: {err!r}")
         assert child.exitcode is not None
         return child.exitcode, out, err
 

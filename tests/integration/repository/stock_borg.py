@@ -14,6 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+import zygote
+
 from borg_ovirt.blocks import KiB
 from borg_ovirt.repository.layout import (
     OVF,
@@ -53,9 +55,7 @@ class Stock:
         self, *args: str, cwd: Path | None = None, check: bool = True
     ) -> subprocess.CompletedProcess[bytes]:
         """Run `borg`; its environment is that of the test."""
-        done = subprocess.run(
-            [str(BORG), *args], cwd=cwd, capture_output=True, stdin=subprocess.DEVNULL, check=False
-        )
+        done = Done(args, *zygote.run_bytes("borg", args, os.environ, cwd))
         if check and done.returncode != 0:
             raise AssertionError(f"borg {args} -> {done.returncode}: {done.stderr.decode()}")
         return done
