@@ -1,0 +1,64 @@
+"""`python -m bench [--quick]`: the benchmarks, printed as a table and kept under build/bench."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from ovirtbox.box import Box
+
+from bench import cases, report
+from bench.measure import Cost, machine
+from bench.stage import Stage
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small disks, under four minutes")
+    parser.add_argument("--tiny", action="store_true", help="to try the benchmarks themselves")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="directory of the results")
+    parser.add_argument("--dir", type=Path, help="where to work: some 30 GiB")
+    options = parser.parse_args()
+    scale = cases.TINY if options.tiny else cases.QUICK if options.quick else cases.FULL
+    cases.wait_idle(1.5, 60)
+    facts = machine()
+    if facts["load before"] > 1.5:
+        print(
+            f"bench: the machine is busy (load {facts['load before']:.1f}); figures will be poor.",
+            file=sys.stderr,
+        )
+    started = time.monotonic()
+    root = Path(tempfile.mkdtemp(prefix="borg-ovirt-bench-", dir=options.dir))
+    results: list[cases.Result] = []
+    points: list[tuple[int, Cost]] = []
+    try:
+        with Box.start(root / "box") as box:
+            stage = Stage(box, root)
+            for result in cases.all_cases(stage, scale):
+                results.append(result)
+                ours = result.ways["ours"]
+                print(
+                    f"bench: {time.monotonic() - started:5.0f} s  {result.case} ({result.transport}): "
+                    f"{ours.wall:.2f} s, "
+                    + ", ".join(f"{result.ratio(n):.2f} of {n}" for n in result.ways if n != "ours"),
+                    file=sys.stderr,
+                    flush=True,
+                )
+            points = cases.by_changed(stage, scale)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    facts["took s"] = round(time.monotonic() - started)
+    table = report.markdown(results, facts)
+    (options.out / "performance.md").write_text(table)
+    (options.out / "performance.json").write_text(report.as_json(results, points, facts))
+    report.plot(results, points, options.out / "performance.png")
+    print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Where benchmarks play: a box without its shadow copies, a repository, the commands of users."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovirtbox.box import Box, DiskSpec
+from ovirtbox.model import Disk, Vm
+from ovirtbox.nbd import start_nbd
+
+from bench.data import make_image
+from bench.measure import Cost, Failed, Meter
+
+BIN = Path(sys.executable).parent
+CHUNKER = "fixed,4194304"
+
+
+@dataclass
+class Subject:
+    """A VM with one disk, and the same bytes in a file on the local disk."""
+
+    vm: Vm
+    disk: Disk
+    image: Path
+    size: int
+    data: int
+
+
+class Stage:
+    """One box, one repository at a time. The VMs are down: what reads and writes is the host alone."""
+
+    def __init__(self, box: Box, root: Path) -> None:
+        self.box = box
+        self.root = root
+        self.repo = root / "repo"
+        self.scratch = root / "scratch"
+        self.scratch.mkdir()
+        (root / "config.yaml").write_text("{}\n")
+        box.engine.data.truth.switch_off()
+        env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("BORG_")},
+            **box.env(),
+            "PATH": f"{BIN}:{os.environ.get('PATH', '')}",
+            "BORG_BASE_DIR": str(root / "borg"),
+            "BORG_PASSPHRASE": "correct horse battery staple",
+            "BORG_OVIRT_STATE_DIR": str(root / "state"),
+            "BORG_OVIRT_CONFIG": str(root / "config.yaml"),
+            "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
+        }
+        self.meter = Meter(env, root / "commands.log")
+        self._lists = 0
+
+    # what is measured with
+
+    def transport(self, name: str) -> None:
+        """`tls`: the host offers no socket, as to a client elsewhere. `unix`: it offers its data socket."""
+        host = self.box.engine.data.host
+        host.data_path = host.directory / "data" if name == "unix" else None
+        host.restart()
+        process = host._process
+        assert process is not None
+        self.meter.daemons = [process.pid]
+
+    def fresh_repository(self, mode: str) -> None:
+        for path in (self.repo, self.root / "borg"):
+            shutil.rmtree(path, ignore_errors=True)
+        self._quietly("borg", "init", "--encryption", mode, str(self.repo))
+
+    def subject(self, name: str, kind: str, size: int, data: int, seed: int, backup: str = "none") -> Subject:
+        """A VM that is down, its disk a qcow2 with this content."""
+        image = self.root / f"{name}.raw"
+        data = make_image(image, kind, size, data, seed)
+        vm = self.box.make_vm(name, [DiskSpec(size, alias=name, backup=backup)], running=False)
+        disk = self.box.disks(vm)[0]
+        target = str(disk.active.path)
+        self._quietly("qemu-img", "convert", "-n", "-f", "raw", "-O", "qcow2", str(image), target)
+        return Subject(vm, disk, image, size, data)
+
+    def change(self, subject: Subject, writes: Iterable[tuple[int, bytes]]) -> None:
+        """The guest writes; the local file follows."""
+        made = list(writes)
+        self.box.engine.data.guest_writes(subject.disk, made)
+        with open(subject.image, "r+b") as file:
+            for offset, data in made:
+                file.seek(offset)
+                file.write(data)
+
+    def drop(self, subject: Subject) -> None:
+        self.box.remove_vm(subject.vm)
+        subject.image.unlink()
+
+    # what is measured
+
+    def ours(self, subject: Subject, compression: str, *options: str) -> Cost:
+        """`borg-ovirt create`."""
+        words = ["borg-ovirt", "create", "--json", "--backup-api", "live", "--compression", compression]
+        cost, out = self.meter.run([*words, *options, f"{self.repo}::{subject.vm.name}"])
+        cost.moved = sum(disk["stats"]["bytes_read"] for disk in json.loads(out)["disks"])
+        return cost
+
+    def borg_create(self, image: Path, compression: str, *, sparse: bool = True) -> Cost:
+        """Baseline (b): stock Borg, the image in a local file. No files cache: an image always changed."""
+        self._lists += 1
+        words = ["borg", "create", "--chunker-params", CHUNKER, "--compression", compression]
+        words += ["--files-cache", "disabled", *(["--sparse"] if sparse else [])]
+        cost, _ = self.meter.run([*words, f"{self.repo}::list{self._lists}", str(image)])
+        cost.moved = image.stat().st_blocks * 512
+        return cost
+
+    def download_and_borg(self, subject: Subject, compression: str) -> Cost:
+        """Baseline (a): `ovirt-img download-disk` to a file, then `borg create` of it."""
+        file = self.scratch / "download.raw"
+        first, _ = self.meter.run(
+            ["ovirt-img", "download-disk", *self._engine(), "-f", "raw", subject.disk.id, str(file)]
+        )
+        second = self.borg_create(file, compression)
+        file.unlink()
+        return first + second
+
+    def read_export(self, subject: Subject) -> Cost:
+        """Baseline (c): `nbdcopy` of the export to nowhere."""
+        server = start_nbd(self.scratch, "export", subject.disk.active.path, "qcow2")
+        self.meter.daemons.append(server.process.pid)
+        try:
+            uri = f"nbd+unix:///?socket={server.socket_path}"
+            cost, _ = self.meter.run(["nbdcopy", uri, "null:"])
+        finally:
+            self.meter.daemons.remove(server.process.pid)
+            server.stop()
+        cost.moved = subject.data
+        return cost
+
+    def archive(self, subject: Subject, compression: str) -> str:
+        """An archive of ours, to restore from; its name."""
+        self.ours(subject, compression, "--full")
+        listed = json.loads(self._quietly("borg", "list", "--json", str(self.repo)))
+        return str(listed["archives"][-1]["name"])
+
+    def restore(self, subject: Subject, archive: str, *options: str) -> Cost:
+        """`borg-ovirt extract` of the disk as a new floating disk."""
+        before = set(self.box.world.disks)
+        cost, _ = self.meter.run(
+            ["borg-ovirt", "extract", "--disk", subject.disk.id, *options, f"{self.repo}::{archive}"]
+        )
+        self._delete_new(before)
+        cost.moved = subject.data
+        return cost
+
+    def borg_extract(self, subject: Subject, archive: str) -> tuple[Cost, Path]:
+        """Baseline (e): `borg extract --sparse` into a file."""
+        path = f"disks/{subject.disk.id}.raw"
+        words = ["borg", "extract", "--sparse", f"{self.repo}::{archive}", path]
+        cost, _ = self.meter.run(words, cwd=self.scratch)
+        cost.moved = subject.data
+        return cost, self.scratch / path
+
+    def borg_and_upload(self, subject: Subject, archive: str) -> tuple[Cost, Cost]:
+        """Baselines (d) and (e): `borg extract`, then `ovirt-img upload-disk` of the file."""
+        extracted, file = self.borg_extract(subject, archive)
+        before = set(self.box.world.disks)
+        uploaded, _ = self.meter.run(
+            ["ovirt-img", "upload-disk", *self._engine(), "-s", "data", "-f", "qcow2", str(file)]
+        )
+        self._delete_new(before)
+        file.unlink()
+        return extracted + uploaded, extracted
+
+    # underneath
+
+    def _engine(self) -> list[str]:
+        box = self.box
+        url = box.url.removesuffix("/ovirt-engine/api")
+        words = ["--engine-url", url, "--username", box.user]
+        return [*words, "--password-file", str(box.password_file), "--cafile", str(box.ca_file)]
+
+    def _delete_new(self, before: set[str]) -> None:
+        for disk_id in set(self.box.world.disks) - before:
+            disk = self.box.world.disks[disk_id]
+            self.box.wait(lambda disk=disk: disk.status == "ok", f"disk {disk.alias}")  # type: ignore[misc]
+            self.box.delete_disk(disk)
+
+    def _quietly(self, *words: str) -> str:
+        done = subprocess.run(words, env=self.meter.env, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise Failed(f"{' '.join(words)}: {done.stderr}")
+        return done.stdout
