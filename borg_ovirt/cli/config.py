@@ -33,7 +33,7 @@ def validate(output: Output) -> int:
     from borg_ovirt.config.load import InvalidConfig, load
 
     try:
-        loaded = load(output.config_file)
+        loaded = load(output.config_file, output.settings)
     except InvalidConfig as error:
         if output.json:
             output.result({"valid": False, "problems": error.problems})

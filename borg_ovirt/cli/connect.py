@@ -34,7 +34,7 @@ from borg_ovirt.repository.open import Repository, open_repository
 
 def configuration(output: Output) -> Config:
     """The configuration that holds for this command."""
-    return load(output.config_file).config
+    return load(output.config_file, output.settings).config
 
 
 def engine_access(config: Config, options: EngineOptions) -> EngineAccess:

@@ -103,6 +103,7 @@ def common(*, json: bool = True, dry_run: bool = False) -> Decorator:
             output = click.get_current_context().find_object(Output)
             assert output is not None  # boundary.run passes it
             output.config_file = values.pop("config")
+            output.settings = values.pop("settings")
             output.verbose = values.pop("verbose")
             output.debug = values.pop("debug")
             output.log_json = values.pop("log_json")
@@ -116,6 +117,13 @@ def common(*, json: bool = True, dry_run: bool = False) -> Decorator:
                 "--config",
                 type=click.Path(dir_okay=False),
                 help="Configuration to use. [BORG_OVIRT_CONFIG]",
+            ),
+            click.option(
+                "--set",
+                "settings",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Any key of the configuration: policy.full_every=7d.",
             ),
             *(
                 [

@@ -29,6 +29,8 @@ class Output:
     log_json: bool = False
     bars: bool = True
     config_file: str | None = None
+    settings: tuple[str, ...] = ()
+    """Keys of the configuration that the command line sets."""
 
     def progress(self) -> Progress:
         """The progress display that the options and the terminal call for."""

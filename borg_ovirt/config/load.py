@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from borg_ovirt.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/borg-ovirt/config.yaml")
 VARIABLE = "BORG_OVIRT_CONFIG"
+SETTING = "--set"
+"""The option that sets a key of the configuration from the command line."""
 
 Key = tuple[str | int, ...]
 
@@ -58,26 +60,35 @@ def find(given: str | None = None, environment: Mapping[str, str] | None = None)
     return next((path for path in (user_file, SYSTEM_FILE) if path.is_file()), None)
 
 
-def load(given: str | None = None) -> Loaded:
-    """Find and read the configuration; all defaults when there is no file."""
+def load(given: str | None = None, settings: Sequence[str] = ()) -> Loaded:
+    """Find and read the configuration; all defaults when there is no file.
+
+    `settings` are words such as `policy.full_every=7d`; each goes before the file's key.
+    """
     path = find(given)
     if path is None:
-        return Loaded(Config(), None)
+        return Loaded(parse("", SETTING, settings), None)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: the file is not UTF-8 text.") from None
     except OSError as error:
         raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from None
-    return Loaded(parse(text, str(path)), path)
+    return Loaded(parse(text, str(path), settings), path)
 
 
-def parse(text: str, file: str) -> Config:
-    """The configuration that `text` holds; `file` is its name in messages. Raises `InvalidConfig`."""
+def parse(text: str, file: str, settings: Sequence[str] = ()) -> Config:
+    """The configuration that `text` and `settings` hold; `file` is its name in messages.
+
+    Raises `InvalidConfig`.
+    """
     tree = _Tree(file)
     data = tree.read(text)
+    data = {} if data is None else data
+    for setting in settings:
+        tree.set(data, setting)
     try:
-        return Config.model_validate({} if data is None else data)
+        return Config.model_validate(data)
     except ValidationError as error:
         problems = tree.problems + [tree.explain(mistake) for mistake in error.errors()]
         raise InvalidConfig(problems) from None
@@ -93,6 +104,7 @@ class _Tree:
     def __init__(self, file: str) -> None:
         self._file = file
         self._lines: dict[Key, int] = {}
+        self._set: dict[Key, str] = {}
         self.problems: list[str] = []
 
     def read(self, text: str) -> Any:
@@ -111,6 +123,26 @@ class _Tree:
         if self.problems:
             raise InvalidConfig(self.problems)
         return data
+
+    def set(self, data: Any, setting: str) -> None:
+        """Put the value of `a.b.c=value` in its place; the value is written as in the file."""
+        name, equals, text = setting.partition("=")
+        key: Key = tuple(name.split("."))
+        if not equals or not all(key):
+            raise InvalidConfig([f"{SETTING} {setting}: write KEY=VALUE, such as policy.full_every=7d"])
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError:
+            raise InvalidConfig([f"{SETTING} {setting}: the value is no YAML"]) from None
+        section = data
+        for part in key[:-1]:
+            if isinstance(section, dict):
+                section[part] = section.get(part) or {}
+                section = section[part]
+        if not isinstance(section, dict):
+            raise InvalidConfig([f"{SETTING} {setting}: there is no such key"])
+        section[key[-1]] = None if node is None else self._value(node, key)
+        self._set[key] = name
 
     def _value(self, node: yaml.Node, key: Key) -> Any:
         self._lines.setdefault(key, node.start_mark.line + 1)
@@ -142,6 +174,9 @@ class _Tree:
     def explain(self, mistake: Any) -> str:
         """One mistake of the schema in words: `file:line: key: what is wrong`."""
         key: Key = tuple(part for part in mistake["loc"] if not _is_branch(part))
+        for end in range(len(key), 0, -1):
+            if key[:end] in self._set:
+                return f"{SETTING} {_dotted(key)}: {_words(mistake, key)}"
         where = key
         while where and where not in self._lines:
             where = where[:-1]

@@ -163,3 +163,36 @@ def test_loading_tells_which_file_it_was(tmp_path: Path) -> None:
     loaded = load(str(path))
     assert loaded.path == path
     assert loaded.config.policy.freeze == "never"
+
+
+def test_any_key_can_be_set_from_the_command_line() -> None:
+    settings = [
+        "policy.full_every=7d",
+        "vms.exclude.tags=[scratch, test]",
+        "engines.main.url=https://engine.example.org",
+        "engines.main.username=backup@internal",
+        "policy.strict=no",
+        "policy.freeze=never",
+    ]
+    config = parse("policy: {full_every: 30d, strict: yes}\nvms:\n", "f.yaml", settings)
+    assert config.policy.full_every == timedelta(days=7)
+    assert config.vms.exclude.tags == ["scratch", "test"]
+    assert config.engines["main"].username == "backup@internal"
+    assert (config.policy.strict, config.policy.freeze) == (False, "never")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("policy.full_every", "write KEY=VALUE"),
+        ("policy..x=1", "write KEY=VALUE"),
+        ("policy.full_evry=7d", "--set policy.full_evry: there is no such key; did you mean full_every?"),
+        ("policy.freeze=often", "--set policy.freeze: 'often' is not one of"),
+        ("policy.freeze.x=1", "--set policy.freeze.x=1: there is no such key"),
+        ("policy={", "no YAML"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named(setting: str, words: str) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        parse("policy: {freeze: auto}\n", "f.yaml", [setting])
+    assert words in caught.value.problems[0]
