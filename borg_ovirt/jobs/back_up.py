@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from borg_ovirt.errors import UsageError
 from borg_ovirt.jobs.create import CreateOptions, CreateResult, create
 from borg_ovirt.jobs.create_chain import ChainOptions, create_chain
+from borg_ovirt.jobs.stores import SingleStore, Store
 from borg_ovirt.ovirt.engine import Engine
 from borg_ovirt.ovirt.journal import Journal
 from borg_ovirt.progress import Progress
@@ -11,7 +13,7 @@ from borg_ovirt.repository.open import Repository
 
 
 def back_up(
-    repository: Repository,
+    into: Repository | Store,
     engine: Engine,
     vm_name: str,
     options: CreateOptions,
@@ -20,5 +22,8 @@ def back_up(
 ) -> CreateResult:
     """Make one archive of one VM in an open repository: its disks at one instant, or its snapshot chains."""
     if isinstance(options, ChainOptions):
-        return create_chain(repository, engine, vm_name, options, journal, progress)
-    return create(repository, engine, vm_name, options, journal, progress)
+        if not isinstance(into, Repository):
+            raise UsageError("Snapshot chains go into one repository at a time.", "Leave out --mode chain.")
+        return create_chain(into, engine, vm_name, options, journal, progress)
+    store = SingleStore(into) if isinstance(into, Repository) else into
+    return create(store, engine, vm_name, options, journal, progress)

@@ -7,15 +7,47 @@ is decided disk by disk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from borg_ovirt.blocks import Chunk
-from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.errors import BorgOvirtError, NotOurArchive
+from borg_ovirt.pipe.ports import Base
+from borg_ovirt.repository import layout
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.reader import ArchiveReader, DiskContent
+
+
+class DiskBase(Base, Protocol):
+    """One disk to build on."""
+
+    def sampled(self, cells: Sequence[int]) -> Base:
+        """The same with comparable ids at least for these cells."""
+        ...
+
+
+class Start(Protocol):
+    """What a backup builds on: the archive of one repository, or one in each of several."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def checkpoint(self) -> str:
+        """Where changes are counted from."""
+        ...
+
+    @property
+    def record(self) -> layout.BaseRecord | None:
+        """For the manifest; None where each repository fills in its own."""
+        ...
+
+    def disk(self, disk_id: str, size: int, cell: int) -> tuple[DiskBase | None, str | None]:
+        """The base of one disk, or the reason why that disk is read whole."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -26,12 +58,23 @@ class BaseArchive:
     reader: ArchiveReader
     checkpoint: str
 
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @property
+    def record(self) -> layout.BaseRecord:
+        return layout.BaseRecord(name=self.info.name, id=self.info.id)
+
+    def disk(self, disk_id: str, size: int, cell: int) -> tuple[BaseDisk | None, str | None]:
+        return disk_base(self, disk_id, size, cell)
+
 
 @dataclass(frozen=True)
 class Choice:
     """A base, or the reason why the backup reads everything."""
 
-    base: BaseArchive | None
+    base: Start | None
     reason: str | None
     fallback: bool
     """Whether a full read is a step back (an incremental one was to be expected) or simply the plan."""
@@ -57,6 +100,10 @@ class BaseDisk:
         """All chunks were found in the repository before."""
         return True
 
+    def sampled(self, cells: Sequence[int]) -> BaseDisk:
+        """Its ids are always those of the repository."""
+        return self
+
 
 def newest_first(repository: Repository, vm_id: str, mode: str) -> list[ArchiveInfo]:
     """The archives of one VM and mode, the latest first."""
@@ -72,6 +119,16 @@ def needed_checkpoints(repository: Repository, vm_id: str) -> set[str]:
         if info.comment.checkpoint:
             return {info.comment.checkpoint}
     return set()
+
+
+def series_cell(repository: Repository, vm_id: str) -> int | None:
+    """The cell size of the series: its latest archive's, so that every chunk can be referred to again."""
+    for info in newest_first(repository, vm_id, "image"):
+        try:
+            return repository.archive(info.name).manifest.run.cell
+        except NotOurArchive:  # damaged: the one before it knows as well
+            continue
+    return None
 
 
 def choose_base(

@@ -13,11 +13,12 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from borg_ovirt.blocks import CELL
-from borg_ovirt.errors import CheckpointLost, NotOurArchive, VmNotSuitable
-from borg_ovirt.jobs.base import BaseDisk, Choice, choose_base, disk_base, needed_checkpoints, newest_first
+from borg_ovirt.errors import CheckpointLost, VmNotSuitable
+from borg_ovirt.jobs.base import Choice, DiskBase
 from borg_ovirt.jobs.checkpoints import describe, drop_unneeded
 from borg_ovirt.jobs.disks import DiskRules, choose_disks, listing
 from borg_ovirt.jobs.record import DiskOutcome, Story, disk_record, run_record, snapshot_records, vm_record
+from borg_ovirt.jobs.stores import Archive, Store, Stored
 from borg_ovirt.ovirt.capture import Capture, CapturedDisk, capture
 from borg_ovirt.ovirt.checkpoints import list_checkpoints
 from borg_ovirt.ovirt.engine import Engine
@@ -27,12 +28,10 @@ from borg_ovirt.ovirt.vm import DiskFacts, VmFacts, fetch_ovf, find_vm
 from borg_ovirt.pipe.download import download
 from borg_ovirt.pipe.fetch import BUFFERS, READERS, Buffers
 from borg_ovirt.pipe.plan import Plan, make_plan
-from borg_ovirt.pipe.ports import Source
+from borg_ovirt.pipe.ports import Sink, Source
 from borg_ovirt.pipe.sample import Sampling, check_sample, choose_sample
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository import layout
-from borg_ovirt.repository.open import Repository
-from borg_ovirt.repository.writer import ArchiveWriter, DiskSink
 from borg_ovirt.units import format_size
 
 
@@ -79,17 +78,19 @@ class CreateResult:
     settle: Callable[[], list[str]]
     """Waits for what the engine still does (a snapshot merge) and removes checkpoints that nobody needs any
     more; to be called when the repository is closed. Returns warnings."""
+    stored: list[Stored] = field(default_factory=list)
+    """What became of it in each repository."""
 
 
 def create(
-    repository: Repository,
+    store: Store,
     engine: Engine,
     vm_name: str,
     options: CreateOptions,
     journal: Journal,
     progress: Progress,
 ) -> CreateResult:
-    """Make one archive of one VM in an open repository."""
+    """Make one archive of one VM in an open repository, or the same in several."""
     started = datetime.now(timezone.utc)
     vm = find_vm(engine, vm_name)
     chosen, skipped = choose_disks(vm, options.rules)
@@ -98,8 +99,7 @@ def create(
             f"VM {vm.name} has no disk that can be backed up: {listing(skipped) or 'it has no disks'}."
         )
     ovf = fetch_ovf(engine, vm.id)
-    choice = choose_base(
-        repository,
+    choice = store.choose(
         vm.id,
         {c.id: c.state for c in list_checkpoints(engine, vm.id)},
         full=options.full,
@@ -107,8 +107,8 @@ def create(
         now=started,
     )
     domains = domain_names(engine)
-    job = _Job(repository, engine, vm, chosen, skipped, ovf, domains, options, journal, progress, started)
-    needed = needed_checkpoints(repository, vm.id)
+    job = _Job(store, engine, vm, chosen, skipped, ovf, domains, options, journal, progress, started)
+    needed = store.needed(vm.id)
     try:
         try:
             return job.run(choice)
@@ -116,7 +116,7 @@ def create(
             progress.warn(f"{vm.name}: {lost.message} A full backup is made instead.")
             return job.run(Choice(None, lost.message, fallback=True))
     except BaseException:
-        for warning in drop_unneeded(engine, vm.id, {repository.id}, needed):
+        for warning in drop_unneeded(engine, vm.id, store.ids, needed):
             progress.warn(warning)
         raise
 
@@ -127,7 +127,7 @@ class Work:
 
     disk: CapturedDisk
     plan: Plan
-    base: BaseDisk | None
+    base: DiskBase | None
     reason: str | None
     """Why the disk is read whole; None for an incremental read."""
 
@@ -136,25 +136,15 @@ class Work:
         return self.disk.facts.alias or self.disk.facts.id
 
 
-def grid(repository: Repository, vm_id: str, options: CreateOptions) -> int:
-    """The cell size of the series: its latest archive's, so that every chunk can be referred to again."""
-    for info in newest_first(repository, vm_id, "image"):
-        try:
-            return repository.archive(info.name).manifest.run.cell
-        except NotOurArchive:  # damaged: the one before it knows as well
-            continue
-    return options.cell or CELL
-
-
 def lay_out(disk: CapturedDisk, cell: int, choice: Choice) -> Work:
     """Fetch one disk's extents and lay them on the grid."""
     base, reason = None, disk.mode_reason or choice.reason
     if choice.base and disk.incremental:
-        base, reason = disk_base(choice.base, disk.facts.id, disk.facts.size, cell)
+        base, reason = choice.base.disk(disk.facts.id, disk.facts.size, cell)
     return Work(disk, _plan(disk, cell, base), base, reason)
 
 
-def _plan(disk: CapturedDisk, cell: int, base: BaseDisk | None) -> Plan:
+def _plan(disk: CapturedDisk, cell: int, base: DiskBase | None) -> Plan:
     extents = disk.source.extents("dirty" if base else "zero")
     longer = disk.facts.format == "raw"  # on block storage the volume is longer than the disk in it
     name = f"disk {disk.facts.alias or disk.facts.id}"
@@ -165,7 +155,7 @@ def _plan(disk: CapturedDisk, cell: int, base: BaseDisk | None) -> Plan:
 class _Job:
     """One backup under way: what the steps of the story share."""
 
-    repository: Repository
+    store: Store
     engine: Engine
     vm: VmFacts
     chosen: list[DiskFacts]
@@ -182,8 +172,8 @@ class _Job:
     def run(self, choice: Choice) -> CreateResult:
         """Capture one instant, store it, commit."""
         base = choice.base
-        cell = grid(self.repository, self.vm.id, self.options)
-        plan = f"incremental since {base.info.name}" if base else f"full ({choice.reason})"
+        cell = self.store.series_cell(self.vm.id) or self.options.cell or CELL
+        plan = f"incremental since {base.name}" if base else f"full ({choice.reason})"
         self.progress.step(f"{self.vm.name}: {plan}")
         self.warnings = self._known_losses()
         with capture(
@@ -191,7 +181,7 @@ class _Job:
             self.vm,
             self.chosen,
             journal=self.journal,
-            description=describe([self.repository.id]),
+            description=describe(self.store.ids),
             from_checkpoint=base.checkpoint if base else None,
             freeze=self.options.freeze,
             api=self.options.backup_api,
@@ -199,8 +189,8 @@ class _Job:
         ) as captured:
             works = [lay_out(disk, cell, choice) for disk in self._disks(captured)]
             self._warn_of_fallbacks(works, choice)
-            name = layout.archive_name(self.vm.name, captured.instant, self.repository.all_names())
-            with self.repository.writer(name, started=captured.instant) as archive:
+            name = layout.archive_name(self.vm.name, captured.instant, self.store.all_names())
+            with self.store.writer(name, started=captured.instant) as archive:
                 archive.add_file(layout.OVF, self.ovf)
                 buffers = Buffers(cell, max(self.options.readers, BUFFERS // cell))
                 outcomes = [self._store(archive, work, buffers) for work in works]
@@ -231,6 +221,11 @@ class _Job:
         self.warnings.append(text)
         self.progress.warn(text)
 
+    def _warn_of_losses(self) -> None:
+        """A repository that was given up keeps nothing of this backup; the others are no worse for it."""
+        for loss in self.store.losses():
+            self._warn(loss)
+
     def _warn_of_fallbacks(self, works: list[Work], choice: Choice) -> None:
         """A raw disk is full by nature; any other full read is a step back, which `--strict` wants told."""
         if not self.options.strict:
@@ -241,10 +236,10 @@ class _Job:
             if choice.base and work.base is None and work.disk.facts.format != "raw":
                 self._warn(f"disk {work.name} of VM {self.vm.name} is read in full: {work.reason}")
 
-    def _store(self, archive: ArchiveWriter, work: Work, buffers: Buffers) -> DiskOutcome:
+    def _store(self, archive: Archive, work: Work, buffers: Buffers) -> DiskOutcome:
         """Bring one disk into the archive."""
         facts = work.disk.facts
-        sink = archive.disk(layout.disk_path(facts.id), facts.size, work.plan.cell)
+        sink = archive.disk(facts.id, facts.size, work.plan.cell)
         sampled, wrong = self._trust_but_sample(work, sink, buffers)
         asked = "incremental" if work.base or work.disk.incremental else "full"
         if wrong:
@@ -266,7 +261,7 @@ class _Job:
                 buffers=buffers,
                 progress=gauge,
             )
-            sink.close()
+            archive.complete(sink, stats)
         return DiskOutcome(
             facts=facts,
             size=facts.size,
@@ -280,7 +275,7 @@ class _Job:
             sampling=str(self.options.sampling) if asked == "incremental" else "",
         )
 
-    def _trust_but_sample(self, work: Work, sink: DiskSink, buffers: Buffers) -> tuple[int, int]:
+    def _trust_but_sample(self, work: Work, sink: Sink[Any], buffers: Buffers) -> tuple[int, int]:
         """Read a few of the cells that would be reused: how many were looked at, how many are wrong."""
         if work.base is None:
             return 0, 0
@@ -289,7 +284,7 @@ class _Job:
         cells = choose_sample(work.plan, work.base, self.options.sampling)
         wrong = check_sample(
             work.plan,
-            work.base,
+            work.base.sampled(cells),
             cells,
             work.disk.source,
             sink,
@@ -300,24 +295,25 @@ class _Job:
 
     def _commit(
         self,
-        archive: ArchiveWriter,
+        archive: Archive,
         captured: Capture,
         choice: Choice,
         outcomes: list[DiskOutcome],
         cell: int,
     ) -> CreateResult:
         """Write the manifest and make the archive visible: from here on it can be restored."""
+        self._warn_of_losses()
         ended = datetime.now(timezone.utc)
         kind = "incremental" if any(o.kind == "incremental" for o in outcomes) else "full"
         reason = choice.reason or next((o.reason for o in outcomes if o.reason), None)
-        base = choice.base.info if choice.base and kind == "incremental" else None
+        base = choice.base.record if choice.base and kind == "incremental" else None
         story = Story(
             started=self.started,
             ended=ended,
             kind_asked="full" if self.options.full else "incremental",
             kind=kind,
             reason=reason if kind == "full" else None,
-            base=layout.BaseRecord(name=base.name, id=base.id) if base else None,
+            base=base,
             cell=cell,
             consistency_asked=self.options.freeze,
             warnings=tuple(self.warnings),
@@ -331,12 +327,13 @@ class _Job:
             skipped=tuple(self.skipped),
             warnings=story.warnings,
         )
-        archive.commit(layout.comment_of(manifest), manifest)
+        archive.commit(manifest)
+        self._warn_of_losses()
         read, new = (sum(getattr(o.stats, f"bytes_{what}") for o in outcomes) for what in ("read", "new"))
         self.progress.step(
             f"{self.vm.name}: archive {archive.name}: {format_size(read)} read, {format_size(new)} new"
         )
-        needed = {captured.to_checkpoint} if captured.to_checkpoint else set()
+        needed = {captured.to_checkpoint, *self.store.still_needed()} if captured.to_checkpoint else set()
         return CreateResult(
             vm_id=self.vm.id,
             vm_name=self.vm.name,
@@ -350,17 +347,18 @@ class _Job:
             warnings=self.warnings,
             started=self.started,
             ended=ended,
-            settle=_settling(captured, self.engine, self.vm.id, self.repository.id, needed),
+            settle=_settling(captured, self.engine, self.vm.id, list(self.store.ids), needed),
+            stored=self.store.stored(),
         )
 
 
 def _settling(
-    captured: Capture, engine: Engine, vm_id: str, repository_id: str, needed: set[str]
+    captured: Capture, engine: Engine, vm_id: str, opened: list[str], needed: set[str]
 ) -> Callable[[], list[str]]:
     def settle() -> list[str]:
         warnings = list(captured.wait_merge())
         if needed:
-            warnings += drop_unneeded(engine, vm_id, {repository_id}, needed)
+            warnings += drop_unneeded(engine, vm_id, opened, needed)
         return warnings
 
     return settle

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from borg_ovirt.blocks import CELL
 from borg_ovirt.errors import CheckpointLost, VmNotSuitable
-from borg_ovirt.jobs.base import Choice, choose_base, needed_checkpoints
+from borg_ovirt.jobs.base import Choice, choose_base, needed_checkpoints, series_cell
 from borg_ovirt.jobs.checkpoints import describe, drop_unneeded
-from borg_ovirt.jobs.create import CreateOptions, grid, lay_out
+from borg_ovirt.jobs.create import CreateOptions, lay_out
 from borg_ovirt.jobs.disks import choose_disks, listing
 from borg_ovirt.ovirt.capture import capture
 from borg_ovirt.ovirt.checkpoints import list_checkpoints
@@ -82,7 +83,8 @@ def estimate(
             api=options.backup_api,
             log=progress.step,
         ) as captured:
-            works = [lay_out(disk, grid(repository, vm.id, options), choice) for disk in captured.disks]
+            cell = series_cell(repository, vm.id) or options.cell or CELL
+            works = [lay_out(disk, cell, choice) for disk in captured.disks]
         disks = []
         for work in works:
             counts = work.plan.count_bytes()
@@ -99,7 +101,7 @@ def estimate(
                     reused=counts.reuse,
                 )
             )
-        base = choice.base.info.name if choice.base else None
+        base = choice.base.name if choice.base else None
         return Estimate(vm.name, base, choice.reason, disks)
 
     try:

@@ -10,6 +10,7 @@ from borg_ovirt.jobs.back_up import back_up
 from borg_ovirt.jobs.create import CreateOptions, CreateResult
 from borg_ovirt.jobs.guard import EVERY, Guard
 from borg_ovirt.jobs.slots import places
+from borg_ovirt.jobs.stores import Store
 from borg_ovirt.ovirt.engine import Engine
 from borg_ovirt.ovirt.journal import Journal
 from borg_ovirt.ovirt.vm import VmFacts, read_vm
@@ -34,7 +35,7 @@ class Bounds:
 
 
 def back_up_limited(
-    repository: Repository,
+    into: Repository | Store,
     engine: Engine,
     vm_id: str,
     options: CreateOptions,
@@ -60,7 +61,7 @@ def back_up_limited(
         places(bounds.state / "places", narrow, options.readers, told=waiting) as readers,
     ):
         limited = replace(options, readers=readers, through=through)
-        return back_up(repository, engine, vm_id, limited, journal, progress)
+        return back_up(into, engine, vm_id, limited, journal, progress)
 
 
 def _narrow(vm: VmFacts, domains: set[str], limits: Limits) -> dict[str, int]:
