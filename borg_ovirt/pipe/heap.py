@@ -1,7 +1,7 @@
 """Tells the C library to keep the memory of large blocks instead of giving it back after each.
 
-Borg makes several objects of a chunk's size for every chunk. By default glibc maps and unmaps each of them, and
-the kernel zeroes it page by page: a third of the CPU time of a full backup.
+Borg makes several objects of a chunk's size for every chunk. By default glibc maps and unmaps each of them,
+and the kernel zeroes it page by page: a third of the CPU time of a full backup.
 """
 
 from __future__ import annotations
@@ -26,4 +26,4 @@ def keep_memory() -> bool:
         return False
     # One arena: what a reader thread has freed serves the thread that stores.
     wanted = ((_MMAP_THRESHOLD, LARGEST), (_TRIM_THRESHOLD, KEEP), (_ARENA_MAX, 1))
-    return all([mallopt(option, value) for option, value in wanted])
+    return all(mallopt(option, value) for option, value in wanted)

@@ -7,12 +7,13 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ovirtbox.box import Box
 
 from bench import cases, report
-from bench.measure import Cost, machine
+from bench.measure import Cost, machine, wait_idle
 from bench.stage import Stage
 
 
@@ -22,9 +23,16 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="to try the benchmarks themselves")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="directory of the results")
     parser.add_argument("--dir", type=Path, help="where to work: some 30 GiB")
+    parser.add_argument("--disk", type=int, metavar="GIB", help="size of the disk of the full backups")
+    parser.add_argument("--repeats", type=int, help="how often each way is taken")
     options = parser.parse_args()
     scale = cases.TINY if options.tiny else cases.QUICK if options.quick else cases.FULL
-    cases.wait_idle(1.5, 60)
+    scale = replace(
+        scale,
+        disk=(options.disk or 0) << 30 or scale.disk,
+        repeats=options.repeats or scale.repeats,
+    )
+    wait_idle(1.5, 60)
     facts = machine()
     if facts["load before"] > 1.5:
         print(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,78 +67,119 @@ def in_turn(repeats: int, ways: dict[str, Way]) -> tuple[dict[str, Cost], dict[s
 
 
 def all_cases(stage: Stage, scale: Scale) -> Iterator[Result]:
-    half = scale.disk // 2
-    subject = stage.subject("files", "file-system-like", scale.disk, half, seed=1)
-    for transport in ("tls", "unix"):
-        stage.transport(transport)
-        for pair in scale.matrix:
-            yield full(stage, scale, subject, transport, *pair)
-        yield known(stage, scale, subject, transport)
-        yield restore(stage, scale, subject, transport, proof=False)
-    stage.transport("tls")
-    yield restore(stage, scale, subject, "tls", proof=True)
+    subject = stage.subject("files", "file-system-like", scale.disk, scale.disk // 2, seed=1)
+    for pair in scale.matrix:
+        yield from full(stage, scale, subject, *pair)
+    yield from known(stage, scale, subject)
+    yield from restore(stage, scale, subject)
     stage.drop(subject)
-    stage.transport("unix")
     for kind in ("incompressible", "sparse", "mostly duplicate"):
         yield kind_of_data(stage, scale, kind)
-    for transport in ("tls", "unix"):
-        stage.transport(transport)
-        yield incremental(stage, scale, transport)
-    stage.transport("tls")
+    yield from incremental(stage, scale)
     yield from thin(stage, scale)
 
 
-def full(stage: Stage, scale: Scale, subject: Subject, transport: str, mode: str, packing: str) -> Result:
+def per_transport(
+    case: str,
+    medians: dict[str, Cost],
+    runs: dict[str, list[Cost]],
+    goals: dict[str, dict[str, float]],
+    facts: dict[str, Any],
+    scaled: dict[str, float] | None = None,
+) -> Iterator[Result]:
+    """One measurement as two results: ours over TLS and over the socket, each beside the same baselines."""
+
+    def of(transport: str, all_: dict[str, Any]) -> dict[str, Any]:
+        others = {name: value for name, value in all_.items() if name not in ("tls", "unix")}
+        return {"ours": all_[transport], **others}
+
+    for transport in ("tls", "unix"):
+        if transport in medians:
+            yield Result(
+                case,
+                transport,
+                of(transport, medians),
+                of(transport, runs),
+                goals.get(transport, {}),
+                facts,
+                scaled or {},
+            )
+
+
+def over(stage: Stage, transport: str, way: Way, before: Callable[[], None] = lambda: None) -> Way:
+    """A way over this transport, after some preparation that is not measured."""
+
+    def run() -> Cost:
+        stage.transport(transport)
+        before()
+        return way()
+
+    return run
+
+
+def full(stage: Stage, scale: Scale, subject: Subject, mode: str, packing: str) -> Iterator[Result]:
     """The first backup, into an empty repository each time."""
 
-    def fresh(way: Way) -> Way:
-        def run() -> Cost:
-            stage.fresh_repository(mode)
-            return way()
+    def fresh() -> None:
+        stage.fresh_repository(mode)
 
-        return run
-
+    ours: Way = lambda: stage.ours(subject, packing)  # noqa: E731
     ways: dict[str, Way] = {
-        "ours": fresh(lambda: stage.ours(subject, packing)),
-        "a": fresh(lambda: stage.download_and_borg(subject, packing)),
-        "b": fresh(lambda: stage.borg_create(subject.image, packing)),
+        "tls": over(stage, "tls", ours, fresh),
+        "unix": over(stage, "unix", ours, fresh),
+        "a": over(stage, "unix", lambda: stage.download_and_borg(subject, packing), fresh),
+        "b": over(stage, "unix", lambda: stage.borg_create(subject.image, packing), fresh),
     }
     if (mode, packing) == scale.matrix[0]:
         ways["c"] = lambda: stage.read_export(subject)
-    medians, runs = in_turn(scale.repeats, ways)
-    goals = {"a": 0.6, "b": 1.5} if transport == "tls" else {"a": 0.5, "b": 1.0}
-    return Result(f"full, {mode}, {packing}", transport, medians, runs, goals, {"data": subject.data})
+    goals = {"tls": {"a": 0.6, "b": 1.5}, "unix": {"a": 0.5, "b": 1.0}}
+    facts = {"data": subject.data}
+    yield from per_transport(f"full, {mode}, {packing}", *in_turn(scale.repeats, ways), goals, facts)
 
 
-def known(stage: Stage, scale: Scale, subject: Subject, transport: str) -> Result:
+def known(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
     """Every block is in the repository already, and everything is read."""
     mode, packing = scale.matrix[0]
     stage.fresh_repository(mode)
     stage.ours(subject, packing)
     stage.borg_create(subject.image, packing)
+    ours: Way = lambda: stage.ours(subject, packing, "--full")  # noqa: E731
     ways: dict[str, Way] = {
-        "ours": lambda: stage.ours(subject, packing, "--full"),
+        "tls": over(stage, "tls", ours),
+        "unix": over(stage, "unix", ours),
         "b": lambda: stage.borg_create(subject.image, packing),
     }
-    medians, runs = in_turn(scale.repeats, ways)
-    goals = {"b": 1.5 if transport == "tls" else 1.0}
-    return Result("full, all blocks known", transport, medians, runs, goals, {"data": subject.data})
+    goals = {"tls": {"b": 1.5}, "unix": {"b": 1.0}}
+    facts = {"data": subject.data}
+    yield from per_transport("full, all blocks known", *in_turn(scale.repeats, ways), goals, facts)
 
 
-def restore(stage: Stage, scale: Scale, subject: Subject, transport: str, *, proof: bool) -> Result:
+def restore(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
+    """Without its proof, then with it."""
     mode, packing = scale.matrix[0]
     stage.fresh_repository(mode)
     archive = stage.archive(subject, packing)
-    runs: dict[str, list[Cost]] = {"ours": [], "d": [], "e": []}
+    bare: Way = lambda: stage.restore(subject, archive, "--no-proof")  # noqa: E731
+    proven: Way = lambda: stage.restore(subject, archive)  # noqa: E731
+    ways: dict[str, Way] = {
+        "tls": over(stage, "tls", bare),
+        "unix": over(stage, "unix", bare),
+        "proven tls": over(stage, "tls", proven),
+        "proven unix": over(stage, "unix", proven),
+    }
+    runs: dict[str, list[Cost]] = {name: [] for name in [*ways, "d", "e"]}
     for _ in range(scale.repeats):
-        runs["ours"].append(stage.restore(subject, archive, *([] if proof else ["--no-proof"])))
+        for name, way in ways.items():
+            runs[name].append(way())
         both, alone = stage.borg_and_upload(subject, archive)
         runs["d"].append(both)
         runs["e"].append(alone)
-    medians = {name: median(costs) for name, costs in runs.items()}
-    goals = {"d": 0.6, "e": 1.5} if transport == "tls" else {"d": 0.5, "e": 1.0}
-    name = "restore, with proof" if proof else "restore, without proof"
-    return Result(name, transport, medians, runs, {} if proof else goals, {"data": subject.data})
+    goals = {"tls": {"d": 0.6, "e": 1.5}, "unix": {"d": 0.5, "e": 1.0}}
+    for case, prefix, wanted in (("without", "", goals), ("with", "proven ", {})):
+        chosen = {"tls": runs[prefix + "tls"], "unix": runs[prefix + "unix"], "d": runs["d"], "e": runs["e"]}
+        medians = {name: median(costs) for name, costs in chosen.items()}
+        facts = {"data": subject.data}
+        yield from per_transport(f"restore, {case} proof", medians, chosen, wanted, facts)
 
 
 def kind_of_data(stage: Stage, scale: Scale, kind: str) -> Result:
@@ -148,16 +188,12 @@ def kind_of_data(stage: Stage, scale: Scale, kind: str) -> Result:
     size = max(scale.disk // 4, 128 * MIB)
     subject = stage.subject("other", kind, size, size // (8 if kind == "sparse" else 2), seed=2)
 
-    def fresh(way: Way) -> Way:
-        def run() -> Cost:
-            stage.fresh_repository(mode)
-            return way()
-
-        return run
+    def fresh() -> None:
+        stage.fresh_repository(mode)
 
     ways: dict[str, Way] = {
-        "ours": fresh(lambda: stage.ours(subject, packing)),
-        "b": fresh(lambda: stage.borg_create(subject.image, packing)),
+        "ours": over(stage, "unix", lambda: stage.ours(subject, packing), fresh),
+        "b": over(stage, "unix", lambda: stage.borg_create(subject.image, packing), fresh),
     }
     medians, runs = in_turn(min(2, scale.repeats), ways)
     facts = {"data": subject.data}
@@ -165,39 +201,37 @@ def kind_of_data(stage: Stage, scale: Scale, kind: str) -> Result:
     return Result(f"full, {kind}", "unix", medians, runs, {}, facts)
 
 
-def incremental(stage: Stage, scale: Scale, transport: str) -> Result:
-    """1 % of the virtual size changed. Stock Borg reads an eighth of it: its time is multiplied by eight."""
+def incremental(stage: Stage, scale: Scale) -> Iterator[Result]:
+    """1 % of the virtual size changed. Stock Borg reads what data there is: its time is multiplied."""
     mode, packing = scale.matrix[0]
-    data = scale.wide // 8
-    subject = stage.subject("wide", "mostly duplicate", scale.wide, data, seed=3, backup="incremental")
+    subject = stage.subject(
+        "wide", "mostly duplicate", scale.wide, scale.wide // 8, seed=3, backup="incremental"
+    )
     stage.fresh_repository(mode)
     stage.ours(subject, packing)
     stage.borg_create(subject.image, packing)
     amount = scale.wide // 100
-    runs: dict[str, list[Cost]] = {"ours": [], "b": []}
+    runs: dict[str, list[Cost]] = {"tls": [], "unix": [], "b": []}
     for number in range(scale.repeats):
-        stage.change(subject, changes(scale.wide, amount, seed=number))
-        runs["ours"].append(stage.ours(subject, packing))
-        # Those changes are new to the repository for ours only; for Borg the 1 % is what ours stored.
+        for turn, transport in enumerate(("tls", "unix")):
+            stage.transport(transport)
+            stage.change(subject, changes(scale.wide, amount, seed=2 * number + turn))
+            runs[transport].append(stage.ours(subject, packing))
+        # What changed is in the repository by now: Borg has only to read, hash and refer.
         runs["b"].append(stage.borg_create(subject.image, packing))
     held = runs["b"][0].moved
     stage.drop(subject)
     medians = {name: median(costs) for name, costs in runs.items()}
     facts = {"virtual": scale.wide, "changed": amount, "held": held}
-    return Result(
-        f"incremental, 1 % of {scale.wide // GIB} GiB",
-        transport,
-        medians,
-        runs,
-        {"b": 0.03},
-        facts,
-        {"b": scale.wide / held},
-    )
+    case = f"incremental, 1 % of {scale.wide // GIB} GiB"
+    goals = {"tls": {"b": 0.03}, "unix": {"b": 0.03}}
+    yield from per_transport(case, medians, runs, goals, facts, {"b": scale.wide / held})
 
 
 def thin(stage: Stage, scale: Scale) -> Iterator[Result]:
     """The same 64 MiB changed on thin disks of several sizes."""
     mode, packing = scale.matrix[0]
+    stage.transport("tls")
     smallest: Cost | None = None
     for size in scale.thin:
         subject = stage.subject("thin", "incompressible", size, 256 * MIB, seed=4, backup="incremental")
@@ -235,12 +269,3 @@ def by_changed(stage: Stage, scale: Scale) -> list[tuple[int, Cost]]:
         amount = amount * 4 or 4 * MIB
     stage.drop(subject)
     return points
-
-
-def wait_idle(limit: float, seconds: float) -> None:
-    """Wait until nobody else uses the machine, or say that somebody does."""
-    from os import getloadavg
-
-    until = time.monotonic() + seconds
-    while getloadavg()[0] > limit and time.monotonic() < until:
-        time.sleep(2)

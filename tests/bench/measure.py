@@ -115,3 +115,10 @@ def _version(words: list[str]) -> str:
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=False)
     return (done.stdout or done.stderr).splitlines()[0] if done.returncode == 0 else "unknown"
+
+
+def wait_idle(limit: float, seconds: float) -> None:
+    """Wait until nobody else uses the machine, or say that somebody does."""
+    until = time.monotonic() + seconds
+    while os.getloadavg()[0] > limit and time.monotonic() < until:
+        time.sleep(2)
