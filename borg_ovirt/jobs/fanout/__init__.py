@@ -1,0 +1,1 @@
+"""One backup into several repositories: each block is read once, each repository has a process of its own."""

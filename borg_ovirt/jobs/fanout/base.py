@@ -1,0 +1,86 @@
+"""What all repositories together can build on: cells of each one's base, since the oldest checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from borg_ovirt.blocks import Chunk
+from borg_ovirt.jobs.fanout.clerk import DiskOffer
+from borg_ovirt.jobs.fanout.group import Group
+
+
+@dataclass(frozen=True)
+class FanStart:
+    """An archive in each repository, and the oldest of their checkpoints."""
+
+    group: Group
+    name: str
+    checkpoint: str
+
+    @property
+    def record(self) -> None:
+        """Each repository fills in its own."""
+        return
+
+    def disk(self, disk_id: str, size: int, cell: int) -> tuple[FanBase | None, str | None]:
+        """The base of one disk, or the first reason why it is read whole."""
+        offers = self.group.ask("disk_offer", disk_id, size, cell)
+        for link, offer in offers.items():
+            if offer.reason is not None:
+                return None, f"{link.location}: {offer.reason}"
+        return FanBase(self.group, list(offers.values()), cell), None
+
+
+class FanBase:
+    """One disk of all their bases. A chunk's id is the number of its cell: each has its own chunk there."""
+
+    def __init__(self, group: Group, offers: Sequence[DiskOffer], cell: int) -> None:
+        self._group = group
+        self.cell = cell
+        # Where sizes differ only cells wholly inside the smallest are asked for.
+        self.size = min(offer.size for offer in offers)
+        zeros = offers[0].zeros
+        for offer in offers[1:]:
+            zeros = bytes(map(min, zeros, offer.zeros))
+        self._zeros = zeros
+
+    def chunk(self, index: int) -> Chunk:
+        """A cell of the base."""
+        return Chunk(index.to_bytes(8, "big"), min(self.cell, self.size - index * self.cell))
+
+    def is_zero(self, index: int) -> bool:
+        """Whether all of them hold only zeros in that cell."""
+        return bool(self._zeros[index])
+
+    def available(self, index: int) -> bool:
+        """All chunks were found in every repository before."""
+        return True
+
+    def sampled(self, cells: Sequence[int]) -> SampledBase:
+        """The same with the ids of these cells, as they are compared with those of cells that were read."""
+        return SampledBase(self, self._group, cells)
+
+
+class SampledBase:
+    """Some cells of a base with their true ids, those of all repositories one after the other."""
+
+    def __init__(self, base: FanBase, group: Group, cells: Sequence[int]) -> None:
+        self._base = base
+        self._group = group
+        self.size = base.size
+        self.cell = base.cell
+        self._ids = {
+            link: dict(zip(cells, ids, strict=True)) for link, ids in group.ask("ids", list(cells)).items()
+        }
+
+    def chunk(self, index: int) -> Chunk:
+        """A repository that was lost meanwhile counts neither here nor in what is compared with it."""
+        found = b"".join(self._ids[link][index] for link in self._group.live)
+        return Chunk(found, self._base.chunk(index).size)
+
+    def is_zero(self, index: int) -> bool:
+        return self._base.is_zero(index)
+
+    def available(self, index: int) -> bool:
+        return self._base.available(index)

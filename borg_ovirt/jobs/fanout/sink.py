@@ -1,0 +1,73 @@
+"""One disk on its way into all repositories: the parent moves bytes, the repositories hash and compress."""
+
+from __future__ import annotations
+
+from borg_ovirt.blocks import Chunk
+from borg_ovirt.jobs.fanout.group import Group
+
+
+class FanCell:
+    """A cell that was read. Its id is that in every repository, one after the other."""
+
+    __slots__ = ("_group", "data")
+
+    def __init__(self, group: Group, data: memoryview) -> None:
+        self._group = group
+        self.data = data
+
+    @property
+    def id(self) -> bytes:
+        """Only samples are compared by it: it has to be asked for."""
+        return b"".join(self._group.hashes(self.data))
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+
+class FanSink:
+    """Passes cells on; runs of those without bytes are one message."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self._run: tuple[str, int, int] | None = None
+
+    @property
+    def zero_id(self) -> bytes:
+        """Each repository has its own."""
+        raise NotImplementedError
+
+    def prepare(self, data: memoryview) -> FanCell:
+        """Nothing is done to it here. Any thread."""
+        return FanCell(self._group, data)
+
+    def store(self, prepared: FanCell) -> bool:
+        """Whether it is new shows when the disk is complete."""
+        self.flush()
+        self._group.store(prepared.data)
+        return False
+
+    def zero(self, size: int) -> None:
+        """Append a cell of `size` zeros."""
+        kind, what, count = self._run or ("", 0, 0)
+        if (kind, what) == ("zero", size):
+            self._run = (kind, what, count + 1)
+        else:
+            self.flush()
+            self._run = ("zero", size, 1)
+
+    def reuse(self, chunk: Chunk) -> None:
+        """Append a cell of each repository's own base; the id is its number."""
+        index = int.from_bytes(chunk.id, "big")
+        kind, first, count = self._run or ("", 0, 0)
+        if kind == "reuse" and index == first + count:
+            self._run = (kind, first, count + 1)
+        else:
+            self.flush()
+            self._run = ("reuse", index, 1)
+
+    def flush(self) -> None:
+        """Send what was gathered."""
+        if self._run is not None:
+            self._group.tell(*self._run)
+            self._run = None
