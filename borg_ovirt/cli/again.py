@@ -24,7 +24,7 @@ def children(config: Config, names: Sequence[str], password: str, run_id: str) -
     from borg_ovirt.jobs.several import Child
 
     words = repeat(click.get_current_context())
-    passphrase = _inherited_passphrase()
+    passphrase = inherited_passphrase()
     found = []
     for name in names:
         descriptors = [_pipe(password)]
@@ -71,7 +71,7 @@ def _pipe(secret: str) -> int:
     return reading
 
 
-def _inherited_passphrase() -> str | None:
+def inherited_passphrase() -> str | None:
     """A descriptor can be read only once: what it holds, before several want it."""
     number = os.environ.get("BORG_PASSPHRASE_FD", "")
     if not number.isdecimal():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -30,6 +32,10 @@ from borg_ovirt.errors import UsageError
 from borg_ovirt.ovirt.engine import EngineAccess
 from borg_ovirt.redact import remember
 from borg_ovirt.repository.open import Repository, open_repository
+
+if TYPE_CHECKING:
+    from borg_ovirt.jobs.fanout.wire import Spec
+    from borg_ovirt.jobs.stores import Store
 
 
 def configuration(output: Output) -> Config:
@@ -117,6 +123,51 @@ def opener(settings: RepositorySettings) -> Callable[[], AbstractContextManager[
     if source is not None and not any(name in os.environ for name in _BORG_SECRETS):
         settings = replace(settings, passphrase=_Known(source.what, secret=source.reveal()))
     return lambda: repository(settings, write=True)
+
+
+@contextmanager
+def store(settings: Sequence[RepositorySettings], stall: float) -> Iterator[Repository | Store]:
+    """One repository, or several that take the same backup, each in a process of its own."""
+    if len(settings) == 1:
+        with repository(settings[0], write=True) as opened:
+            yield opened
+        return
+    from borg_ovirt.jobs.fanout.store import open_together
+
+    locations = [one.location for one in settings]
+    for location in locations:
+        if locations.count(location) > 1:
+            raise UsageError(f"The repository {location} is named twice.", "Name each once.")
+    with open_together(_specs(settings), stall) as together:
+        yield together
+
+
+def _specs(settings: Sequence[RepositorySettings]) -> list[Spec]:
+    """How each process opens its repository. Secrets that can be read only once are read here, for all."""
+    from borg_ovirt.cli.again import inherited_passphrase
+    from borg_ovirt.jobs.fanout.wire import Spec
+
+    inherited = inherited_passphrase()
+    from_borg = any(name in os.environ for name in _BORG_SECRETS)
+    found = []
+    for one in settings:
+        passphrase = inherited
+        if passphrase is None and not from_borg and one.passphrase is not None:
+            passphrase = one.passphrase.reveal()
+        found.append(
+            Spec(
+                location=one.location,
+                lock_wait=1.0 if one.lock_wait is None else one.lock_wait,
+                compression=one.compression,
+                remote_path=one.remote_path,
+                rsh=one.rsh,
+                upload_limit=_kib(one.rate_limit),
+                passphrase=passphrase,
+                threads=max(1, min(4, (os.cpu_count() or 1) // len(settings))),
+                log_level=logging.getLogger().getEffectiveLevel(),
+            )
+        )
+    return found
 
 
 @dataclass(frozen=True)

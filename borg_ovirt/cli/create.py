@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("create")
-@click.argument("where", type=target.anything, nargs=-1, metavar="[REPO::VM | REPO ...]")
+@click.argument("where", type=target.anything, nargs=-1, metavar="[REPO::VM ... | REPO ...]")
 @click.option("--vm", multiple=True, metavar="VM", help="Of the selected VMs only these: name, glob or id.")
 @click.option("--tag", multiple=True, metavar="TAG", help="Of the selected VMs only those with this tag.")
 @click.option("--shard", metavar="I/N", help="Part I of N of the VMs, by their ids.")
@@ -51,6 +52,13 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Refuse a VM with disks that cannot be backed up; warn of less.")
 @click.option("--chunk-size", metavar="SIZE", help="Of a VM's first archive; later ones keep it.")
 @click.option("--compression", "-C", metavar="SPEC", help="As for borg: none, lz4, zstd,3 ...")
+@click.option(
+    "--repo-stall",
+    default="5m",
+    show_default=True,
+    metavar="TIME",
+    help="Several REPO::VM: go on without a repository that keeps the others waiting so long.",
+)
 @click.option("--part-of", hidden=True, help="The run that this process is a part of.")
 @click.option("--shares", type=click.IntRange(1), default=1, hidden=True, help="Processes of the run.")
 @options.repository
@@ -65,9 +73,12 @@ def command(
 ) -> int:
     """Back up VMs: all disks of each at one instant, in one complete archive.
 
-    REPO::VM (a name or an id) is that VM. Without a VM it is every VM that the configuration selects, into
-    the repositories named, or into all of the configuration, several at a time. The VM that is longest
-    without a good archive goes first, and none that fails stops the others.
+    REPO::VM (a name or an id) is that VM; with several repositories (A::VM B::VM) it is read once and stored
+    in each, and a repository that fails does not spoil the others.
+
+    Without a VM it is every VM that the configuration selects, into the repositories named, or into all of
+    the configuration, several at a time. The VM that is longest without a good archive goes first, and none
+    that fails stops the others.
 
     After the first time only what changed is read. Nothing is committed unless every disk is complete.
     Exit status of a run: 0 all well, 1 some warnings, 2 some failed.
@@ -75,23 +86,27 @@ def command(
     from borg_ovirt.cli import connect, fleet
 
     config = connect.configuration(output)
-    if len(where) == 1 and where[0].name and not wishes["dry_run"]:
-        return _one(output, where[0], repository, engine, wishes)
-    if any(place.name for place in where):
-        raise click.UsageError("Give one REPO::VM, or repositories without a VM. --dry-run is for runs.")
+    names = {place.name for place in where}
+    if len(names) == 1 and None not in names and not wishes["dry_run"]:
+        return _one(output, where, repository, engine, wishes)
+    if names - {None}:
+        raise click.UsageError(
+            "Give REPO::VM, with several repositories the same VM, or repositories without a VM. "
+            "--dry-run is for runs."
+        )
     ordered = fleet.Order(output, config, repository, engine, wishes)
     return fleet.run_all(ordered, [place.repo for place in where])
 
 
 def _one(
     output: Output,
-    vm: target.Target,
+    where: Sequence[target.Target],
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     wishes: dict[str, Any],
 ) -> int:
     from borg_ovirt.cli import connect
-    from borg_ovirt.cli.wishes import create_options, limits
+    from borg_ovirt.cli.wishes import create_options, limits, repo_stall
     from borg_ovirt.jobs.audit import audited
     from borg_ovirt.jobs.limited import Bounds, back_up_limited
     from borg_ovirt.ovirt.cleanup import heal
@@ -99,8 +114,8 @@ def _one(
     from borg_ovirt.ovirt.journal import Journal, state_dir
 
     config = connect.configuration(output)
-    settings = connect.repository_of(config, vm, repository, wishes["compression"])
-    todo = create_options(config.policy, config.vms.exclude_disks, wishes, settings.chunk_size)
+    settings = [connect.repository_of(config, place, repository, wishes["compression"]) for place in where]
+    todo = create_options(config.policy, config.vms.exclude_disks, wishes, settings[0].chunk_size)
     taken = limits(config.limits, wishes)
     bounds = Bounds(taken, state_dir(), taken.rate_limit)
     access = connect.engine_access(config, engine)
@@ -110,10 +125,10 @@ def _one(
         Journal(state_dir(), ovirt.instance_id) as journal,
     ):
         heal(ovirt, state_dir(), progress.step)
-        with connect.repository(settings, write=True) as opened:
+        with connect.store(settings, repo_stall(wishes)) as opened:
             result = audited(
                 ovirt,
-                vm.name or "",
+                where[0].name or "",
                 progress.step,
                 lambda vm_id: back_up_limited(opened, ovirt, vm_id, todo, bounds, journal, progress),
             )
@@ -152,5 +167,18 @@ def _summary(output: Output, result: CreateResult) -> None:
             for outcome in result.disks
         ],
     )
+    if len(result.stored) > 1:
+        output.table(
+            ["REPOSITORY", "ARCHIVE", "BASE", "NEW"],
+            [
+                [
+                    stored.repository,
+                    stored.archive or "none",
+                    stored.base or "",
+                    format_size(stored.bytes_new or 0) if stored.archive else "",
+                ]
+                for stored in result.stored
+            ],
+        )
     for skipped in result.skipped:
         output.lines(f"skipped: disk {skipped.alias or skipped.id} ({skipped.reason})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -10,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from borg_ovirt.config.schema import DiskRules as DiskSection
 from borg_ovirt.config.schema import Limits, Policy
-from borg_ovirt.config.types import MinFree, Size, TimeOfDay
+from borg_ovirt.config.types import Duration, MinFree, Size, TimeOfDay
 
 if TYPE_CHECKING:
     from borg_ovirt.jobs.create import CreateOptions
@@ -65,6 +66,14 @@ def limits(configured: Limits, wishes: Wishes) -> Limits:
         "min_free": _read(wishes, "min_free", MinFree),
     }
     return configured.model_copy(update={name: value for name, value in given.items() if value is not None})
+
+
+def repo_stall(wishes: Wishes) -> float:
+    """Seconds that one of several repositories may keep the others waiting."""
+    span: timedelta = _read(wishes, "repo_stall", Duration)
+    if not span:
+        raise click.BadParameter("must be longer than nothing", param_hint="--repo-stall")
+    return span.total_seconds()
 
 
 def _read(wishes: Wishes, name: str, kind: Any) -> Any:
