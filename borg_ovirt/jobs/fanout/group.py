@@ -52,6 +52,9 @@ class Group:
             for link, (id_, location) in self._answers(patient=True).items():
                 link.id, link.location = id_, location
         except BaseException:
+            for link in self.live:
+                if not link.answers:  # it waits, perhaps for a lock, and does not listen to us
+                    link.kill()
             self.close()
             raise
         return self

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fan import MIB, assert_equal, beside, bytes_read, make, second, together
-from harness import PASSPHRASE, Desk
+from harness import BIN, PASSPHRASE, Desk
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Vm
 
@@ -224,6 +224,31 @@ def test_ctrl_c_ends_all_in_order(box: Box, desk: Desk) -> None:
     desk.assert_clean()
 
 
+def test_ctrl_c_does_not_wait_for_a_lock(box: Box, desk: Desk) -> None:
+    vm = make(box, "impatient")
+    other = second(desk, "other")
+    held = desk.root / "held"
+    holder = subprocess.Popen(
+        [str(BIN / "borg"), "with-lock", other.repo, "sh", "-c", f"touch {held}; exec cat"],
+        env=desk.env,
+        stdin=subprocess.PIPE,
+    )
+    with holder:
+        eventually("the lock is held", held.exists)
+        ours = Ours(desk, vm, [desk, other], "--lock-wait", "200")
+        eventually("both wait", lambda: len(ours.children()) == 2)
+        eventually("one is open", lambda: list(Path(desk.repo).glob("lock.exclusive/*")))
+        children = ours.children()
+        ours.process.send_signal(signal.SIGINT)
+        _, err = ours.process.communicate(timeout=30)
+        assert ours.process.returncode == 130, err
+        assert all(gone(child) for child in children)
+        assert holder.stdin is not None
+        holder.stdin.close()
+    made = together(vm, [desk, other])
+    assert_equal(made, [desk, other], vm)
+
+
 def test_memory_does_not_grow_with_the_disk(box: Box, desk: Desk) -> None:
     """The slower repository holds the read back: it is stopped and let run again."""
     vm = box.make_vm("broad", [DiskSpec(192 * MIB)], running=True)
@@ -244,7 +269,10 @@ def test_memory_does_not_grow_with_the_disk(box: Box, desk: Desk) -> None:
         time.sleep(0.02)
     out, err = ours.process.communicate()
     assert ours.process.returncode == 0, err
-    assert bytes_read(json.loads(out)) == 160 * MIB
+    made = json.loads(out)
+    assert bytes_read(made) == 160 * MIB
+    desk.assert_archived(made["archive"], vm)
+    other.assert_archived(made["archive"], vm)
     for pid, peak in peaks.items():
         assert peak - before[pid] < 96 * MIB, (before, peaks)
 
