@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -71,19 +72,20 @@ class Link:
         )
 
     def kill(self) -> None:
-        """End it at once; Borg sees that its lock is a dead process's."""
-        self.process.kill()
-        self.close(None)
+        """End it and its ssh at once; Borg sees that its lock is a dead process's."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.connection.close()
+        self.process.wait()
 
     def hang_up(self) -> None:
         """Let it end: it rolls back what is not committed."""
         self.connection.close()
 
-    def close(self, patience: float | None) -> None:
+    def close(self, patience: float) -> None:
         """Hang up and wait until it is gone; after so many seconds it is killed."""
         self.hang_up()
         try:
             self.process.wait(patience)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
