@@ -57,14 +57,21 @@ def main() -> None:
                     flush=True,
                 )
             points = cases.by_changed(stage, scale)
-    finally:
+    finally:  # what was measured before an interruption counts
         shutil.rmtree(root, ignore_errors=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    facts["took s"] = round(time.monotonic() - started)
+        facts["took s"] = round(time.monotonic() - started)
+        keep(options.out, results, points, facts)
+
+
+def keep(
+    out: Path, results: list[cases.Result], points: list[tuple[int, Cost]], facts: dict[str, object]
+) -> None:
+    """Print the table, and leave it with JSON and plots in a directory."""
+    out.mkdir(parents=True, exist_ok=True)
     table = report.markdown(results, facts)
-    (options.out / "performance.md").write_text(table)
-    (options.out / "performance.json").write_text(report.as_json(results, points, facts))
-    report.plot(results, points, options.out / "performance.png")
+    (out / "performance.md").write_text(table)
+    (out / "performance.json").write_text(report.as_json(results, points, facts))
+    report.plot(results, points, out / "performance.png")
     print(table)
 
 
