@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import costs
+
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -61,19 +63,19 @@ class Meter:
     def run(self, words: Sequence[str], cwd: Path | None = None) -> tuple[Cost, str]:
         """Run a command to its end; what it cost and what it printed."""
         os.sync()  # what the one before left to be written is not for this one to pay
-        out = self._log.with_suffix(".out")
+        out, result = self._log.with_suffix(".out"), self._log.with_suffix(".costs")
         with open(out, "wb") as output, open(self._log, "ab") as errors:
             before = self._host_cpu()
-            started = time.monotonic()
-            process = subprocess.Popen(words, env=self.env, cwd=cwd, stdout=output, stderr=errors)
-            _, status, usage = os.wait4(process.pid, 0)
-            wall = time.monotonic() - started
-            process.returncode = os.waitstatus_to_exitcode(status)
-        client = usage.ru_utime + usage.ru_stime
-        cost = Cost(wall, client, 0.0, usage.ru_maxrss * 1024)
-        cost.host = max(0.0, self._host_cpu() - before - client)
-        if process.returncode not in (0, 1):
-            raise Failed(f"{' '.join(words)}: status {process.returncode}; see {self._log}")
+            process = subprocess.Popen(
+                costs.measured(words, result), env=self.env, cwd=cwd, stdout=output, stderr=errors
+            )
+            _, _, usage = os.wait4(process.pid, 0)
+            process.returncode = 0
+        status, wall, client, peak = costs.read(result)
+        host = self._host_cpu() - before - usage.ru_utime - usage.ru_stime
+        if status not in (0, 1):
+            raise Failed(f"{' '.join(words)}: status {status}; see {self._log}")
+        cost = Cost(wall, client, max(0.0, host), peak)
         return cost, out.read_text(errors="replace")
 
     def _host_cpu(self) -> float:

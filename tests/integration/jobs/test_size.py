@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import costs
 from harness import Desk
 from ovirtbox.box import Box, DiskSpec
 
@@ -21,14 +22,13 @@ SAMPLE = 8 * CELL
 def create(desk: Desk, name: str) -> tuple[dict[str, Any], int]:
     """A backup as a process of its own: its one disk's outcome, and its peak memory in bytes."""
     words = desk.command("create", "--json", "--backup-api", "live", f"{desk.repo}::{name}")
-    out = desk.root / "out.json"
+    out, cost = desk.root / "out.json", desk.root / "cost.json"
     with open(out, "wb") as output:
-        process = subprocess.Popen(words, env=desk.env, stdout=output)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
+        subprocess.run(costs.measured(words, cost), env=desk.env, stdout=output, check=True)
+    status, *_, peak = costs.read(cost)
+    assert status == 0
     (disk,) = json.loads(out.read_text())["disks"]
-    return disk, usage.ru_maxrss * 1024
+    return disk, peak
 
 
 def write_data(path: Path, size: int, places: range, length: int) -> None:
