@@ -6,12 +6,17 @@ and an engine that is restarting apart by prose only.
 
 from __future__ import annotations
 
+import json
+import ssl
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from borg_ovirt.errors import BorgOvirtError, CertificateError, EngineRefused, EngineUnreachable, LoginFailed
 
 _SCOPE = "ovirt-app-api"
+_LARGEST_REPLY = 1 << 20
 
 
 def log_in(api_url: str, username: str, password: str, ca_file: str | None, timeout: float) -> str:
@@ -49,43 +54,47 @@ def log_out(api_url: str, token: str, ca_file: str | None, timeout: float) -> No
 def _post(
     api_url: str, path: str, form: dict[str, str], ca_file: str | None, timeout: float
 ) -> dict[str, Any]:
-    import requests
-
-    parts = urlsplit(api_url)
     host = _host(api_url)
     try:
-        with requests.Session() as session:
-            session.trust_env = False  # an environment's proxy or CA bundle must not overrule the settings
-            response = session.post(
-                f"{parts.scheme}://{parts.netloc}{path}",
-                data=form,
-                headers={"Accept": "application/json"},
-                verify=ca_file or True,
-                timeout=timeout,
-                allow_redirects=False,
-            )
-    except requests.exceptions.SSLError as error:
-        if "CERTIFICATE" in str(error).upper() or "doesn't match" in str(error):
-            raise untrusted(host) from None
+        status, text = _exchange(api_url, path, urlencode(form), ca_file, timeout)
+    except ssl.SSLCertVerificationError:
+        raise untrusted(host) from None
+    except ssl.SSLError as error:
         raise EngineUnreachable(f"No TLS connection to the engine at {host}: {_cause(error)}") from None
-    except OSError as error:  # requests' own errors derive from it
+    except (OSError, HTTPException) as error:
         raise EngineUnreachable(
             f"No connection to the engine at {host}: {_cause(error)}",
             "Check the URL, name resolution, port 443 and whether the engine is up.",
         ) from None
-    if response.status_code >= 500 or response.status_code == 429:
-        raise EngineUnreachable(f"The engine at {host} answers {response.status_code}; it may be restarting.")
+    if status >= 500 or status == 429:
+        raise EngineUnreachable(f"The engine at {host} answers {status}; it may be restarting.")
     try:
-        body = response.json()
+        body = json.loads(text)
     except ValueError:
         raise EngineRefused(
-            f"The login page of {host} answers {response.status_code} and no JSON.",
+            f"The login page of {host} answers {status} and no JSON.",
             "Is the URL that of an oVirt engine, as in https://engine.example.org/ovirt-engine/api?",
-            status=response.status_code,
+            status=status,
         ) from None
     if isinstance(body, list):
         body = body[0] if body else {}
     return body if isinstance(body, dict) else {}
+
+
+def _exchange(api_url: str, path: str, form: str, ca_file: str | None, timeout: float) -> tuple[int, bytes]:
+    """Status and body. No redirect is followed and no proxy asked: the form has a secret."""
+    parts = urlsplit(api_url)
+    connection: HTTPConnection
+    if parts.scheme == "http":
+        connection = HTTPConnection(parts.netloc, timeout=timeout)
+    else:
+        context = ssl.create_default_context(cafile=ca_file)
+        connection = HTTPSConnection(parts.netloc, timeout=timeout, context=context)
+    headers = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+    with closing(connection):
+        connection.request("POST", path, form, headers)
+        response = connection.getresponse()
+        return response.status, response.read(_LARGEST_REPLY)
 
 
 def untrusted(host: str) -> CertificateError:
@@ -102,10 +111,5 @@ def _host(url: str) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason, without the library's wrapping."""
-    while True:
-        inner = error.args[0] if error.args and isinstance(error.args[0], BaseException) else None
-        inner = inner or getattr(inner, "reason", None) or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            return str(error).split(": ", 1)[-1]
-        error = inner
+    """What happened, without the number in front."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,6 +1,6 @@
 """One HTTP connection to the imageio daemon, for one ticket.
 
-`http.client` and not `requests`: a request costs a fifth of the CPU, bytes go straight into the caller's
+`http.client` and no library above it: a request costs a fifth of the CPU, bytes go straight into the caller's
 buffers, a refusal sent while a body is still going up can be read, no proxy of the environment interferes.
 
 The path of a URL holds the ticket, which is the only secret there is: it appears in no message of ours.
