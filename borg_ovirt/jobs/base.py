@@ -7,7 +7,7 @@ is decided disk by disk.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -95,6 +95,10 @@ class BaseDisk:
     def is_zero(self, index: int) -> bool:
         """Whether the base holds only zeros in that cell."""
         return self._content.is_zero(self._content.chunks[index])
+
+    def data_cells(self, first: int, end: int) -> Iterator[int]:
+        """Those of the cells first..end that are not known to be zeros."""
+        return self._content.data_chunks(first, end, self.cell)
 
     def available(self, index: int) -> bool:
         """All chunks were found in the repository before."""

@@ -226,9 +226,9 @@ class _Headed(Generic[P]):
             self._begun, self.head = True, prepared.head
         return self._sink.store(prepared.inner)
 
-    def zero(self, size: int) -> None:
+    def zero(self, size: int, count: int = 1) -> None:
         self._begun = True
-        self._sink.zero(size)
+        self._sink.zero(size, count)
 
     def reuse(self, chunk: Chunk) -> None:
         self._begun = True

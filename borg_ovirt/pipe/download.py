@@ -93,8 +93,12 @@ class _Loading(Generic[P]):
         return min(end * self._plan.cell, self._plan.size) - first * self._plan.cell
 
     def zero(self, first: int, end: int) -> None:
-        for index in range(first, end):
-            self._sink.zero(self._plan.cell_size(index))
+        short = self._plan.cell_size(end - 1)  # the last cell of the disk may be
+        whole = end if short == self._plan.cell else end - 1
+        if first < whole:
+            self._sink.zero(self._plan.cell, whole - first)
+        if whole < end:
+            self._sink.zero(short)
         length = self._length(first, end)
         self.stats.bytes_zero += length
         self.stats.cells_zero += end - first

@@ -229,10 +229,7 @@ class _Builder:
 
     def _check_zeros(self, first: int, end: int) -> None:
         assert self.base is not None
-        is_zero = self.base.is_zero
-        for index in range(first, min(end, self.comparable)):
-            if not is_zero(index):
-                self.plan.mismatches.append(index)
+        self.plan.mismatches.extend(self.base.data_cells(first, min(end, self.comparable)))
 
     def _reusable(self, index: int) -> bool:
         base = self.base

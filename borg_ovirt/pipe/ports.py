@@ -80,6 +80,10 @@ class Base(Protocol):
         """Whether the cell's chunk (a short last one too) is known by its id to be all zeros."""
         ...
 
+    def data_cells(self, first: int, end: int) -> Iterable[int]:
+        """Those of the cells first..end that are not known to be zeros, ascending."""
+        ...
+
     def available(self, index: int) -> bool:
         """Whether the repository still holds the cell's chunk."""
         ...
@@ -117,8 +121,8 @@ class Sink(Protocol[P]):
         """Append the cell; true if its bytes were new to the repository. One thread, in order."""
         ...
 
-    def zero(self, size: int) -> None:
-        """Append a cell of `size` zeros without bytes."""
+    def zero(self, size: int, count: int = 1) -> None:
+        """Append so many cells of `size` zeros without bytes."""
         ...
 
     def reuse(self, chunk: Chunk) -> None:

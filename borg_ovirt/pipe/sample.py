@@ -47,11 +47,7 @@ def choose_sample(
     if not sampling.rate:
         return []
     candidates = [
-        index
-        for kind, first, end in plan.runs()
-        if kind == REUSE
-        for index in range(first, end)
-        if not base.is_zero(index)
+        index for kind, first, end in plan.runs() if kind == REUSE for index in base.data_cells(first, end)
     ]
     count = max(sampling.minimum, math.ceil(sampling.rate * len(candidates)))
     if count >= len(candidates):

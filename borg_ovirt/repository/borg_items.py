@@ -24,8 +24,11 @@ class StoredFile:
     """`borg check --repair` put zeros where chunks were lost."""
 
 
-def stored_files(session: Session, items: Sequence[bytes]) -> Iterator[StoredFile]:
-    """The regular files of an item stream, in order, without the parts of unfinished files."""
+def stored_files(session: Session, items: Sequence[bytes], most: int | None = None) -> Iterator[StoredFile]:
+    """The regular files of an item stream, in order, without the parts of unfinished files.
+
+    The stream is left at the first file of more than `most` chunks: it is not parsed.
+    """
     with session.told():
         unpacker: Any = Unpacker(_Stream(session, items), read_size=1 << 20, use_list=False)
         while True:
@@ -36,14 +39,20 @@ def stored_files(session: Session, items: Sequence[bytes]) -> Iterator[StoredFil
             facts: dict[bytes, Any] = {}
             for _ in range(keys):
                 key = unpacker.unpack()
-                facts[key] = _chunks(unpacker) if key == b"chunks" else unpacker.unpack()
+                if key != b"chunks":
+                    facts[key] = unpacker.unpack()
+                    continue
+                count = unpacker.read_array_header()
+                if most is not None and count > most:
+                    return
+                facts[key] = _chunks(unpacker, count)
             if b"part" not in facts and stat.S_ISREG(facts.get(b"mode", 0)):
                 yield _stored(facts)
 
 
-def _chunks(unpacker: Any) -> PackedChunks:
+def _chunks(unpacker: Any, count: int) -> PackedChunks:
     chunks = PackedChunks()
-    for _ in range(unpacker.read_array_header()):
+    for _ in range(count):
         id_, size, _csize = unpacker.unpack()
         chunks.append(id_, size)
     return chunks
@@ -54,7 +63,7 @@ def _stored(facts: dict[bytes, Any]) -> StoredFile:
     size = facts.get(b"size")
     return StoredFile(
         path=facts[b"path"].decode("utf-8", "surrogateescape"),
-        size=sum(chunk.size for chunk in chunks) if size is None else size,
+        size=chunks.total() if size is None else size,
         chunks=chunks,
         repaired=facts.get(b"chunks_healthy") is not None,
     )

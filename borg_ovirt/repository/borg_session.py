@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import groupby, repeat
 from typing import Any
 
 from borg.archive import Archive, Statistics
@@ -231,21 +232,29 @@ class Session:
         self._repository.async_response(wait=False)
         return bool(lost or stats.usize != before)
 
-    def refer(self, chunk: Chunk, stats: Any) -> None:
-        """Refer to a chunk that the repository holds."""
+    def refer(self, chunk: Chunk, stats: Any, count: int = 1) -> None:
+        """Refer to a chunk that the repository holds, so many times."""
         assert self._cache is not None
         if not self.seen(chunk):
             raise RepositoryError(
                 f"The repository {self.where} misses a chunk that was to be used again ({chunk.id.hex()}).",
                 "Run with --full, and `borg check` the repository.",
             )
-        self._cache.chunk_incref(chunk.id, stats)
+        _, size, compressed = self._cache.chunk_incref(chunk.id, stats)
+        if count > 1:  # what Borg does for each: a disk has long runs of zeros
+            add = self._cache.chunks.incref
+            for _ in range(count - 1):
+                add(chunk.id)
+            stats.update(size * (count - 1), compressed * (count - 1), False)
 
     def rows(self, chunks: Iterable[Chunk]) -> list[Any]:
         """Chunks as an item lists them, with their size in the repository."""
         assert self._cache is not None
         index = self._cache.chunks
-        return [ChunkListEntry(id_, size, index[id_].csize) for id_, size in chunks]
+        rows: list[Any] = []
+        for (id_, size), run in groupby(chunks):
+            rows += repeat(ChunkListEntry(id_, size, index[id_].csize), len(list(run)))
+        return rows
 
     # Changing archives
 

@@ -8,7 +8,7 @@ from typing import overload
 
 from borg_ovirt.blocks import Chunk
 
-_ENTRY = struct.Struct("<32sI")
+_ENTRY = struct.Struct("=32sI")
 _BLOCK = 1024
 
 
@@ -18,9 +18,25 @@ class PackedChunks(Sequence[Chunk]):
     def __init__(self) -> None:
         self._data = bytearray()
 
-    def append(self, chunk_id: bytes, size: int) -> None:
-        """Add a chunk; ids are 32 bytes."""
-        self._data += _ENTRY.pack(chunk_id, size)
+    def append(self, chunk_id: bytes, size: int, count: int = 1) -> None:
+        """Add a chunk so many times; ids are 32 bytes."""
+        self._data += _ENTRY.pack(chunk_id, size) * count
+
+    def total(self) -> int:
+        """The sum of their sizes."""
+        with memoryview(self._data) as data, data.cast("I") as words, words[8::9] as sizes:
+            return sum(sizes)
+
+    def others(self, chunk: Chunk, first: int, end: int) -> Iterator[int]:
+        """The places first..end where another chunk stands; runs of this one cost next to nothing."""
+        wanted = _ENTRY.pack(*chunk)
+        block = wanted * _BLOCK
+        for start in range(first, end, _BLOCK):
+            stop = min(start + _BLOCK, end)
+            if self._data[start * _ENTRY.size : stop * _ENTRY.size] != block[: (stop - start) * _ENTRY.size]:
+                for place in range(start, stop):
+                    if self._data[place * _ENTRY.size : (place + 1) * _ENTRY.size] != wanted:
+                        yield place
 
     def __len__(self) -> int:
         return len(self._data) // _ENTRY.size

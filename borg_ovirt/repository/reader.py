@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import groupby
 
-from borg_ovirt.blocks import Chunk
+from borg_ovirt.blocks import CELL, Chunk
 from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryError
 from borg_ovirt.repository.borg_items import StoredFile, stored_files
 from borg_ovirt.repository.borg_session import ArchiveFacts, Session, archive_id
@@ -45,11 +46,21 @@ class DiskContent:
     @cached_property
     def damaged(self) -> bool:
         """Whether `borg check --repair` put zeros in place of lost chunks, or a chunk is missing now."""
-        return self._stored.repaired or not all(map(self._session.seen, self.chunks))
+        # Zeros come in long runs: each run is looked up once.
+        return self._stored.repaired or not all(
+            self._session.seen(chunk) for chunk, _ in groupby(self.chunks)
+        )
 
     def is_zero(self, chunk: Chunk) -> bool:
         """Whether the chunk is known by its id to be all zeros."""
         return chunk.id == self._session.zero_id(chunk.size)
+
+    def data_chunks(self, first: int, end: int, size: int) -> Iterator[int]:
+        """The places first..end of chunks that are not known to be zeros, in a disk of chunks of `size`."""
+        zero = Chunk(self._session.zero_id(size), size)
+        for place in self.chunks.others(zero, first, end):
+            if not self.is_zero(self.chunks[place]):
+                yield place
 
     def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
         """The plain bytes of the chunks, decrypted and verified, in order. One thread.
@@ -136,7 +147,7 @@ class ArchiveReader:
         stored = self._disks.get(path)
         if stored is None:
             raise NotOurArchive(f"Archive {self.name} lacks {path}, which its manifest names.")
-        if not stored.size == expected == sum(chunk.size for chunk in stored.chunks):
+        if not stored.size == expected == stored.chunks.total():
             raise NotOurArchive(
                 f"{path} of archive {self.name} has {stored.size} bytes; its manifest says {expected}."
             )
@@ -146,7 +157,7 @@ class ArchiveReader:
     def _small(self) -> dict[str, StoredFile]:
         """The files before the disks. Reading ends there: a disk's item can be megabytes long."""
         files: dict[str, StoredFile] = {}
-        for stored in stored_files(self._session, self._facts.items):
+        for stored in stored_files(self._session, self._facts.items, most=_LARGEST_FILE // CELL):
             if stored.path.startswith(DISKS):
                 break
             files[stored.path] = stored

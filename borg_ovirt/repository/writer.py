@@ -91,21 +91,22 @@ class DiskSink:
             self._append(prepared.id, prepared.size)
             return new
 
-    def zero(self, size: int) -> None:
-        """Append a cell of `size` zeros."""
+    def zero(self, size: int, count: int = 1) -> None:
+        """Append so many cells of `size` zeros."""
         chunk = Chunk(self._session.zero_id(size), size)
-        if self._session.seen(chunk):
-            self.reuse(chunk)
-        else:
+        if not self._session.seen(chunk):
             self.store(self.prepare(memoryview(bytes(size))))
+            count -= 1
+        if count:
+            self.reuse(chunk, count)
 
-    def reuse(self, chunk: Chunk) -> None:
-        """Append a chunk that the repository holds already."""
+    def reuse(self, chunk: Chunk, count: int = 1) -> None:
+        """Append a chunk that the repository holds already, so many times."""
         self._writer.check_open()
         try:  # not `adding`: this runs a quarter of a million times for each TiB
-            self._check_fit(chunk.size)
-            self._session.refer(chunk, self._writer.borg.stats)
-            self._append(chunk.id, chunk.size)
+            self._check_fit(chunk.size, count)
+            self._session.refer(chunk, self._writer.borg.stats, count)
+            self._append(chunk.id, chunk.size, count)
         except BaseException as error:
             self._writer.spoil(error)
             raise
@@ -115,14 +116,14 @@ class DiskSink:
         if self._filled != self.size:
             self._writer.refuse(f"{self.path} has {self._filled} of {self.size} bytes")
 
-    def _check_fit(self, size: int) -> None:
+    def _check_fit(self, size: int, count: int = 1) -> None:
         room = self.size - self._filled
-        if size != min(self.cell, room) or size == 0:
+        if size != min(self.cell, room) or not 0 < size * count <= room:
             self._writer.refuse(f"{self.path} got a cell of {size} bytes at {self._filled} of {self.size}")
 
-    def _append(self, id_: bytes, size: int) -> None:
-        self.chunks.append(id_, size)
-        self._filled += size
+    def _append(self, id_: bytes, size: int, count: int = 1) -> None:
+        self.chunks.append(id_, size, count)
+        self._filled += size * count
 
 
 class ArchiveWriter:

@@ -80,7 +80,10 @@ class Stage:
         vm = self.box.make_vm(name, [DiskSpec(size, alias=name, backup=backup)], running=False)
         disk = self.box.disks(vm)[0]
         target = str(disk.active.path)
-        self._quietly("qemu-img", "convert", "-n", "-f", "raw", "-O", "qcow2", str(image), target)
+        # Without the last option every cluster of the new disk would be written as an explicit zero: a thin
+        # disk that never held data has no tables for them.
+        words = ["qemu-img", "convert", "-n", "--target-is-zero", "-f", "raw", "-O", "qcow2"]
+        self._quietly(*words, str(image), target)
         return Subject(vm, disk, image, size, data)
 
     def change(self, subject: Subject, writes: Iterable[tuple[int, bytes]]) -> None:

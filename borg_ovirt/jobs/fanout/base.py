@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from borg_ovirt.blocks import Chunk
@@ -53,6 +53,13 @@ class FanBase:
         """Whether all of them hold only zeros in that cell."""
         return bool(self._zeros[index])
 
+    def data_cells(self, first: int, end: int) -> Iterator[int]:
+        """Those of the cells first..end where one of them at least has data."""
+        index = self._zeros.find(0, first, end)
+        while index >= 0:
+            yield index
+            index = self._zeros.find(0, index + 1, end)
+
     def available(self, index: int) -> bool:
         """All chunks were found in every repository before."""
         return True
@@ -81,6 +88,9 @@ class SampledBase:
 
     def is_zero(self, index: int) -> bool:
         return self._base.is_zero(index)
+
+    def data_cells(self, first: int, end: int) -> Iterator[int]:
+        return self._base.data_cells(first, end)
 
     def available(self, index: int) -> bool:
         return self._base.available(index)

@@ -86,7 +86,10 @@ class Clerk:
         if any(base.chunk(n).size != min(cell, base.size - n * cell) for n in range(cells)):
             return DiskOffer(0, b"", f"{start.name} has chunks that are not on its grid")
         self._bases[disk_id] = base
-        return DiskOffer(base.size, bytes(map(base.is_zero, range(cells))), None)
+        zeros = bytearray(b"\1") * cells
+        for index in base.data_cells(0, cells):
+            zeros[index] = 0
+        return DiskOffer(base.size, bytes(zeros), None)
 
     def settled(self) -> None:
         """Answered when all that came before is done."""
@@ -115,9 +118,7 @@ class Clerk:
             self._new[next(reversed(self._new))] += size
 
     def zero(self, size: int, count: int) -> None:
-        sink = self._open_sink()
-        for _ in range(count):
-            sink.zero(size)
+        self._open_sink().zero(size, count)
 
     def reuse(self, first: int, count: int) -> None:
         sink = self._open_sink()

@@ -47,14 +47,14 @@ class FanSink:
         self._group.store(prepared.data)
         return False
 
-    def zero(self, size: int) -> None:
-        """Append a cell of `size` zeros."""
-        kind, what, count = self._run or ("", 0, 0)
+    def zero(self, size: int, count: int = 1) -> None:
+        """Append so many cells of `size` zeros."""
+        kind, what, before = self._run or ("", 0, 0)
         if (kind, what) == ("zero", size):
-            self._run = (kind, what, count + 1)
+            self._run = (kind, what, before + count)
         else:
             self.flush()
-            self._run = ("zero", size, 1)
+            self._run = ("zero", size, count)
 
     def reuse(self, chunk: Chunk) -> None:
         """Append a cell of each repository's own base; the id is its number."""

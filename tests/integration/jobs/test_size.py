@@ -40,7 +40,8 @@ def write_data(path: Path, size: int, places: range, length: int) -> None:
         for place in places:
             file.seek(place)
             file.write(piece)
-    subprocess.run(["qemu-img", "convert", "-n", "-f", "raw", "-O", "qcow2", raw, path], check=True)
+    words = ["qemu-img", "convert", "-n", "--target-is-zero", "-f", "raw", "-O", "qcow2"]
+    subprocess.run([*words, raw, path], check=True)
     raw.unlink()
 
 

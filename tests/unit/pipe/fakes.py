@@ -133,11 +133,12 @@ class Sink:
         self.chunks.append(Chunk(prepared.id, prepared.size))
         return new
 
-    def zero(self, size: int) -> None:
+    def zero(self, size: int, count: int = 1) -> None:
         self.hook("zero")
+        assert count > 0
         data = bytes(size)
         self.repository[chunk_id(data)] = data
-        self.chunks.append(Chunk(chunk_id(data), size))
+        self.chunks += [Chunk(chunk_id(data), size)] * count
 
     def reuse(self, chunk: Chunk) -> None:
         self.hook("reuse")
@@ -165,6 +166,9 @@ class Base:
 
     def is_zero(self, index: int) -> bool:
         return not self.cells[index].strip(b"\0")
+
+    def data_cells(self, first: int, end: int) -> Iterator[int]:
+        return (index for index in range(first, end) if not self.is_zero(index))
 
     def available(self, index: int) -> bool:
         return index not in self.lost

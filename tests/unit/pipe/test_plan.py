@@ -191,6 +191,9 @@ class SparseBase:
     def is_zero(self, index: int) -> bool:
         return index % 2 == 1
 
+    def data_cells(self, first: int, end: int) -> range:
+        return range(first + first % 2, end, 2)
+
     def available(self, index: int) -> bool:
         return True
 
