@@ -85,6 +85,33 @@ def test_a_short_tail_of_zeros_is_known(make_repository: MakeRepository) -> None
     assert stock.content("zeros", disk_path(SYSTEM)) == data
 
 
+def test_long_runs_of_zeros_are_counted_as_borg_counts_them(make_repository: MakeRepository) -> None:
+    stock = make_repository("repokey")
+    size = 1000 * CELL + 10
+
+    def references() -> int:
+        """To the chunk of zeros, as the cache counts them."""
+        with open_repository(stock.location, write=True) as repository:
+            zero = repository.archive("zeros").disk(disk_path(SYSTEM)).chunks[0]
+            return int(repository._session._cache.chunks[zero.id].refcount)
+
+    with (
+        open_repository(stock.location, write=True) as repository,
+        repository.writer("zeros", started=NOON) as writer,
+    ):
+        writer.add_file(OVF, OVF_BYTES)
+        sink = writer.disk(disk_path(SYSTEM), size, CELL)
+        sink.zero(CELL, 600)
+        sink.zero(CELL, 400)
+        sink.zero(10)
+        writer.commit(comment(), manifest({SYSTEM: bytes(size)}))
+    assert references() == 1000
+    told = stock.json("info", "--json", f"{stock.location}::zeros")["archives"][0]["stats"]
+    assert told["original_size"] >= size
+    stock.run("delete", "--cache-only", stock.location)  # stock Borg counts anew
+    assert references() == 1000
+
+
 def test_reading_may_stop_half_way(stock: Stock) -> None:
     """Over `borg serve` answers are still under way then; they must not be taken for later ones."""
     with open_repository(stock.location, write=True) as repository:

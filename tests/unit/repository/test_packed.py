@@ -52,3 +52,26 @@ def test_it_grows_while_it_is_read() -> None:
 def test_the_room_it_takes() -> None:
     ours = packed([Chunk(bytes(32), 4 << 20)] * 10_000)
     assert sys.getsizeof(ours._data) < 45 * 10_000
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([Chunk(b"0" * 32, 4), Chunk(b"0" * 32, 5), Chunk(b"1" * 32, 4)]),
+            st.integers(1, 1500),
+        ),
+        max_size=6,
+    ),
+    st.data(),
+)
+def test_runs(runs: list[tuple[Chunk, int]], data: st.DataObject) -> None:
+    ours, items = PackedChunks(), []
+    for chunk, count in runs:
+        ours.append(*chunk, count)
+        items += [chunk] * count
+    assert list(ours) == items
+    assert ours.total() == sum(size for _, size in items)
+    first = data.draw(st.integers(0, len(items)))
+    end = data.draw(st.integers(first, len(items)))
+    known = Chunk(b"0" * 32, 4)
+    assert list(ours.others(known, first, end)) == [n for n in range(first, end) if items[n] != known]
