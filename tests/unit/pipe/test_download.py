@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 import threading
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from borg_ovirt.blocks import Extent
+from borg_ovirt.blocks import Extent, MiB
 from borg_ovirt.errors import Interrupted, TransferFailed
-from borg_ovirt.pipe import crew
+from borg_ovirt.pipe import crew, fetch
 from borg_ovirt.pipe.download import DownloadStats, download
 from borg_ovirt.pipe.fetch import Buffers
 from borg_ovirt.pipe.plan import Plan, make_plan
@@ -59,9 +60,13 @@ def test_any_disk_arrives_whole(
     with Conductor(rng) as conductor:
         source = Source(change.data, hook=conductor)
         sink.hook = conductor
-        stats = download(
-            plan, source, sink, base=base, readers=readers, buffers=buffers, span=span, progress=meter
-        )
+        with (
+            patch.object(fetch, "FIRST", rng.randint(1, 80)),
+            patch.object(fetch, "REQUEST", rng.randint(1, 40)),
+        ):
+            stats = download(
+                plan, source, sink, base=base, readers=readers, buffers=buffers, span=span, progress=meter
+            )
     assert sink.content == change.data
     assert [c.size for c in sink.chunks] == [plan.cell_size(i) for i in range(plan.cells)]
     assert sink.stored_on <= {threading.get_ident()}
@@ -94,6 +99,16 @@ def test_any_fault_ends_it_once_and_whole(
     assert fault.hit or sink.content == change.data
     assert source.opened == source.closed
     assert buffers.free == 4
+
+
+def test_the_first_request_is_larger_than_all_others() -> None:
+    """qemu-nbd keeps the buffers of the others then: see `fetch.REQUEST`."""
+    data = random_disk(1, 32 * MiB)
+    source = Source(data)
+    download(all_data(data, 4 * MiB), source, Sink(4 * MiB), readers=1)
+    (_, first), *others = source.served
+    assert len(others) == 14
+    assert all(length < first for _, length in others)
 
 
 def test_a_connection_that_does_not_open() -> None:
