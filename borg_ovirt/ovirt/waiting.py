@@ -33,7 +33,7 @@ class Patience:
     """A VM starts, stops or is removed; a disk is made or removed."""
     unclear: float = 10.0
     """What a request made whose answer was lost shows up within this time, or not at all."""
-    first: float = 0.05
+    first: float = 0.02
     """The first pause between two polls."""
     most: float = 5.0
     """The longest pause between two polls."""

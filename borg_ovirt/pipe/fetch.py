@@ -21,9 +21,9 @@ from borg_ovirt.pipe.ports import Cancelled, Reader
 
 T = TypeVar("T")
 
-READERS = 3
+READERS = 4
 """Two connections saturate an imageio daemon that only sends; each of ours spends about half of its time
-hashing and compressing, hence three. More than eight on one transfer would hang in qemu-nbd."""
+hashing and compressing, hence four. More than eight on one transfer would hang in qemu-nbd."""
 MAX_READERS = 8
 SPAN = 4 * MiB
 """Claimed at a time by a reader."""

@@ -25,6 +25,9 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, help="where to work: some 30 GiB")
     parser.add_argument("--disk", type=int, metavar="GIB", help="size of the disk of the full backups")
     parser.add_argument("--repeats", type=int, help="how often each way is taken")
+    parser.add_argument(
+        "--only", nargs="+", choices=cases.CASES, metavar="CASE", help=f"of: {', '.join(cases.CASES)}"
+    )
     options = parser.parse_args()
     scale = cases.TINY if options.tiny else cases.QUICK if options.quick else cases.FULL
     scale = replace(
@@ -46,7 +49,7 @@ def main() -> None:
     try:
         with Box.start(root / "box") as box:
             stage = Stage(box, root)
-            for result in cases.all_cases(stage, scale):
+            for result in cases.all_cases(stage, scale, options.only or cases.CASES):
                 results.append(result)
                 ours = result.ways["ours"]
                 print(
@@ -56,7 +59,8 @@ def main() -> None:
                     file=sys.stderr,
                     flush=True,
                 )
-            points = cases.by_changed(stage, scale)
+            if not options.only:
+                points = cases.by_changed(stage, scale)
     finally:  # what was measured before an interruption counts
         shutil.rmtree(root, ignore_errors=True)
         facts["took s"] = round(time.monotonic() - started)
