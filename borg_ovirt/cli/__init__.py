@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command of this process and leave with its exit status."""
     from borg_ovirt.cli.boundary import run
-    from borg_ovirt.pipe.heap import keep_memory
+    from borg_ovirt.pipe.heap import settle_memory
 
-    keep_memory()
+    settle_memory()
     sys.exit(run(sys.argv[1:]))

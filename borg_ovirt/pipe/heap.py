@@ -1,12 +1,17 @@
-"""Tells the C library to keep the memory of large blocks instead of giving it back after each.
+"""Memory settings of a process that moves chunks: to be made at its start.
 
-Borg makes several objects of a chunk's size for every chunk. By default glibc maps and unmaps each of them,
-and the kernel zeroes it page by page: a third of the CPU time of a full backup.
+The C library is told to keep the memory of large blocks instead of giving it back after each. Borg makes
+several objects of a chunk's size for every chunk. By default glibc maps and unmaps each of them, and the kernel
+zeroes it page by page: a third of the CPU time of a full backup.
+
+Python is told to look for cyclic garbage rarely: there is next to none, but a hundred thousand objects of
+imported modules and of lists of chunks are looked through each time. It saves 0.2 CPU seconds of each run.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 
 KEEP = 128 << 20
@@ -14,6 +19,12 @@ KEEP = 128 << 20
 LARGEST = 32 << 20
 """Smaller blocks come from the heap: the largest value that glibc takes."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
+
+
+def settle_memory() -> None:
+    """Both settings."""
+    gc.set_threshold(100_000, 20, 100)
+    keep_memory()
 
 
 def keep_memory() -> bool:

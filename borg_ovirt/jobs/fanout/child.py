@@ -20,6 +20,7 @@ from typing import Any
 
 from borg_ovirt.jobs.fanout.clerk import Clerk
 from borg_ovirt.jobs.fanout.wire import Ask, Done, Failed, Free, Log, Spec, Tell, map_memory
+from borg_ovirt.pipe.heap import settle_memory
 from borg_ovirt.redact import redact, remember
 from borg_ovirt.repository.open import Repository, open_repository
 from borg_ovirt.repository.writer import PreparedCell
@@ -30,6 +31,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # The parent decides; a handler, since what is ignored would be so in ssh too.
         signal.signal(number, lambda *_: None)
+    settle_memory()
     serve(Connection(int(sys.argv[1])), map_memory(int(sys.argv[2])))
 
 
