@@ -1,8 +1,8 @@
 """Memory settings of a process that moves chunks: to be made at its start.
 
 The C library is told to keep the memory of large blocks instead of giving it back after each. Borg makes
-several objects of a chunk's size for every chunk. By default glibc maps and unmaps each of them, and the kernel
-zeroes it page by page: a third of the CPU time of a full backup.
+several objects of a chunk's size for every chunk. By default glibc maps and unmaps each of them, and the
+kernel zeroes it page by page: a third of the CPU time of a full backup.
 
 Python is told to look for cyclic garbage rarely: there is next to none, but a hundred thousand objects of
 imported modules and of lists of chunks are looked through each time. It saves 0.2 CPU seconds of each run.
