@@ -24,6 +24,7 @@ from borg.remote import RemoteRepository
 from borg_ovirt.blocks import Chunk
 from borg_ovirt.errors import ArchiveNotFound, RepositoryError
 from borg_ovirt.repository import frames
+from borg_ovirt.repository.borg_behind import WriteBehind
 from borg_ovirt.repository.borg_console import Warnings
 from borg_ovirt.repository.borg_errors import told
 
@@ -84,6 +85,7 @@ class Session:
         self.framer = frames.framer(compression.name, getattr(compression, "level", None))
         self._repository = repository
         self._local = not isinstance(repository, RemoteRepository)
+        self._behind = WriteBehind(repository) if self._local and cache is not None else None
         self._manifest = manifest
         self._key = key
         self._cache = cache
@@ -230,6 +232,8 @@ class Session:
         lost = self._cache.seen_chunk(id_, len(cell)) and not self._lies_there(id_)
         self._cache.add_chunk(id_, cell, stats, overwrite=lost, wait=False)
         self._repository.async_response(wait=False)
+        if self._behind is not None:
+            self._behind.put(stats.usize - before)
         return bool(lost or stats.usize != before)
 
     def refer(self, chunk: Chunk, stats: Any, count: int = 1) -> None:
