@@ -50,6 +50,10 @@ class Result:
     """Baseline -> what its wall time is multiplied by, where it was measured on less."""
     slack: float = 0.0
     """Seconds that ours may take besides."""
+    cpu_goals: dict[str, float] = field(default_factory=dict)
+    """Baseline -> the goal for ours / baseline (CPU of the client)."""
+    memory: int = 200 * MIB
+    """What the peak of our process shall stay under, in bytes."""
 
     def ratio(self, baseline: str, what: str = "wall") -> float:
         ours, other = getattr(self.ways["ours"], what), getattr(self.ways[baseline], what)
@@ -58,6 +62,12 @@ class Result:
     def met(self, baseline: str) -> bool:
         wall = self.ways[baseline].wall * self.scaled.get(baseline, 1.0)
         return self.ways["ours"].wall <= self.goals[baseline] * wall + self.slack
+
+    def cpu_met(self, baseline: str) -> bool:
+        return self.ratio(baseline, "client") <= self.cpu_goals[baseline]
+
+    def memory_met(self) -> bool:
+        return self.ways["ours"].rss < self.memory
 
 
 def in_turn(repeats: int, ways: dict[str, Way]) -> tuple[dict[str, Cost], dict[str, list[Cost]]]:
@@ -100,6 +110,7 @@ def per_transport(
     goals: dict[str, dict[str, float]],
     facts: dict[str, Any],
     scaled: dict[str, float] | None = None,
+    cpu_goals: dict[str, float] | None = None,
 ) -> Iterator[Result]:
     """One measurement as two results: ours over TLS and over the socket, each beside the same baselines."""
 
@@ -117,6 +128,8 @@ def per_transport(
                 goals.get(transport, {}),
                 facts,
                 scaled or {},
+                # Over TLS the client decrypts besides: the goal leaves that apart.
+                cpu_goals=(cpu_goals or {}) if transport == "unix" else {},
             )
 
 
@@ -148,7 +161,8 @@ def full(stage: Stage, scale: Scale, subject: Subject, mode: str, packing: str) 
         ways["c"] = lambda: stage.read_export(subject)
     goals = {"tls": {"a": 0.6, "b": 1.5}, "unix": {"a": 0.5, "b": 1.0}}
     facts = {"data": subject.data}
-    yield from per_transport(f"full, {mode}, {packing}", *in_turn(scale.repeats, ways), goals, facts)
+    measured = in_turn(scale.repeats, ways)
+    yield from per_transport(f"full, {mode}, {packing}", *measured, goals, facts, cpu_goals={"b": 1.0})
 
 
 def known(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
@@ -264,6 +278,8 @@ def thin(stage: Stage, scale: Scale) -> Iterator[Result]:
         elif size == max(scale.thin):
             medians["smallest"] = smallest
             result.goals, result.slack = {"smallest": 1.5}, 2.0
+        if size > 64 * GIB:
+            result.memory = 400 * MIB
         yield result
 
 

@@ -46,11 +46,16 @@ def _plain(value: Any) -> str:
 def _way(result: Result, name: str, cost: Cost) -> list[str]:
     factor = result.scaled.get(name, 1.0)
     wall = f"{cost.wall:.2f}" + (f" × {factor:.1f}" if factor != 1 else "")
-    row = [NAMES[name], wall, f"{cost.client:.2f}", f"{cost.host:.2f}", f"{cost.rss / (1 << 20):.0f}"]
-    row.append(f"{cost.moved / GIB:.2f}")
+    peak = f"{cost.rss / (1 << 20):.0f}"
+    if name == "ours":
+        peak += f" of {result.memory >> 20}{'' if result.memory_met() else ' **missed**'}"
+    row = [NAMES[name], wall, f"{cost.client:.2f}", f"{cost.host:.2f}", peak, f"{cost.moved / GIB:.2f}"]
     if name == "ours":
         return [*row, "", "", "", ""]
-    ratios = [f"**{result.ratio(name):.2f}**", f"{result.ratio(name, 'client'):.2f}"]
+    cpu = f"{result.ratio(name, 'client'):.2f}"
+    if name in result.cpu_goals:
+        cpu += f" of {result.cpu_goals[name]:g}" + (" met" if result.cpu_met(name) else " **missed**")
+    ratios = [f"**{result.ratio(name):.2f}**", cpu]
     if name not in result.goals:
         return [*row, *ratios, "", ""]
     goal = f"{result.goals[name]:g}" + (f" + {result.slack:g} s" if result.slack else "")
@@ -62,7 +67,9 @@ def as_json(results: list[Result], points: list[tuple[int, Cost]], machine: dict
     for result in results:
         ratios = {name: result.ratio(name) for name in result.ways if name != "ours"}
         met = {name: result.met(name) for name in result.goals}
-        cases.append({**asdict(result), "ratios": ratios, "met": met})
+        cpu_met = {name: result.cpu_met(name) for name in result.cpu_goals}
+        told = {"ratios": ratios, "met": met, "cpu met": cpu_met, "memory met": result.memory_met()}
+        cases.append({**asdict(result), **told})
     by_changed = [{"changed": amount, **asdict(cost)} for amount, cost in points]
     return json.dumps({"machine": machine, "cases": cases, "by changed bytes": by_changed}, indent=1) + "\n"
 
