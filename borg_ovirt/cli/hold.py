@@ -26,16 +26,30 @@ def command(
 
     NAME is an archive, or a VM (name or id), which stands for its latest archive.
     """
+    return mark(output, repository, archive, more, held=True, dry_run=dry_run)
+
+
+def mark(
+    output: Output,
+    repository: options.RepositoryOptions,
+    archive: target.Target,
+    more: tuple[str, ...],
+    *,
+    held: bool,
+    dry_run: bool,
+) -> int:
+    """Set the mark of archives, or take it away, and tell."""
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.hold import hold
 
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)
     with connect.repository(settings, write=not dry_run) as opened:
-        result = hold(opened, [archive.name or "", *more], held=True, dry_run=dry_run)
+        result = hold(opened, [archive.name or "", *more], held=held, dry_run=dry_run)
     if output.json:
         output.result(result)
         return 0
     for name in result.archives:
-        output.lines(f"Held: {name}" + ("" if name in result.changed else " (it was already)"))
+        already = "" if name in result.changed else " (it was already)"
+        output.lines(f"{'Held' if held else 'Released'}: {name}{already}")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from borg_ovirt.cli import options, target
+from borg_ovirt.cli.hold import mark
 from borg_ovirt.cli.output import Output
 
 
@@ -24,16 +25,4 @@ def command(
 
     NAME is an archive, or a VM (name or id), which stands for its latest archive.
     """
-    from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.hold import hold
-
-    config = connect.configuration(output)
-    settings = connect.repository_of(config, archive, repository)
-    with connect.repository(settings, write=not dry_run) as opened:
-        result = hold(opened, [archive.name or "", *more], held=False, dry_run=dry_run)
-    if output.json:
-        output.result(result)
-        return 0
-    for name in result.archives:
-        output.lines(f"Released: {name}" + ("" if name in result.changed else " (it was already)"))
-    return 0
+    return mark(output, repository, archive, more, held=False, dry_run=dry_run)

@@ -11,8 +11,9 @@ from borg_ovirt.errors import BackupFailed, CheckpointLost, EngineRefused, Timeo
 from borg_ovirt.ovirt.engine import Engine, types
 from borg_ovirt.ovirt.events import FULL_NEEDED, EventMark
 from borg_ovirt.ovirt.facts import DiskFacts, VmFacts
-from borg_ovirt.ovirt.faults import NotFound, Unclear
-from borg_ovirt.ovirt.journal import Entry, Journal
+from borg_ovirt.ovirt.faults import NotFound
+from borg_ovirt.ovirt.journal import Journal
+from borg_ovirt.ovirt.ours import Ours
 from borg_ovirt.ovirt.vm import read_snapshots, utc
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,6 @@ class Backup:
     def __init__(
         self, engine: Engine, journal: Journal, vm: VmFacts, disks: Sequence[DiskFacts], description: str
     ) -> None:
-        self.id = ""
         self.kind = ""
         """`live`, `cold` or `hybrid`, known when it is ready."""
         self.from_checkpoint: str | None = None
@@ -46,13 +46,16 @@ class Backup:
         """Disk id -> `full` or `incremental`."""
         self.created: datetime = utc(None)
         self._engine = engine
-        self._journal = journal
+        self._ours = Ours(engine, journal, "backup")
         self._vm = vm
         self._disks = disks
         self._description = description
-        self._entry: Entry | None = None
-        self._unclear = False
         self._finalized = False
+
+    @property
+    def id(self) -> str:
+        """The engine's id; empty until it is known."""
+        return self._ours.id
 
     # -- starting ------------------------------------------------------------------------------------
 
@@ -90,35 +93,21 @@ class Backup:
 
     def _begin(self, from_checkpoint: str | None, legacy: bool, consistent: bool) -> None:
         engine, vm = self._engine, self._vm
-        self._entry = self._journal.intend("backup", vm=vm.id, description=self._description)
+        description = str(self._ours.intend(vm=vm.id, description=self._description)["description"])
         t = types()
         wanted = t.Backup(
-            description=self._entry.facts["description"],
+            description=description,
             disks=[t.Disk(id=disk.id) for disk in self._disks],
             from_checkpoint_id=from_checkpoint,
         )
         query = {"legacy": "true"} if legacy else None
-        self._unclear = True
-        try:
-            made = engine.call(
-                f"start a backup of VM {vm.name}",
-                lambda s: _backups(s, vm.id).add(
-                    wanted, require_consistency=True if consistent else None, query=query
-                ),
-                once=True,
-                wait_for_locks=engine.patience.lock,
-            )
-            self._made(made.id)
-        except Unclear:
-            found = engine.patience.look(self._find)
-            if found is None:
-                raise
-            self._made(found)
-        except EngineRefused as error:
-            self._unclear = False
-            if error.detail:
-                self._strike()
-            raise
+        self._ours.make(
+            f"start a backup of VM {vm.name}",
+            lambda s: _backups(s, vm.id).add(
+                wanted, require_consistency=True if consistent else None, query=query
+            ),
+            lambda: find_backup(engine, vm.id, description),
+        )
 
     def _explain(self, error: EngineRefused, mark: EventMark) -> Exception:
         """A refusal that means that the checkpoint cannot be started from, told as such."""
@@ -175,7 +164,7 @@ class Backup:
     def wait_ended(self, seconds: float) -> str:
         """The phase in which the backup ended: `succeeded`, `failed`, or `gone` on old engines."""
         phase = wait_backup(self._engine, self._vm.id, self.id, seconds)
-        self._strike()
+        self._ours.gone()
         return phase
 
     def leftover(self) -> str | None:
@@ -187,35 +176,12 @@ class Backup:
 
     def abort(self) -> None:
         """End the backup, whatever its phase, and wait for the end. All its transfers must have ended."""
-        if self._entry is None:
-            return
-        if not self.id:
-            found = self._engine.patience.look(self._find) if self._unclear else self._find()
-            if found is None:
-                if not self._unclear:
-                    self._strike()
-                return  # what is unclear stays in the journal: the next run looks again
-            self._made(found)
-        end_backup(self._engine, self._vm.id, self.id, self._vm.name)
-        self._strike()
+        if self._ours.there():
+            end_backup(self._engine, self._vm.id, self.id, self._vm.name)
+            self._ours.gone()
 
     def read(self) -> Any | None:
         return read_backup(self._engine, self._vm.id, self.id)
-
-    def _find(self) -> str | None:
-        assert self._entry is not None
-        return find_backup(self._engine, self._vm.id, str(self._entry.facts["description"]))
-
-    def _made(self, backup_id: str) -> None:
-        self.id = backup_id
-        self._unclear = False
-        if self._entry is not None:
-            self._entry.made(backup_id)
-
-    def _strike(self) -> None:
-        if self._entry is not None:
-            self._entry.done()
-            self._entry = None
 
 
 # -- by id, for this run and for the one that cleans up after it ------------------------------------------

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from borg_ovirt.errors import BackupFailed, EngineRefused
+from borg_ovirt.errors import BackupFailed
 from borg_ovirt.ovirt.engine import Engine, types
 from borg_ovirt.ovirt.facts import VmFacts
-from borg_ovirt.ovirt.faults import NotFound, Unclear
-from borg_ovirt.ovirt.journal import Entry, Journal
+from borg_ovirt.ovirt.faults import NotFound
+from borg_ovirt.ovirt.journal import Journal
+from borg_ovirt.ovirt.ours import Ours
 from borg_ovirt.ovirt.vm import utc
 
 log = logging.getLogger(__name__)
@@ -22,17 +23,19 @@ class TemporarySnapshot:
     """A snapshot of ours. `take` waits until it can be read; it must be ended by `remove`."""
 
     def __init__(self, engine: Engine, journal: Journal, vm: VmFacts, description: str) -> None:
-        self.id = ""
         self.date: datetime = utc(None)
         self.frozen: dict[str, str] = {}
         """Disk id -> the image id of the layer that the snapshot froze."""
         self._engine = engine
-        self._journal = journal
+        self._ours = Ours(engine, journal, "snapshot")
         self._vm = vm
         self._description = description
-        self._entry: Entry | None = None
-        self._unclear = False
         self._asked_to_go = False
+
+    @property
+    def id(self) -> str:
+        """The engine's id; empty until it is known."""
+        return self._ours.id
 
     def take(self, disk_ids: Iterable[str]) -> None:
         """Take the snapshot of these disks, without memory, and wait. On failure nothing is left."""
@@ -46,31 +49,17 @@ class TemporarySnapshot:
 
     def _begin(self, disk_ids: list[str]) -> None:
         engine, vm, t = self._engine, self._vm, types()
-        self._entry = self._journal.intend("snapshot", vm=vm.id, description=self._description)
+        description = str(self._ours.intend(vm=vm.id, description=self._description)["description"])
         wanted = t.Snapshot(
-            description=self._entry.facts["description"],
+            description=description,
             persist_memorystate=False,
             disk_attachments=[t.DiskAttachment(disk=t.Disk(id=disk_id)) for disk_id in disk_ids],
         )
-        self._unclear = True
-        try:
-            made = engine.call(
-                f"take a snapshot of VM {vm.name}",
-                lambda s: _snapshots(s, vm.id).add(wanted),
-                once=True,
-                wait_for_locks=engine.patience.lock,
-            )
-            self._made(made.id)
-        except Unclear:
-            found = engine.patience.look(self._find)
-            if found is None:
-                raise
-            self._made(found)
-        except EngineRefused as error:
-            self._unclear = False
-            if error.detail:
-                self._strike()
-            raise
+        self._ours.make(
+            f"take a snapshot of VM {vm.name}",
+            lambda s: _snapshots(s, vm.id).add(wanted),
+            lambda: find_snapshot(engine, vm.id, description),
+        )
 
     def _wait_ok(self) -> None:
         name = self._vm.name
@@ -104,39 +93,17 @@ class TemporarySnapshot:
         """Wait for the merge; None when the snapshot is gone, else why it is still there."""
         reason = wait_merged(self._engine, self._vm.id, self.id)
         if reason is None:
-            self._strike()
+            self._ours.gone()
         return reason
 
     def abort(self) -> None:
         """Remove the snapshot, whatever its state, and wait until it is gone."""
-        if self._entry is None:
+        if not self._ours.there():
             return
-        if not self.id:
-            found = self._engine.patience.look(self._find) if self._unclear else self._find()
-            if found is None:
-                if not self._unclear:
-                    self._strike()
-                return  # what is unclear stays in the journal: the next run looks again
-            self._made(found)
         self.ask_to_go()
         left = self.wait_gone()
         if left:
             log.warning("%s", left)
-
-    def _find(self) -> str | None:
-        assert self._entry is not None
-        return find_snapshot(self._engine, self._vm.id, str(self._entry.facts["description"]))
-
-    def _made(self, snapshot_id: str) -> None:
-        self.id = snapshot_id
-        self._unclear = False
-        if self._entry is not None:
-            self._entry.made(snapshot_id)
-
-    def _strike(self) -> None:
-        if self._entry is not None:
-            self._entry.done()
-            self._entry = None
 
 
 # -- by id, for this run and for the one that cleans up after it ------------------------------------------

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from borg_ovirt.errors import BorgOvirtError, EngineRefused, Timeout, TransferFailed
+from borg_ovirt.errors import BorgOvirtError, Timeout, TransferFailed
 from borg_ovirt.ovirt.engine import Engine, types
-from borg_ovirt.ovirt.faults import NotFound, Unclear
+from borg_ovirt.ovirt.faults import NotFound
 from borg_ovirt.ovirt.imageio import Source, Target
-from borg_ovirt.ovirt.journal import Entry, Journal
+from borg_ovirt.ovirt.journal import Journal
 from borg_ovirt.ovirt.lease import Lease, Persistence, Urls
+from borg_ovirt.ovirt.ours import Ours
 from borg_ovirt.ovirt.wire import Broken, Refused, TicketGone
 
 log = logging.getLogger(__name__)
@@ -60,18 +61,20 @@ class Transfer:
 
     def __init__(self, engine: Engine, journal: Journal, request: TransferRequest) -> None:
         self.request = request
-        self.id = ""
         self.lease: Lease
         self._engine = engine
-        self._journal = journal
-        self._entry: Entry | None = None
+        self._ours = Ours(engine, journal, "transfer")
         # The engine echoes no field of our choosing but this number, so its odd seconds are our mark.
         self._mark = request.inactivity_timeout + random.randint(1, _SPREAD)
-        self._unclear = False
         self._ended = False
         self._finalizing = False
         self._stop = threading.Event()
         self._keeper: threading.Thread | None = None
+
+    @property
+    def id(self) -> str:
+        """The engine's id; empty until it is known."""
+        return self._ours.id
 
     # -- starting ------------------------------------------------------------------------------------
 
@@ -95,37 +98,20 @@ class Transfer:
         self._keeper.start()
 
     def _begin(self) -> Urls:
-        request = self.request
-        self._entry = self._journal.intend(
-            "transfer",
+        request, mark = self.request, self._mark
+        self._ours.intend(
             vm=request.vm_id,
             disk=request.disk_id,
             image=request.image_id,
             backup=request.backup_id,
             direction=request.direction,
-            mark=self._mark,
+            mark=mark,
         )
-        engine = self._engine
-        what = f"start the {request.direction} of {request.name}"
-        self._unclear = True
-        try:
-            made = engine.call(
-                what,
-                lambda s: s.image_transfers_service().add(self._describe()),
-                once=True,
-                wait_for_locks=engine.patience.lock,
-            )
-            self._made(made.id)
-        except Unclear:
-            found = engine.patience.look(self._find)
-            if found is None:
-                raise
-            self._made(found)
-        except EngineRefused as error:
-            self._unclear = False
-            if error.detail:
-                self._strike()  # refused before anything was made
-            raise
+        self._ours.make(
+            f"start the {request.direction} of {request.name}",
+            lambda s: s.image_transfers_service().add(self._describe()),
+            lambda: find_transfer(self._engine, request.disk_id, request.direction, mark),
+        )
         return self._wait_transferring()
 
     def _describe(self) -> Any:
@@ -147,17 +133,6 @@ class Transfer:
         if request.shallow:
             transfer.shallow = True
         return transfer
-
-    def _made(self, transfer_id: str) -> None:
-        self.id = transfer_id
-        self._unclear = False
-        if self._entry is not None:
-            self._entry.made(transfer_id)
-
-    def _strike(self) -> None:
-        if self._entry is not None:
-            self._entry.done()
-            self._entry = None
 
     def _wait_transferring(self) -> Urls:
         phase, urls = self._settle()
@@ -212,9 +187,8 @@ class Transfer:
             )
         log.warning("%s: the engine ended its transfer (phase %s); starting another", name, phase)
         self._wait_terminal()
-        self._strike()
+        self._ours.gone()
         self._mark = self.request.inactivity_timeout + random.randint(1, _SPREAD)
-        self.id = ""
         return self._begin()
 
     # -- the end -------------------------------------------------------------------------------------
@@ -232,7 +206,7 @@ class Transfer:
         """Wait until the engine has ended the transfer; `TransferFailed` unless it was a success."""
         phase = self._wait_terminal()
         self._ended = True
-        self._strike()
+        self._ours.gone()
         if phase == "finished_success":
             if self.request.backup_id is None:
                 self._wait_unlocked()
@@ -253,23 +227,13 @@ class Transfer:
     def abort(self) -> None:
         """Cancel and wait for the end. An upload that is cancelled takes its whole disk with it."""
         self.hang_up()
-        if self._ended or self._entry is None:
+        if self._ended or not self._ours.there():
             return
-        if not self.id:
-            found = self._engine.patience.look(self._find) if self._unclear else self._find()
-            if found is None:
-                if not self._unclear:
-                    self._strike()
-                return  # what is unclear stays in the journal: the next run looks again
-            self._made(found)
         end_transfer(self._engine, self.id, self.request.name)
         self._ended = True
-        self._strike()
+        self._ours.gone()
         if self.request.backup_id is None:
             self._wait_unlocked()
-
-    def _find(self) -> str | None:
-        return find_transfer(self._engine, self.request.disk_id, self.request.direction, self._mark)
 
     def hang_up(self) -> None:
         self._stop.set()

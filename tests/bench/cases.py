@@ -22,7 +22,7 @@ class Scale:
     matrix: tuple[tuple[str, str], ...]
     """Encryption and compression of the full backups; the first pair serves everything else.
 
-    The other pairs are taken once less.
+    The other pairs and the restores are taken once less.
     """
     wide: int
     """Virtual size of the incremental case; an eighth of it is data."""
@@ -92,7 +92,7 @@ def all_cases(stage: Stage, scale: Scale, chosen: Collection[str] = CASES) -> It
         if "known" in chosen:
             yield from known(stage, scale, subject)
         if "restore" in chosen:
-            yield from restore(stage, scale, subject)
+            yield from restore(stage, replace(scale, repeats=max(1, scale.repeats - 1)), subject)
         stage.drop(subject)
     if "kinds" in chosen:
         for kind in ("incompressible", "sparse", "mostly duplicate"):
