@@ -34,7 +34,7 @@ def make(box: Box, name: str, *, running: bool = True) -> Vm:
 def test_cut_connections_are_taken_up_again_and_counted(box: Box, desk: Desk) -> None:
     vm = make(box, "cut")
     box.inject.drop_data(5 * MIB, times=3)
-    made = desk.create(vm)
+    made = desk.create(vm, "--readers", "1")  # one connection carries enough to be cut
     assert sum(d["stats"]["resumes"] for d in made["disks"]) >= 1
     desk.assert_archived(made["archive"], vm)
     desk.assert_clean()
