@@ -26,7 +26,8 @@ class Ours:
 
     def intend(self, **facts: Any) -> dict[str, Any]:
         """Write down what is about to be made; returns the facts, a description among them made unique."""
-        self.id = ""
+        self.id, self._unclear = "", False
+        self._find = lambda: None  # an earlier one would be taken for this one
         self._entry = self._journal.intend(self._kind, **facts)
         return self._entry.facts
 

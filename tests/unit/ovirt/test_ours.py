@@ -77,3 +77,13 @@ def test_a_refusal_with_its_reason_made_nothing(journal: Journal, detail: str, l
     assert len(journal.unfinished) == left
     assert not one.there()  # the engine was asked, and has none
     assert journal.unfinished == []
+
+
+def test_an_earlier_one_is_not_taken_for_the_next(journal: Journal) -> None:
+    """A transfer is renewed, and interrupted before the engine was asked: the old one has ended."""
+    one = ours(journal, "id-1")
+    one.make("make it", lambda s: None, lambda: "id-1")
+    one.gone()
+    one.intend(vm="v", description="x")
+    assert not one.there()
+    assert journal.unfinished == []
