@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Generic
 
 from borg_ovirt.errors import TransferFailed
-from borg_ovirt.pipe.fetch import READERS, SPAN, Buffers, Fetcher
+from borg_ovirt.pipe.fetch import FIRST, READERS, SPAN, Buffers, Fetcher
 from borg_ovirt.pipe.plan import FETCH, REUSE, Plan
 from borg_ovirt.pipe.ports import Base, Cancelled, Meter, P, Sink, Source
 
@@ -45,6 +45,7 @@ def download(
     readers: int = READERS,
     buffers: Buffers | None = None,
     span: int = SPAN,
+    opening: int = FIRST,
     progress: Meter | None = None,
     cancelled: Cancelled | None = None,
 ) -> DownloadStats:
@@ -57,7 +58,14 @@ def download(
         raise TransferFailed(f"The source of {plan.name} has {source.size} bytes, not {plan.size}.")
     loading = _Loading(plan, sink, base, progress)
     fetcher = Fetcher(
-        plan, source.open, sink.prepare, readers=readers, buffers=buffers, span=span, cancelled=cancelled
+        plan,
+        source.open,
+        sink.prepare,
+        readers=readers,
+        buffers=buffers,
+        span=span,
+        opening=opening,
+        cancelled=cancelled,
     )
     with fetcher:
         for kind, first, end in plan.runs():

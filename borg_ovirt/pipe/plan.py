@@ -83,17 +83,22 @@ class Plan:
         for match in _RUN.finditer(self.kinds):
             yield self.kinds[match.start()], match.start(), match.end()
 
-    def spans(self, limit: int = 32 * MiB) -> Iterator[Span]:
-        """The cells to fetch, in pieces of neighbours of at most `limit` bytes (at least one cell)."""
-        step = max(1, limit // self.cell)
+    def spans(self, limit: int = 32 * MiB, opening: int = 0) -> Iterator[Span]:
+        """The cells to fetch, in pieces of neighbours of at most `limit` bytes (at least one cell).
+
+        The first piece may be as large as `opening`.
+        """
+        step = max(1, max(limit, opening) // self.cell)
         number = 0
-        for kind, run_first, run_end in self.runs():
+        for kind, first, run_end in self.runs():
             if kind != FETCH:
                 continue
-            for first in range(run_first, run_end, step):
+            while first < run_end:
                 end = min(first + step, run_end)
                 ranges, number = self._ranges_within(first * self.cell, end * self.cell, number)
                 yield Span(first, end, ranges)
+                first = end
+                step = max(1, limit // self.cell)
 
     def _ranges_within(self, start: int, end: int, number: int) -> tuple[list[tuple[int, int]], int]:
         """The ranges from `number` on as far as they lie in start..end, and the number to go on with."""

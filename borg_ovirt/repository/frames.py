@@ -53,7 +53,7 @@ class Frame:
 
     __slots__ = ("_size", "payload")
 
-    def __init__(self, size: int, payload: bytes) -> None:
+    def __init__(self, size: int, payload: bytes | memoryview) -> None:
         self._size = size
         self.payload = payload
 
@@ -74,13 +74,17 @@ def framer(name: str, level: int | None) -> Framer | None:
 
 
 def _frame_lz4(data: memoryview) -> Frame:
-    return _smaller(data, _LZ4, lz4.block.compress(data, store_size=False))
+    # The library puts four bytes of size in front: the last two make room for Borg's head, without a copy.
+    packed = lz4.block.compress(data, store_size=True, return_bytearray=True)
+    if len(packed) - 4 >= len(data):
+        return _as_it_is(data)
+    packed[2:4] = _LZ4
+    return Frame(len(data), memoryview(packed)[2:])
 
 
-def _smaller(data: memoryview, head: bytes, packed: bytes) -> Frame:
-    """Borg keeps what does not shrink as it is."""
-    parts = (head, packed) if len(packed) < len(data) else (_NONE, data)
-    return Frame(len(data), b"".join(parts))
+def _as_it_is(data: memoryview) -> Frame:
+    """Borg does so with what does not shrink."""
+    return Frame(len(data), b"".join((_NONE, data)))
 
 
 class _ZstdFramer:
@@ -94,4 +98,7 @@ class _ZstdFramer:
         compressor = getattr(self._local, "compressor", None)
         if compressor is None:
             compressor = self._local.compressor = zstandard.ZstdCompressor(level=self._level)
-        return _smaller(data, _ZSTD, compressor.compress(data))
+        packed = compressor.compress(data)
+        if len(packed) >= len(data):
+            return _as_it_is(data)
+        return Frame(len(data), b"".join((_ZSTD, packed)))

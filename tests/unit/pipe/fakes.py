@@ -40,6 +40,8 @@ class Source:
         self.halves = False
         """Pieces are yielded when they are half full."""
         self.lock = threading.Lock()
+        self.requests: list[int] = []
+        """The bytes that each request asked for."""
         self.served: list[tuple[int, int]] = []
         self.opened = 0
         self.closed = 0
@@ -71,6 +73,8 @@ class Reader:
 
     def read(self, offset: int, views: Sequence[memoryview]) -> Iterator[memoryview]:
         source = self.source
+        with source.lock:
+            source.requests.append(sum(map(len, views)))
         for view in views:
             source.hooked += 1
             source.hook(offset, len(view))

@@ -60,12 +60,17 @@ def test_any_disk_arrives_whole(
     with Conductor(rng) as conductor:
         source = Source(change.data, hook=conductor)
         sink.hook = conductor
-        with (
-            patch.object(fetch, "FIRST", rng.randint(1, 80)),
-            patch.object(fetch, "REQUEST", rng.randint(1, 40)),
-        ):
+        with patch.object(fetch, "REQUEST", rng.randint(1, 40)):
             stats = download(
-                plan, source, sink, base=base, readers=readers, buffers=buffers, span=span, progress=meter
+                plan,
+                source,
+                sink,
+                base=base,
+                readers=readers,
+                buffers=buffers,
+                span=span,
+                opening=rng.randint(0, 80),
+                progress=meter,
             )
     assert sink.content == change.data
     assert [c.size for c in sink.chunks] == [plan.cell_size(i) for i in range(plan.cells)]
@@ -106,9 +111,7 @@ def test_the_first_request_is_larger_than_all_others() -> None:
     data = random_disk(1, 32 * MiB)
     source = Source(data)
     download(all_data(data, 4 * MiB), source, Sink(4 * MiB), readers=1)
-    (_, first), *others = source.served
-    assert len(others) == 14
-    assert all(length < first for _, length in others)
+    assert source.requests == [8 * MiB, *[2 * MiB] * 12]
 
 
 def test_a_connection_that_does_not_open() -> None:
@@ -124,7 +127,7 @@ def test_a_connection_that_does_not_open() -> None:
     # The first two readers wait with their spans until the third was refused.
     source.hook = lambda offset, length: wait_for(lambda: opened.hit)
     with pytest.raises(Fault):
-        download(all_data(data, 4), Refusing(data), Sink(4), readers=3, span=4)
+        download(all_data(data, 4), Refusing(data), Sink(4), readers=3, span=4, opening=0)
     assert source.opened == source.closed == 2
 
 
@@ -145,7 +148,7 @@ def test_a_short_read_is_never_taken_for_data(at: int) -> None:
     source.short_from = at
     sink = Sink(4)
     with pytest.raises(TransferFailed, match=r"The source of disk root gave \d pieces of 4 at byte"):
-        download(make_plan(63, 4, [Extent(0, 63, False)], name="disk root"), source, sink, span=16)
+        download(make_plan(63, 4, [Extent(0, 63, False)], name="disk root"), source, sink, span=16, opening=0)
     assert sink.content == data[: len(sink.content)]
 
 
@@ -191,7 +194,7 @@ def test_memory_is_bounded_while_the_first_reader_stalls() -> None:
 
     source, sink = Source(data, hook=stall), Sink(4, hook=hook)
     buffers = Buffers(4, 6)
-    download(all_data(data, 4), source, sink, readers=3, buffers=buffers, span=8)
+    download(all_data(data, 4), source, sink, readers=3, buffers=buffers, span=8, opening=0)
     assert go_on.is_set()
     assert sink.content == data
     assert peak == 6
@@ -340,7 +343,7 @@ def test_the_first_of_two_errors_is_the_one_told() -> None:
 
     source = Source(random_disk(7, 16), hook=fail)
     with pytest.raises(Fault) as caught:
-        download(all_data(source.data, 4), source, Sink(4, hook=busy), readers=2, span=8)
+        download(all_data(source.data, 4), source, Sink(4, hook=busy), readers=2, span=8, opening=0)
     assert caught.value is first
 
 
@@ -361,7 +364,7 @@ def test_a_connection_that_opens_too_late_reads_nothing() -> None:
 
     source = Late(data, hook=fail)
     with pytest.raises(Fault):
-        download(all_data(data, 4), source, Sink(4), readers=2, span=8)
+        download(all_data(data, 4), source, Sink(4), readers=2, span=8, opening=0)
     assert (source.opened, source.closed) == (2, 2)
     assert source.hooked == 1, "the late one read"
 

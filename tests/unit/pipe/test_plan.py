@@ -62,8 +62,10 @@ def cases(draw: st.DrawFn) -> tuple[int, int, list[Extent], Base | None, int]:
     return size, cell, draw(extent_lists(size, longest)), base, draw(st.integers(1, 12))
 
 
-@given(cases(), st.integers(1, 80))
-def test_plan_is_the_models(case: tuple[int, int, list[Extent], Base | None, int], limit: int) -> None:
+@given(cases(), st.integers(1, 80), st.integers(0, 80))
+def test_plan_is_the_models(
+    case: tuple[int, int, list[Extent], Base | None, int], limit: int, opening: int
+) -> None:
     size, cell, extents, base, min_gap = case
     plan = make_plan(size, cell, iter(extents), base, min_gap=min_gap)
     kinds, moved, mismatches = model(size, cell, extents, base, min_gap)
@@ -82,11 +84,12 @@ def test_plan_is_the_models(case: tuple[int, int, list[Extent], Base | None, int
         split = any(kinds[b // cell] != FETCH for b in range(end, start))
         assert split or start - end >= min_gap
 
-    spans = list(plan.spans(limit))
+    spans = list(plan.spans(limit, opening))
     assert [i for s in spans for i in range(s.first, s.end)] == [i for i, k in enumerate(kinds) if k == FETCH]
     assert [b for s in spans for start, end in s.ranges for b in range(start, end)] == sorted(moved)
-    for span in spans:
-        assert (span.end - span.first) * cell <= max(limit, cell)
+    for number, span in enumerate(spans):
+        most = limit if number else max(limit, opening)
+        assert (span.end - span.first) * cell <= max(most, cell)
         assert all(span.first * cell <= start < end <= span.end * cell for start, end in span.ranges)
 
 
