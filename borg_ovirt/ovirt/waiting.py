@@ -43,7 +43,7 @@ class Patience:
         pause = self.first
         while True:
             yield pause
-            pause = min(pause * 1.6, self.most)
+            pause = min(pause * 1.25, self.most)
 
     def wait(self, what: str, probe: Callable[[], T | None], seconds: float, hint: str | None = None) -> T:
         """Ask `probe` until it gives something other than None; after `seconds` raise `Timeout`."""

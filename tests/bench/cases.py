@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,7 +26,7 @@ class Scale:
     The other pairs and the restores are taken once less.
     """
     wide: int
-    """Virtual size of the incremental case; an eighth of it is data."""
+    """Virtual size of the incremental case; a sixteenth of it is data."""
     thin: tuple[int, ...]
 
 
@@ -84,7 +85,8 @@ CASES = ("full", "known", "restore", "kinds", "incremental", "thin")
 
 def all_cases(stage: Stage, scale: Scale, chosen: Collection[str] = CASES) -> Iterator[Result]:
     if {"full", "known", "restore"} & set(chosen):
-        subject = stage.subject("files", "file-system-like", scale.disk, scale.disk // 2, seed=1)
+        half = scale.disk // 2
+        subject = stage.subject("files", "file-system-like", scale.disk, half, seed=1, grows=half)
         if "full" in chosen:
             for number, pair in enumerate(scale.matrix):
                 repeats = scale.repeats if number == 0 else max(1, scale.repeats - 1)
@@ -175,11 +177,17 @@ def known(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
     ways: dict[str, Way] = {
         "tls": over(stage, "tls", ours),
         "unix": over(stage, "unix", ours),
+        "least tls": over(stage, "tls", lambda: stage.least(subject)),
+        "least unix": over(stage, "unix", lambda: stage.least(subject)),
         "b": lambda: stage.borg_create(subject.image, packing),
     }
     goals = {"tls": {"b": 1.5}, "unix": {"b": 1.0}}
-    facts = {"data": subject.data}
-    yield from per_transport("full, all blocks known", *in_turn(scale.repeats, ways), goals, facts)
+    _, runs = in_turn(scale.repeats, ways)
+    for transport in ("tls", "unix"):
+        chosen = {"ours": runs[transport], "b": runs["b"], "f": runs[f"least {transport}"]}
+        medians = {name: median(costs) for name, costs in chosen.items()}
+        facts = {"data": subject.data}
+        yield Result("full, all blocks known", transport, medians, chosen, goals[transport], facts)
 
 
 def restore(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
@@ -232,28 +240,41 @@ def kind_of_data(stage: Stage, scale: Scale, kind: str) -> Result:
 def incremental(stage: Stage, scale: Scale) -> Iterator[Result]:
     """1 % of the virtual size changed. Stock Borg reads what data there is: its time is multiplied."""
     mode, packing = scale.matrix[0]
+    amount = scale.wide // 100
     subject = stage.subject(
-        "wide", "mostly duplicate", scale.wide, scale.wide // 8, seed=3, backup="incremental"
+        "wide",
+        "mostly duplicate",
+        scale.wide,
+        scale.wide // 16,
+        seed=3,
+        backup="incremental",
+        grows=2 * scale.repeats * amount,
     )
     stage.fresh_repository(mode)
     stage.ours(subject, packing)
     stage.borg_create(subject.image, packing)
-    amount = scale.wide // 100
-    runs: dict[str, list[Cost]] = {"tls": [], "unix": [], "b": []}
+    nothing = stage.root / "nothing.raw"
+    nothing.touch()
+    runs: dict[str, list[Cost]] = {"tls": [], "unix": [], "b": [], "g": [], "h": []}
+    factors = []
     for number in range(scale.repeats):
         for turn, transport in enumerate(("tls", "unix")):
             stage.transport(transport)
             stage.change(subject, changes(scale.wide, amount, seed=2 * number + turn))
             runs[transport].append(stage.ours(subject, packing))
+        runs["g"].append(stage.write(amount))
+        runs["h"].append(stage.ours(subject, packing))
         # What changed is in the repository by now: Borg has only to read, hash and refer.
-        runs["b"].append(stage.borg_create(subject.image, packing))
-    held = runs["b"][0].moved
+        part = stage.borg_create(subject.image, packing)
+        start = stage.borg_create(nothing, packing).wall
+        factors.append((start + (part.wall - start) * scale.wide / part.moved) / part.wall)
+        runs["b"].append(part)
     stage.drop(subject)
     medians = {name: median(costs) for name, costs in runs.items()}
-    facts = {"virtual": scale.wide, "changed": amount, "held": held}
+    facts = {"virtual": scale.wide, "changed": amount}
     case = f"incremental, 1 % of {scale.wide // GIB} GiB"
     goals = {"tls": {"b": 0.03}, "unix": {"b": 0.03}}
-    yield from per_transport(case, medians, runs, goals, facts, {"b": scale.wide / held})
+    yield from per_transport(case, medians, runs, goals, facts, {"b": statistics.median(factors)})
 
 
 def thin(stage: Stage, scale: Scale) -> Iterator[Result]:

@@ -17,6 +17,9 @@ NAMES = {
     "c": "(c) nbdcopy of the export to nowhere",
     "d": "(d) borg extract, then ovirt-img upload-disk",
     "e": "(e) borg extract --sparse",
+    "f": "(f) the least client: reads and hashes, nothing else",
+    "g": "(g) dd of as many bytes onto the repository's disk",
+    "h": "(h) borg-ovirt, nothing changed",
     "ours": "borg-ovirt",
     "smallest": "borg-ovirt, smallest disk",
 }
@@ -55,7 +58,8 @@ def _way(result: Result, name: str, cost: Cost) -> list[str]:
     cpu = f"{result.ratio(name, 'client'):.2f}"
     if name in result.cpu_goals:
         cpu += f" of {result.cpu_goals[name]:g}" + (" met" if result.cpu_met(name) else " **missed**")
-    ratios = [f"**{result.ratio(name):.2f}**", cpu]
+    ratio = result.ratio(name)
+    ratios = [f"**{ratio:.3f}**" if ratio < 0.1 else f"**{ratio:.2f}**", cpu]
     if name not in result.goals:
         return [*row, *ratios, "", ""]
     goal = f"{result.goals[name]:g}" + (f" + {result.slack:g} s" if result.slack else "")

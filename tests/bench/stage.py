@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Disk, Vm
 from ovirtbox.nbd import start_nbd
 
-from bench.data import make_image
+from bench.data import GIB, make_image
 from bench.measure import Cost, Failed, Meter
 
 BIN = Path(sys.executable).parent
@@ -31,14 +32,33 @@ class Subject:
     image: Path
     size: int
     data: int
+    domain: str
+    """The storage domain that it lies on: `memory`, or `data` where there is too little of that."""
+
+
+def has_room(memory: Path, data: int, grows: int) -> bool:
+    """Whether so many bytes fit there, and beside them the same in the page cache, with some to spare."""
+    room = os.statvfs(memory)
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(lines["MemAvailable"].split()[0]) << 10
+    return room.f_bavail * room.f_frsize > data + grows and available > 2 * (data + grows) + 2 * GIB
 
 
 class Stage:
-    """One box, one repository at a time. The VMs are down: what reads and writes is the host alone."""
+    """One box, one repository at a time. The VMs are down: what reads and writes is the host alone.
 
-    def __init__(self, box: Box, root: Path) -> None:
+    Stock Borg finds its file in the page cache. That QEMU, which goes past the cache, is not measured by
+    this machine's disk instead, the VMs' disks lie in memory as well, if there is room.
+    """
+
+    def __init__(self, box: Box, root: Path, memory: Path | None) -> None:
         self.box = box
         self.root = root
+        self.memory = memory
+        self.domains: list[str] = []
+        """Where disks were put so far."""
+        if memory is not None:
+            box.make_domain("memory", directory=memory)
         self.repo = root / "repo"
         self.scratch = root / "scratch"
         self.scratch.mkdir()
@@ -48,6 +68,7 @@ class Stage:
             **{name: value for name, value in os.environ.items() if not name.startswith("BORG_")},
             **box.env(),
             "PATH": f"{BIN}:{os.environ.get('PATH', '')}",
+            "PYTHONPATH": str(Path(__file__).parents[1]),
             "BORG_BASE_DIR": str(root / "borg"),
             "BORG_PASSPHRASE": "correct horse battery staple",
             "BORG_OVIRT_STATE_DIR": str(root / "state"),
@@ -73,18 +94,24 @@ class Stage:
             shutil.rmtree(path, ignore_errors=True)
         self._quietly("borg", "init", "--encryption", mode, str(self.repo))
 
-    def subject(self, name: str, kind: str, size: int, data: int, seed: int, backup: str = "none") -> Subject:
-        """A VM that is down, its disk a qcow2 with this content."""
+    def subject(
+        self, name: str, kind: str, size: int, data: int, seed: int, backup: str = "none", grows: int = 0
+    ) -> Subject:
+        """A VM that is down, its disk a qcow2 with this content; `grows` bytes are to come."""
+        domain = "memory" if self.memory and has_room(self.memory, data, grows) else "data"
+        if domain not in self.domains:
+            self.domains.append(domain)
         image = self.root / f"{name}.raw"
         data = make_image(image, kind, size, data, seed)
-        vm = self.box.make_vm(name, [DiskSpec(size, alias=name, backup=backup)], running=False)
+        spec = DiskSpec(size, alias=name, backup=backup, domain=domain)
+        vm = self.box.make_vm(name, [spec], running=False)
         disk = self.box.disks(vm)[0]
         target = str(disk.active.path)
         # Without the last option every cluster of the new disk would be written as an explicit zero: a thin
         # disk that never held data has no tables for them.
         words = ["qemu-img", "convert", "-n", "--target-is-zero", "-f", "raw", "-O", "qcow2"]
         self._quietly(*words, str(image), target)
-        return Subject(vm, disk, image, size, data)
+        return Subject(vm, disk, image, size, data, domain)
 
     def change(self, subject: Subject, writes: Iterable[tuple[int, bytes]]) -> None:
         """The guest writes; the local file follows."""
@@ -140,6 +167,24 @@ class Stage:
         cost.moved = subject.data
         return cost
 
+    def least(self, subject: Subject) -> Cost:
+        """Floor (f): see `bench.least`."""
+        host = self.box.engine.data.host
+        words = [sys.executable, "-m", "bench.least", subject.disk.id]
+        cost, _ = self.meter.run([*words, *([str(host.data_path)] if host.data_path else [])])
+        cost.moved = subject.data
+        return cost
+
+    def write(self, amount: int) -> Cost:
+        """Floor (g): as many bytes onto the disk of the repository, by `dd`, until they are there."""
+        source, target = self.root / "random", self.root / "written"
+        if not source.exists() or source.stat().st_size != amount:
+            source.write_bytes(random.randbytes(amount))
+        cost, _ = self.meter.run(["dd", f"if={source}", f"of={target}", "bs=4M", "conv=fdatasync"])
+        cost.moved = amount
+        target.unlink()
+        return cost
+
     def archive(self, subject: Subject, compression: str) -> str:
         """An archive of ours, to restore from; its name."""
         self.ours(subject, compression, "--full")
@@ -169,7 +214,7 @@ class Stage:
         extracted, file = self.borg_extract(subject, archive)
         before = set(self.box.world.disks)
         uploaded, _ = self.meter.run(
-            ["ovirt-img", "upload-disk", *self._engine(), "-s", "data", "-f", "qcow2", str(file)]
+            ["ovirt-img", "upload-disk", *self._engine(), "-s", subject.domain, "-f", "qcow2", str(file)]
         )
         self._delete_new(before)
         file.unlink()

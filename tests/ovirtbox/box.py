@@ -172,11 +172,14 @@ class Box:
             self.world.hosts[host.id] = host
             return cluster
 
-    def make_domain(self, name: str, kind: str = "file", capacity: int = 2 * TIB) -> StorageDomain:
+    def make_domain(
+        self, name: str, kind: str = "file", capacity: int = 2 * TIB, directory: Path | None = None
+    ) -> StorageDomain:
+        """A storage domain; its volumes lie in `directory`, or in the box's own."""
         with self.world.lock:
             center = next(iter(self.world.data_centers))
             identifier = new_id()
-            path = self.directory / "storage" / identifier
+            path = (directory or self.directory / "storage") / identifier
             path.mkdir(parents=True)
             domain = StorageDomain(identifier, name, center, kind, path, capacity)
             self.world.domains[identifier] = domain
