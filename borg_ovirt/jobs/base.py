@@ -71,6 +71,19 @@ class BaseArchive:
 
 
 @dataclass(frozen=True)
+class BaseQuery:
+    """What decides on the base of one VM's backup, besides the archives there are."""
+
+    vm_id: str
+    checkpoints: Mapping[str, str]
+    """Ids of the engine's checkpoints of the VM, root first, with their state."""
+    full: bool
+    full_every: timedelta | None
+    """Read everything again when the last full read is older."""
+    now: datetime
+
+
+@dataclass(frozen=True)
 class Choice:
     """A base, or the reason why the backup reads everything."""
 
@@ -135,26 +148,19 @@ def series_cell(repository: Repository, vm_id: str) -> int | None:
     return None
 
 
-def choose_base(
-    repository: Repository,
-    vm_id: str,
-    checkpoints: Mapping[str, str],
-    *,
-    full: bool,
-    full_every: timedelta | None,
-    now: datetime,
-) -> Choice:
-    """Choose the archive to build on. `checkpoints` maps ids of the VM's checkpoints to their state."""
-    if full:
+def choose_base(repository: Repository, query: BaseQuery) -> Choice:
+    """Choose the archive to build on."""
+    if query.full:
         return Choice(None, "a full backup was asked for", fallback=False)
-    archives = newest_first(repository, vm_id, "image")
+    archives = newest_first(repository, query.vm_id, "image")
     if not archives:
         return Choice(None, "first backup of this VM in this repository", fallback=False)
-    if full_every is not None and _last_full_age(archives, now) >= full_every:
-        return Choice(None, f"the last full read is older than {_days(full_every)}", fallback=False)
+    every = query.full_every
+    if every is not None and _last_full_age(archives, query.now) >= every:
+        return Choice(None, f"the last full read is older than {_days(every)}", fallback=False)
     reason = None
     for info in archives:
-        refusal, base = _examine(repository, info, checkpoints)
+        refusal, base = _examine(repository, info, query.checkpoints)
         if base is not None:
             return Choice(base, None, fallback=False)
         reason = reason or refusal

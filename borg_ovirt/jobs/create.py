@@ -14,7 +14,7 @@ from typing import Any
 
 from borg_ovirt.blocks import CELL
 from borg_ovirt.errors import CheckpointLost, VmNotSuitable
-from borg_ovirt.jobs.base import Choice, DiskBase
+from borg_ovirt.jobs.base import BaseQuery, Choice, DiskBase
 from borg_ovirt.jobs.checkpoints import describe, drop_unneeded
 from borg_ovirt.jobs.disks import DiskRules, choose_disks, listing
 from borg_ovirt.jobs.record import DiskOutcome, Story, disk_record, run_record, snapshot_records, vm_record
@@ -99,13 +99,7 @@ def create(
             f"VM {vm.name} has no disk that can be backed up: {listing(skipped) or 'it has no disks'}."
         )
     ovf = fetch_ovf(engine, vm.id)
-    choice = store.choose(
-        vm.id,
-        {c.id: c.state for c in list_checkpoints(engine, vm.id)},
-        full=options.full,
-        full_every=options.full_every,
-        now=started,
-    )
+    choice = store.choose(base_query(engine, vm.id, options, started))
     domains = domain_names(engine)
     job = _Job(store, engine, vm, chosen, skipped, ovf, domains, options, journal, progress, started)
     needed = store.needed(vm.id)
@@ -119,6 +113,12 @@ def create(
         for warning in drop_unneeded(engine, vm.id, store.ids, needed):
             progress.warn(warning)
         raise
+
+
+def base_query(engine: Engine, vm_id: str, options: CreateOptions, now: datetime) -> BaseQuery:
+    """What decides on the base: the engine's checkpoints, and what was asked for."""
+    checkpoints = {held.id: held.state for held in list_checkpoints(engine, vm_id)}
+    return BaseQuery(vm_id, checkpoints, options.full, options.full_every, now)
 
 
 @dataclass

@@ -9,10 +9,9 @@ from borg_ovirt.blocks import CELL
 from borg_ovirt.errors import CheckpointLost, VmNotSuitable
 from borg_ovirt.jobs.base import Choice, choose_base, needed_checkpoints, series_cell
 from borg_ovirt.jobs.checkpoints import describe, drop_unneeded
-from borg_ovirt.jobs.create import CreateOptions, lay_out
+from borg_ovirt.jobs.create import CreateOptions, base_query, lay_out
 from borg_ovirt.jobs.disks import choose_disks, listing
 from borg_ovirt.ovirt.capture import capture
-from borg_ovirt.ovirt.checkpoints import list_checkpoints
 from borg_ovirt.ovirt.engine import Engine
 from borg_ovirt.ovirt.journal import Journal
 from borg_ovirt.ovirt.vm import find_vm
@@ -61,14 +60,7 @@ def estimate(
     chosen, skipped = choose_disks(vm, options.rules)
     if not chosen:
         raise VmNotSuitable(f"VM {vm.name} has no disk that can be backed up: {listing(skipped)}.")
-    choice = choose_base(
-        repository,
-        vm.id,
-        {c.id: c.state for c in list_checkpoints(engine, vm.id)},
-        full=options.full,
-        full_every=options.full_every,
-        now=datetime.now(timezone.utc),
-    )
+    choice = choose_base(repository, base_query(engine, vm.id, options, datetime.now(timezone.utc)))
     needed = needed_checkpoints(repository, vm.id)
 
     def measure(choice: Choice) -> Estimate:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
-from borg_ovirt.jobs.base import Choice, choose_base, needed_checkpoints, series_cell
+from borg_ovirt.jobs.base import BaseQuery, Choice, choose_base, needed_checkpoints, series_cell
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.pipe.ports import Sink
 from borg_ovirt.repository import layout
@@ -69,16 +69,8 @@ class Store(Protocol):
         """Of those the ones that are needed even after this backup was committed."""
         ...
 
-    def choose(
-        self,
-        vm_id: str,
-        checkpoints: Mapping[str, str],
-        *,
-        full: bool,
-        full_every: timedelta | None,
-        now: datetime,
-    ) -> Choice:
-        """What to build on; `checkpoints` are the engine's, root first, with their state."""
+    def choose(self, query: BaseQuery) -> Choice:
+        """What to build on."""
         ...
 
     def all_names(self) -> set[str]: ...
@@ -113,16 +105,8 @@ class SingleStore:
     def still_needed(self) -> set[str]:
         return set()
 
-    def choose(
-        self,
-        vm_id: str,
-        checkpoints: Mapping[str, str],
-        *,
-        full: bool,
-        full_every: timedelta | None,
-        now: datetime,
-    ) -> Choice:
-        return choose_base(self._repository, vm_id, checkpoints, full=full, full_every=full_every, now=now)
+    def choose(self, query: BaseQuery) -> Choice:
+        return choose_base(self._repository, query)
 
     def all_names(self) -> set[str]:
         return self._repository.all_names()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 from borg_ovirt.errors import RepositoryError
-from borg_ovirt.jobs.base import BaseDisk, Choice, choose_base, needed_checkpoints, series_cell
+from borg_ovirt.jobs.base import BaseDisk, BaseQuery, Choice, choose_base, needed_checkpoints, series_cell
 from borg_ovirt.repository import layout
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.writer import ArchiveWriter, DiskSink, PreparedCell
@@ -56,16 +56,9 @@ class Clerk:
     def all_names(self) -> set[str]:
         return self._repository.all_names()
 
-    def choose(
-        self,
-        vm_id: str,
-        checkpoints: Mapping[str, str],
-        full: bool,
-        full_every: timedelta | None,
-        now: datetime,
-    ) -> Offer:
+    def choose(self, query: BaseQuery) -> Offer:
         self._bases = {}
-        choice = choose_base(self._repository, vm_id, checkpoints, full=full, full_every=full_every, now=now)
+        choice = choose_base(self._repository, query)
         self._choice = choice
         start = choice.base
         return Offer(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from borg_ovirt.errors import BorgOvirtError, UsageError
-from borg_ovirt.jobs.base import Choice
+from borg_ovirt.jobs.base import BaseQuery, Choice
 from borg_ovirt.jobs.fanout.base import FanStart
 from borg_ovirt.jobs.fanout.group import Group
 from borg_ovirt.jobs.fanout.link import Link
@@ -59,18 +59,9 @@ class FanStore:
         lost = [link for link, _ in self._group.lost]
         return set().union(*(self._needs.get(link, set()) for link in lost))
 
-    def choose(
-        self,
-        vm_id: str,
-        checkpoints: Mapping[str, str],
-        *,
-        full: bool,
-        full_every: timedelta | None,
-        now: datetime,
-    ) -> Choice:
+    def choose(self, query: BaseQuery) -> Choice:
         """The oldest of their checkpoints; where one has none, all is read."""
-        words = (vm_id, dict(checkpoints), full, full_every, now)
-        offers = self._group.ask("choose", *words, patient=True)
+        offers = self._group.ask("choose", query, patient=True)
         without = {link: offer for link, offer in offers.items() if offer.name is None}
         if without:
             reasons: dict[str, list[str]] = {}
@@ -81,7 +72,7 @@ class FanStore:
             else:
                 told = "; ".join(f"{', '.join(places)}: {reason}" for reason, places in reasons.items())
             return Choice(None, told, fallback=any(offer.fallback for offer in without.values()))
-        order = list(checkpoints)
+        order = list(query.checkpoints)
         oldest = min((offer.checkpoint for offer in offers.values()), key=order.index)
         name = ", ".join(sorted({offer.name for offer in offers.values()}))
         return Choice(FanStart(self._group, name, oldest), None, fallback=False)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from borg_ovirt.errors import NotOurArchive
-from borg_ovirt.jobs.base import choose_base, needed_checkpoints
+from borg_ovirt.jobs.base import BaseQuery, choose_base, needed_checkpoints
 from borg_ovirt.repository.layout import ArchiveComment
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
@@ -70,7 +70,8 @@ class Shelf:
 
 def choose(shelf: Shelf, held: dict[int, str], **more: Any) -> Any:
     options = {"full": False, "full_every": None, "now": NOW, **more}
-    return choose_base(shelf, VM, {checkpoint(n): s for n, s in held.items()}, **options)  # type: ignore[arg-type]
+    query = BaseQuery(VM, {checkpoint(n): s for n, s in held.items()}, **options)
+    return choose_base(shelf, query)  # type: ignore[arg-type]
 
 
 def test_the_newest_archive_with_a_checkpoint_is_the_base() -> None:
