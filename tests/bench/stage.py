@@ -16,7 +16,7 @@ from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Disk, Vm
 from ovirtbox.nbd import start_nbd
 
-from bench.data import GIB, make_image
+from bench.data import GIB, MIB, make_image
 from bench.measure import Cost, Failed, Meter
 
 BIN = Path(sys.executable).parent
@@ -179,7 +179,9 @@ class Stage:
         """Floor (g): as many bytes onto the disk of the repository, by `dd`, until they are there."""
         source, target = self.root / "random", self.root / "written"
         if not source.exists() or source.stat().st_size != amount:
-            source.write_bytes(random.randbytes(amount))
+            with open(source, "wb") as file:
+                for start in range(0, amount, MIB):
+                    file.write(random.randbytes(min(MIB, amount - start)))
         cost, _ = self.meter.run(["dd", f"if={source}", f"of={target}", "bs=4M", "conv=fdatasync"])
         cost.moved = amount
         target.unlink()
