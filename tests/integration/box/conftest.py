@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import ovirtsdk4 as sdk
 import pytest
 import requests
 from ovirtbox.box import Box
 from ovirtbox.fixtures import box  # noqa: F401 (a fixture)
+from rest_client import Answer, Call
 
 
 @pytest.fixture
@@ -25,28 +24,6 @@ def connection(box: Box) -> Iterator[sdk.Connection]:  # noqa: F811
 @pytest.fixture
 def api(connection: sdk.Connection) -> sdk.services.SystemService:
     return connection.system_service()
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def root(self) -> ET.Element:
-        return ET.fromstring(self.body)
-
-    @property
-    def detail(self) -> str | None:
-        """Of the fault, wrapped in an action or not."""
-        root = self.root
-        fault = root if root.tag == "fault" else root.find("fault")
-        assert fault is not None, self.body
-        return fault.findtext("detail")
-
-
-Call = Callable[..., Answer]
 
 
 @pytest.fixture

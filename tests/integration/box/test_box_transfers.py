@@ -18,7 +18,7 @@ from ovirtbox.model import Disk, Vm
 from ovirtsdk4 import types
 
 if TYPE_CHECKING:
-    from conftest import Call
+    from rest_client import Call
 
 UPLOAD = types.ImageTransferDirection.UPLOAD
 _names = (f"vm{number}" for number in itertools.count())

@@ -8,8 +8,8 @@ from itertools import count
 import ovirtsdk4 as sdk
 import ovirtsdk4.types as types
 import pytest
-from conftest import Call
 from ovirtbox.box import GIB, MIB, Box, DiskSpec
+from rest_client import Call
 
 NUMBERS = count(1)
 

@@ -6,8 +6,8 @@ import time
 
 import ovirtsdk4 as sdk
 import pytest
-from conftest import Call
 from ovirtbox.box import MIB, Box, DiskSpec
+from rest_client import Call
 
 
 def test_the_nth_call_gets_a_status(box: Box, api: sdk.services.SystemService) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ovirtsdk4 as sdk
 import pytest
 import requests
-from conftest import Call
 from ovirtbox.box import Box
+from rest_client import Call
 
 
 def connect(box: Box, **changed: object) -> sdk.Connection:

@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ET
 import ovirtsdk4 as sdk
 import ovirtsdk4.types as types
 import pytest
-from conftest import Call
 from ovirtbox.box import GIB, MIB, Box, DiskSpec
 from ovirtbox.model import Vm
+from rest_client import Call
 
 OVF = "{http://schemas.dmtf.org/ovf/envelope/1/}"
 RASD = "{http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ovirtsdk4 as sdk
 import pytest
-from conftest import Call
 from ovirtbox.box import MIB, Box, DiskSpec
+from rest_client import Call
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 import ovirtsdk4 as sdk
 import ovirtsdk4.types as types
 import pytest
-from conftest import Call
 from ovirtbox.box import MIB, Box, DiskSpec, sha_of
 from ovirtbox.model import Disk, Vm
+from rest_client import Call
 
 
 def refusal(call: object, *arguments: object, **named: object) -> tuple[int, str]:

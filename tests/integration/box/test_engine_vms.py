@@ -5,9 +5,9 @@ from __future__ import annotations
 import ovirtsdk4 as sdk
 import ovirtsdk4.types as types
 import pytest
-from conftest import Call
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.locks import VM, shared
+from rest_client import Call
 
 
 def refusal(call: object, *arguments: object, **named: object) -> tuple[int, str]:
