@@ -38,6 +38,21 @@ def first(box: Box, desk: Desk) -> dict[str, Any]:
     return dict(run)
 
 
+@pytest.fixture(scope="module")
+def second(box: Box, center: Center, desk: Desk, first: Any) -> dict[str, Any]:
+    """A day later one VM has changed; the night backs up what is in production."""
+    box.shift(days=1)
+    box.fill(box.disks(center.vms["web01"])[0], 5 * MIB, MIB, seed=99)
+    (run,) = desk.run("create", "--json", "--sample", "0", "--tag", "production").ok(0).json["runs"]
+    return dict(run)
+
+
+@pytest.fixture(scope="module")
+def pruned(desk: Desk, second: Any) -> None:
+    """One archive of each VM is left."""
+    desk.run("prune").ok()
+
+
 def by_vm(run: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {vm["vm"]: vm for vm in run["vms"]}
 
@@ -72,11 +87,7 @@ def test_the_engine_tells_the_story_in_its_own_log(box: Box, center: Center, fir
     assert len({event.custom_id for event in ours}) == len(ours) >= 2 * len(first["vms"])
 
 
-def test_the_second_night_reads_what_changed(box: Box, center: Center, desk: Desk, first: Any) -> None:
-    box.shift(days=1)
-    disk = box.disks(center.vms["web01"])[0]
-    box.fill(disk, 5 * MIB, MIB, seed=99)
-    (second,) = desk.run("create", "--json", "--sample", "0", "--tag", "production").ok(0).json["runs"]
+def test_the_second_night_reads_what_changed(box: Box, center: Center, desk: Desk, second: Any) -> None:
     vms = by_vm(second)
     assert sorted(vms) == ["db01", "files01", "mail01", "protected01", "web01", "web02"]
     assert {vm["kind"] for vm in vms.values()} == {"incremental"}
@@ -86,7 +97,7 @@ def test_the_second_night_reads_what_changed(box: Box, center: Center, desk: Des
     assert box.clean() == []
 
 
-def test_vms_shows_who_has_no_backup(center: Center, desk: Desk, first: Any) -> None:
+def test_vms_shows_who_has_no_backup(center: Center, desk: Desk, second: Any) -> None:
     shown = desk.run("vms", "--json").ok(1).json["vms"]
     lines = {line["vm"]: line for line in shown}
     assert shown[0]["vm"] == "broken01"
@@ -108,7 +119,7 @@ def test_an_order_by_need_can_be_previewed(center: Center, desk: Desk, first: An
     assert set(names[-6:]) == {"db01", "files01", "mail01", "protected01", "web01", "web02"}
 
 
-def test_prune_judges_each_vm_by_itself(box: Box, center: Center, desk: Desk, first: Any) -> None:
+def test_prune_judges_each_vm_by_itself(desk: Desk, first: Any, second: Any) -> None:
     held = by_vm(first)["web02"]["archive"]
     assert f"Held: {held}" in desk.run("hold", f"local::{held}").ok().out
     planned = desk.run("prune", "--dry-run", "--json").ok().json["repositories"]["local"]
@@ -128,7 +139,7 @@ def test_prune_judges_each_vm_by_itself(box: Box, center: Center, desk: Desk, fi
 
 
 def test_archives_of_a_vm_that_is_gone_follow_their_own_rule(
-    box: Box, center: Center, desk: Desk, first: Any
+    box: Box, center: Center, desk: Desk, pruned: None
 ) -> None:
     box.remove_vm(center.vms.pop("old01"))
     rows = desk.run("prune", "--dry-run", "--json").ok().json["repositories"]["local"]["lines"]
