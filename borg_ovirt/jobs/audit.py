@@ -8,7 +8,7 @@ from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.create import CreateResult
 from borg_ovirt.ovirt.engine import Engine
 from borg_ovirt.ovirt.events import post_event
-from borg_ovirt.ovirt.vm import find_vm
+from borg_ovirt.ovirt.vm import look_up
 
 
 class Audit:
@@ -40,7 +40,7 @@ def audited(
     engine: Engine, vm_name: str, told: Callable[[str], None], backup: Callable[[str], CreateResult]
 ) -> CreateResult:
     """Back up one VM (`backup` gets its id) and let the engine's log tell of it."""
-    vm = find_vm(engine, vm_name)
+    vm = look_up(engine, vm_name)
     audit = Audit(engine, told)
     audit.started(vm.id, vm.name)
     try:

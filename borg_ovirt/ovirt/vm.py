@@ -20,6 +20,7 @@ __all__ = [
     "fetch_ovf",
     "find_vm",
     "list_vms",
+    "look_up",
     "read_disk",
     "read_disks",
     "read_snapshots",
@@ -32,9 +33,17 @@ _PAGE = 100
 
 def find_vm(engine: Engine, name_or_id: str) -> VmFacts:
     """The one VM of exactly that name or id, with its disks and snapshots."""
+    return read_vm(engine, look_up(engine, name_or_id).id)
+
+
+def look_up(engine: Engine, name_or_id: str) -> VmSummary:
+    """Which VM that is, in one request."""
     if _is_id(name_or_id):
+        vm_id = name_or_id.lower()
         try:
-            return read_vm(engine, name_or_id.lower())
+            return _summary(
+                engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
+            )
         except NotFound:
             raise VmNotFound(f"The engine at {engine.host} has no VM with id {name_or_id}.") from None
     found = [vm for vm in _named(engine, name_or_id) if vm.name == name_or_id]
@@ -46,7 +55,7 @@ def find_vm(engine: Engine, name_or_id: str) -> VmFacts:
     if len(found) > 1:
         ids = ", ".join(vm.id for vm in found)
         raise VmNotFound(f"{len(found)} VMs are named {name_or_id}: {ids}.", "Name it by its id.")
-    return read_vm(engine, found[0].id)
+    return _summary(found[0])
 
 
 def _named(engine: Engine, name: str) -> list[Any]:
