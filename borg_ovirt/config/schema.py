@@ -84,7 +84,7 @@ class Policy(Section):
         "a percentage, 0 or all.",
         examples=["0.1%"],
     )
-    readers: int = Field(4, ge=1, le=8, description="Connections that read one disk at a time.", examples=[4])
+    readers: int = Field(3, ge=1, le=8, description="Connections that read one disk at a time.", examples=[4])
     skipped_disks: Literal["warn", "ignore", "refuse"] = Field(
         "warn",
         description="A disk that cannot be backed up (direct LUN, shareable, managed block): back up the "

@@ -21,9 +21,10 @@ from borg_ovirt.pipe.ports import Cancelled, Reader
 
 T = TypeVar("T")
 
-READERS = 4
+READERS = 3
 """Two connections saturate an imageio daemon that only sends; each of ours spends about half of its time
-hashing and compressing, hence four. More than eight on one transfer would hang in qemu-nbd."""
+hashing and compressing, hence one more. On two cores a fourth was never faster, and took some 3 % more
+CPU (zstd: compressors compete for the cache). More than eight on one transfer would hang in qemu-nbd."""
 MAX_READERS = 8
 SPAN = 4 * MiB
 """Claimed at a time by a reader."""
@@ -37,8 +38,8 @@ keeps, but no more than twice that largest. So the first request is larger than 
 way together are no more than twice the first: qemu-nbd takes 0.3 instead of 0.8 CPU seconds per GiB.
 """
 BUFFERS = 32 * MiB
-"""Bytes on their way, two cells for each reader; what is prepared may take as much again. Twice as much was
-no faster, neither against a slow network nor against a slow repository."""
+"""Bytes on their way, two cells or more for each reader; what is prepared may take as much again. Twice as
+much was no faster, neither against a slow network nor against a slow repository."""
 
 
 class Buffers:

@@ -24,7 +24,7 @@ from ovirtsdk4 import types
 
 from bench.data import MIB
 
-CONNECTIONS = 4
+CONNECTIONS = 3
 FIRST = 8 * MIB
 REQUEST = 2 * MIB
 CHUNK = 4 * MIB
