@@ -33,7 +33,11 @@ _PAGE = 100
 
 def find_vm(engine: Engine, name_or_id: str) -> VmFacts:
     """The one VM of exactly that name or id, with its disks and snapshots."""
-    return read_vm(engine, look_up(engine, name_or_id).id)
+    vm_id = name_or_id.lower() if _is_id(name_or_id) else look_up(engine, name_or_id).id
+    try:
+        return read_vm(engine, vm_id)
+    except NotFound:
+        raise _unknown(engine, vm_id) from None
 
 
 def look_up(engine: Engine, name_or_id: str) -> VmSummary:
@@ -45,7 +49,7 @@ def look_up(engine: Engine, name_or_id: str) -> VmSummary:
                 engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
             )
         except NotFound:
-            raise VmNotFound(f"The engine at {engine.host} has no VM with id {name_or_id}.") from None
+            raise _unknown(engine, vm_id) from None
     found = [vm for vm in _named(engine, name_or_id) if vm.name == name_or_id]
     if not found:
         raise VmNotFound(
@@ -56,6 +60,10 @@ def look_up(engine: Engine, name_or_id: str) -> VmSummary:
         ids = ", ".join(vm.id for vm in found)
         raise VmNotFound(f"{len(found)} VMs are named {name_or_id}: {ids}.", "Name it by its id.")
     return _summary(found[0])
+
+
+def _unknown(engine: Engine, vm_id: str) -> VmNotFound:
+    return VmNotFound(f"The engine at {engine.host} has no VM with id {vm_id}.")
 
 
 def _named(engine: Engine, name: str) -> list[Any]:
