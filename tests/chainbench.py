@@ -14,12 +14,12 @@ from typing import Any
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.model import Disk, Snapshot, Vm
 
-from borg_ovirt.jobs.create import CreateResult
-from borg_ovirt.jobs.create_chain import ChainOptions, create_chain
-from borg_ovirt.jobs.extract_chain import ChainExtract, extract_chain
-from borg_ovirt.ovirt.engine import Engine, EngineAccess
-from borg_ovirt.ovirt.journal import Journal
-from borg_ovirt.ovirt.waiting import Patience
+from borg_ovirt.jobs.backup.create import CreateResult
+from borg_ovirt.jobs.backup.create_chain import ChainOptions, create_chain
+from borg_ovirt.jobs.restore.extract_chain import ChainExtract, extract_chain
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.session.waiting import Patience
+from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.pipe.sample import Sampling
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.layout import Manifest

@@ -9,9 +9,9 @@ import sys
 def main() -> None:
     """Run the command of this process and leave with its exit status."""
     from borg_ovirt.cli.boundary import run
-    from borg_ovirt.pipe.heap import settle_memory
+    from borg_ovirt.pipe.malloc import tune_malloc
 
-    settle_memory()
+    tune_malloc()
     status = run(sys.argv[1:])
     gc.freeze()  # spares the search for garbage at the end: 0.06 s
     sys.exit(status)

@@ -12,7 +12,7 @@ import click
 from borg_ovirt.config.schema import Config
 
 if TYPE_CHECKING:
-    from borg_ovirt.jobs.several import Child
+    from borg_ovirt.jobs.runs.several import Child
 
 _OURS = {"where", "part_of", "shares", "json", "log_json", "no_progress", "password_fd"}
 """Parameters that the parent sets for its children, or answers itself."""
@@ -21,7 +21,7 @@ _SECRETS = {"password_file", "password_command"}
 
 def children(config: Config, names: Sequence[str], password: str, run_id: str) -> list[Child]:
     """A child per repository. Secrets that can be read only once go to each through a pipe of its own."""
-    from borg_ovirt.jobs.several import Child
+    from borg_ovirt.jobs.runs.several import Child
 
     words = repeat(click.get_current_context())
     passphrase = inherited_passphrase()

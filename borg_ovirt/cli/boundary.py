@@ -34,7 +34,7 @@ def run(arguments: Sequence[str]) -> int:
             return status
     except click.exceptions.Exit as done:
         return done.exit_code
-    except signals.Stopped as stopped:
+    except signals.SignalReceived as stopped:
         return stopped.exit_code
     except (KeyboardInterrupt, click.Abort):
         output.error("Interrupted.")

@@ -28,10 +28,10 @@ def command(
     our tag are only listed: they may belong to a run on another machine. --tagged removes them.
     """
     from borg_ovirt.cli import connect
-    from borg_ovirt.cli.wishes import parsed
-    from borg_ovirt.jobs.cleanup import cleanup
-    from borg_ovirt.ovirt.engine import Engine
-    from borg_ovirt.ovirt.journal import state_dir
+    from borg_ovirt.cli.overrides import parsed
+    from borg_ovirt.jobs.health.cleanup import cleanup
+    from borg_ovirt.ovirt.session.engine import Engine
+    from borg_ovirt.ovirt.tracked.journal import state_dir
 
     config = connect.configuration(output)
     age = parsed(parse_duration, older_than, "--older-than")

@@ -14,28 +14,28 @@ from typing import TYPE_CHECKING
 import click
 
 from borg_ovirt.blocks import KiB
+from borg_ovirt.cli.location import Location
 from borg_ovirt.cli.options import EngineOptions, RepositoryOptions
 from borg_ovirt.cli.output import Output
-from borg_ovirt.cli.target import Target
 from borg_ovirt.config.load import load
 from borg_ovirt.config.schema import Config
 from borg_ovirt.config.secrets import SecretSource
 from borg_ovirt.config.settings import (
     PASSWORD,
+    EngineOverrides,
     EngineSettings,
-    EngineWishes,
     RepositorySettings,
     engine_settings,
     repository_settings,
 )
 from borg_ovirt.errors import UsageError
-from borg_ovirt.ovirt.engine import EngineAccess
+from borg_ovirt.ovirt.session.engine import EngineAccess
 from borg_ovirt.redact import remember
 from borg_ovirt.repository.open import Repository, open_repository
 
 if TYPE_CHECKING:
-    from borg_ovirt.jobs.fanout.wire import Spec
-    from borg_ovirt.jobs.stores import Store
+    from borg_ovirt.jobs.backup.stores import Store
+    from borg_ovirt.jobs.backup.workers.messages import Spec
 
 
 def configuration(output: Output) -> Config:
@@ -45,7 +45,7 @@ def configuration(output: Output) -> Config:
 
 def engine_access(config: Config, options: EngineOptions) -> EngineAccess:
     """Where the engine is and who logs in; reads the password, or asks for it on a terminal."""
-    settings = engine_settings(config, _wishes(options), options.engine)
+    settings = engine_settings(config, _overrides(options), options.engine)
     return EngineAccess(
         settings.url,
         settings.username,
@@ -63,13 +63,15 @@ def engine_access_if_any(config: Config, options: EngineOptions) -> EngineAccess
 
 def engine_url(config: Config, options: EngineOptions) -> str:
     """The URL of the engine's API; no password is asked for."""
-    settings = engine_settings(config, _wishes(options), options.engine)
+    settings = engine_settings(config, _overrides(options), options.engine)
     return EngineAccess(settings.url, settings.username, "").api_url
 
 
-def _wishes(options: EngineOptions) -> EngineWishes:
+def _overrides(options: EngineOptions) -> EngineOverrides:
     password = SecretSource(PASSWORD, options.password_file, options.password_command, options.password_fd)
-    return EngineWishes(options.url, options.username, password if password.given else None, options.ca_file)
+    return EngineOverrides(
+        options.url, options.username, password if password.given else None, options.ca_file
+    )
 
 
 def _password(settings: EngineSettings) -> str:
@@ -86,7 +88,7 @@ def _password(settings: EngineSettings) -> str:
 
 
 def repository_of(
-    config: Config, target: Target, options: RepositoryOptions, compression: str | None = None
+    config: Config, target: Location, options: RepositoryOptions, compression: str | None = None
 ) -> RepositorySettings:
     """What `target` points at, and how it is reached."""
     return repository_settings(
@@ -132,7 +134,7 @@ def store(settings: Sequence[RepositorySettings], stall: float) -> Iterator[Repo
         with repository(settings[0], write=True) as opened:
             yield opened
         return
-    from borg_ovirt.jobs.fanout.store import open_together
+    from borg_ovirt.jobs.backup.workers.store import open_together
 
     locations = [one.location for one in settings]
     for location in locations:
@@ -145,7 +147,7 @@ def store(settings: Sequence[RepositorySettings], stall: float) -> Iterator[Repo
 def _specs(settings: Sequence[RepositorySettings]) -> list[Spec]:
     """How each process opens its repository. Secrets that can be read only once are read here, for all."""
     from borg_ovirt.cli.again import inherited_passphrase
-    from borg_ovirt.jobs.fanout.wire import Spec
+    from borg_ovirt.jobs.backup.workers.messages import Spec
 
     inherited = inherited_passphrase()
     from_borg = any(name in os.environ for name in _BORG_SECRETS)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from borg_ovirt.cli import options, target
+from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING
 from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from borg_ovirt.jobs.create import CreateResult
+    from borg_ovirt.jobs.backup.create import CreateResult
 
 
 @click.command("create")
-@click.argument("where", type=target.anything, nargs=-1, metavar="[REPO::VM ... | REPO ...]")
+@click.argument("where", type=location.anything, nargs=-1, metavar="[REPO::VM ... | REPO ...]")
 @click.option("--vm", multiple=True, metavar="VM", help="Of the selected VMs only these: name, glob or id.")
 @click.option("--tag", multiple=True, metavar="TAG", help="Of the selected VMs only those with this tag.")
 @click.option("--shard", metavar="I/N", help="Part I of N of the VMs, by their ids.")
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 @options.common(dry_run=True)
 def command(
     output: Output,
-    where: tuple[target.Target, ...],
+    where: tuple[location.Location, ...],
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     **wishes: Any,
@@ -100,18 +100,18 @@ def command(
 
 def _one(
     output: Output,
-    where: Sequence[target.Target],
+    where: Sequence[location.Location],
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     wishes: dict[str, Any],
 ) -> int:
     from borg_ovirt.cli import connect
-    from borg_ovirt.cli.wishes import create_options, limits, repo_stall
-    from borg_ovirt.jobs.audit import audited
-    from borg_ovirt.jobs.limited import Bounds, back_up_limited
-    from borg_ovirt.ovirt.cleanup import heal
-    from borg_ovirt.ovirt.engine import Engine
-    from borg_ovirt.ovirt.journal import Journal, state_dir
+    from borg_ovirt.cli.overrides import create_options, limits, repo_stall
+    from borg_ovirt.jobs.runs.audit import audited
+    from borg_ovirt.jobs.runs.limited import Bounds, back_up_limited
+    from borg_ovirt.ovirt.session.engine import Engine
+    from borg_ovirt.ovirt.tracked.cleanup import heal
+    from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     config = connect.configuration(output)
     settings = [connect.repository_of(config, place, repository, wishes["compression"]) for place in where]
@@ -151,7 +151,7 @@ def _summary(output: Output, result: CreateResult) -> None:
     seconds = (result.ended - result.started).total_seconds()
     reason = f" ({result.reason})" if result.reason else ""
     output.lines(
-        f"{result.archive}: {result.kind}{reason}, {result.way}, {result.consistency}, "
+        f"{result.archive}: {result.kind}{reason}, {result.method}, {result.consistency}, "
         f"{format_duration(seconds)}"
     )
     output.table(

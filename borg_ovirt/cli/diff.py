@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import click
 
-from borg_ovirt.cli import options, target
+from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 from borg_ovirt.units import format_size
 
 
 @click.command("diff")
-@click.argument("old", type=target.named, metavar="REPO::OLD")
+@click.argument("old", type=location.named, metavar="REPO::OLD")
 @click.argument("new", metavar="NEW")
 @click.option("--ranges", is_flag=True, help="List every range that differs: offset and length in bytes.")
 @options.repository
 @options.common()
 def command(
-    output: Output, repository: options.RepositoryOptions, old: target.Target, new: str, ranges: bool
+    output: Output, repository: options.RepositoryOptions, old: location.Location, new: str, ranges: bool
 ) -> int:
     """Compare two archives of a VM, disk by disk, from chunk ids alone: no data is read.
 
     Ranges are as fine as the chunks. OLD and NEW are archives, or VMs, which stand for their latest ones.
     """
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.diff import diff
+    from borg_ovirt.jobs.archives.diff import diff
 
     config = connect.configuration(output)
     settings = connect.repository_of(config, old, repository)

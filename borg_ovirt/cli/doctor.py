@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from borg_ovirt.cli import options, target
+from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_ERROR, EXIT_OK, EXIT_WARNING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command("doctor")
-@click.argument("where", type=target.repository, nargs=-1, metavar="[REPO] ...")
+@click.argument("where", type=location.repository, nargs=-1, metavar="[REPO] ...")
 @click.option("--probe-write", is_flag=True, help="Make and remove a disk of 1 MiB: can a restore be?")
 @click.option("--probe-domain", metavar="NAME", help="Storage domain for --probe-write.")
 @click.option(
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @options.common()
 def command(
     output: Output,
-    where: tuple[target.Target, ...],
+    where: tuple[location.Location, ...],
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     probe_write: bool,
@@ -51,8 +51,8 @@ def command(
     Nothing is changed, unless --probe-write is given. Exit status: 0 all ok, 1 warnings, 2 failures.
     """
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.doctor import DoctorPlan, doctor
-    from borg_ovirt.ovirt.journal import state_dir
+    from borg_ovirt.jobs.health.doctor import DoctorPlan, doctor
+    from borg_ovirt.ovirt.tracked.journal import state_dir
 
     config = connect.configuration(output)
     if fetch_ca:
@@ -61,7 +61,7 @@ def command(
         access=connect.engine_access_if_any(config, engine),
         repositories={
             place.repo: _reader(config, place, repository)
-            for place in where or [target.Target(name) for name in config.repositories]
+            for place in where or [location.Location(name) for name in config.repositories]
         },
         state=state_dir(),
         min_free=config.limits.min_free,
@@ -84,7 +84,7 @@ def command(
 
 
 def _reader(
-    config: Config, place: target.Target, given: options.RepositoryOptions
+    config: Config, place: location.Location, given: options.RepositoryOptions
 ) -> Callable[[], AbstractContextManager[Repository]]:
     from borg_ovirt.cli import connect
 
@@ -97,7 +97,7 @@ def _fetch_ca(
 ) -> int:
     """Show the engine's CA, and pin it when its fingerprint is the one the user knows."""
     from borg_ovirt.cli.connect import engine_url
-    from borg_ovirt.ovirt.certificate import fetch_ca, pin_ca
+    from borg_ovirt.ovirt.session.certificate import fetch_ca, pin_ca
 
     fetched = fetch_ca(engine_url(config, given))
     if expected is None:

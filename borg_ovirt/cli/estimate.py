@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from borg_ovirt.cli import options, target
+from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 from borg_ovirt.units import format_size
 
 
 @click.command("estimate")
-@click.argument("vm", type=target.named, metavar="REPO::VM")
+@click.argument("vm", type=location.named, metavar="REPO::VM")
 @click.option("--full", is_flag=True, help="Of a full backup.")
 @click.option("--backup-api", type=click.Choice(["auto", "live"]), default="auto", help="As for create.")
 @options.repository
@@ -18,7 +18,7 @@ from borg_ovirt.units import format_size
 @options.common()
 def command(
     output: Output,
-    vm: target.Target,
+    vm: location.Location,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     full: bool,
@@ -30,10 +30,10 @@ def command(
     unchanged blocks that an incremental backup reads again comes on top.
     """
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.create import CreateOptions
-    from borg_ovirt.jobs.estimate import estimate
-    from borg_ovirt.ovirt.engine import Engine
-    from borg_ovirt.ovirt.journal import Journal, state_dir
+    from borg_ovirt.jobs.backup.create import CreateOptions
+    from borg_ovirt.jobs.backup.estimate import estimate
+    from borg_ovirt.ovirt.session.engine import Engine
+    from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     config = connect.configuration(output)
     settings = connect.repository_of(config, vm, repository)

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from borg_ovirt.cli import options, target
+from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, RestoreBlocked
 
 if TYPE_CHECKING:
-    from borg_ovirt.jobs.restore_plan import RestoreChoices
+    from borg_ovirt.jobs.restore.plan import RestoreChoices
 
 
 @click.command("extract")
-@click.argument("archive", type=target.named, metavar="REPO::NAME")
+@click.argument("archive", type=location.named, metavar="REPO::NAME")
 @click.option("--name", metavar="NEW", help="Restore beside the original, as a VM of this name with new ids.")
 @click.option("--cluster", metavar="CLUSTER", help="Cluster to restore into, if not the archived one.")
 @click.option(
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 @options.common(dry_run=True)
 def command(
     output: Output,
-    archive: target.Target,
+    archive: location.Location,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     directory: Path | None,
@@ -105,15 +105,15 @@ def _check(directory: Path | None, wishes: dict[str, Any]) -> None:
 
 def _to_files(
     output: Output,
-    archive: target.Target,
+    archive: location.Location,
     repository: options.RepositoryOptions,
     directory: Path,
     wishes: dict[str, Any],
 ) -> int:
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.extract_chain_files import extract_chain_files
-    from borg_ovirt.jobs.extract_files import extract_files
-    from borg_ovirt.jobs.find import find_archive
+    from borg_ovirt.jobs.archives.find import find_archive
+    from borg_ovirt.jobs.restore.extract_chain_files import extract_chain_files
+    from borg_ovirt.jobs.restore.extract_files import extract_files
 
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)
@@ -153,18 +153,18 @@ def _to_files(
 
 def _into_ovirt(
     output: Output,
-    archive: target.Target,
+    archive: location.Location,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     wishes: dict[str, Any],
 ) -> int:
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.extract import ExtractResult, extract
-    from borg_ovirt.jobs.extract_chain import ChainExtract, ChainResult, extract_chain
-    from borg_ovirt.jobs.find import find_archive
-    from borg_ovirt.ovirt.cleanup import heal
-    from borg_ovirt.ovirt.engine import Engine
-    from borg_ovirt.ovirt.journal import Journal, state_dir
+    from borg_ovirt.jobs.archives.find import find_archive
+    from borg_ovirt.jobs.restore.extract import ExtractResult, extract
+    from borg_ovirt.jobs.restore.extract_chain import ChainExtract, ChainResult, extract_chain
+    from borg_ovirt.ovirt.session.engine import Engine
+    from borg_ovirt.ovirt.tracked.cleanup import heal
+    from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)
@@ -213,7 +213,7 @@ def _refuse_chain_options(archive: str, wishes: dict[str, Any]) -> None:
 
 
 def _choices(wishes: dict[str, Any]) -> RestoreChoices:
-    from borg_ovirt.jobs.restore_plan import RestoreChoices
+    from borg_ovirt.jobs.restore.plan import RestoreChoices
 
     everywhere, domains = None, {}
     for word in wishes["storage_domain"]:

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from borg_ovirt.cli import connect, options
+from borg_ovirt.cli.location import Location, default_repository
 from borg_ovirt.cli.output import Output
-from borg_ovirt.cli.target import Target, default_repository
-from borg_ovirt.cli.wishes import create_options, limits, parsed
+from borg_ovirt.cli.overrides import create_options, limits, parsed
 from borg_ovirt.config.schema import Config
 from borg_ovirt.errors import EXIT_ERROR, UsageError
 from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from borg_ovirt.jobs.fleet import Member
-    from borg_ovirt.jobs.hooks import Hooks
-    from borg_ovirt.jobs.outcome import RunResult
-    from borg_ovirt.ovirt.engine import EngineAccess
+    from borg_ovirt.jobs.runs.hooks import Hooks
+    from borg_ovirt.jobs.runs.outcome import RunResult
+    from borg_ovirt.jobs.selection import Member
+    from borg_ovirt.ovirt.session.engine import EngineAccess
     from borg_ovirt.progress import Progress
 
 
@@ -40,8 +40,8 @@ class Order:
 
 def run_all(order: Order, repositories: Sequence[str]) -> int:
     """Back up the selected VMs into each repository; the exit status tells the worst."""
-    from borg_ovirt.jobs.hooks import Hooks
-    from borg_ovirt.jobs.outcome import exit_status
+    from borg_ovirt.jobs.runs.hooks import Hooks
+    from borg_ovirt.jobs.runs.outcome import exit_status
 
     names = list(repositories) or repositories_of(order.config)
     access = connect.engine_access(order.config, order.engine)
@@ -83,7 +83,7 @@ def _hooked(
     hooks: Hooks, names: Sequence[str], progress: Progress, body: Callable[[], list[RunResult]]
 ) -> list[RunResult]:
     """The run between its hooks; the one after it hears of every end but a signal's."""
-    from borg_ovirt.jobs.outcome import exit_status
+    from borg_ovirt.jobs.runs.outcome import exit_status
 
     started = datetime.now(timezone.utc)
     warnings = hooks.call("before-run", {"started": started, "repositories": list(names)})
@@ -119,11 +119,11 @@ def _run_each(
     if len(names) == 1:
         return [_run_here(order, access, names[0], progress, hooks)]
     from borg_ovirt.cli.again import children
-    from borg_ovirt.jobs.outcome import RunResult
-    from borg_ovirt.jobs.several import run_children
-    from borg_ovirt.ovirt.cleanup import heal
-    from borg_ovirt.ovirt.engine import Engine
-    from borg_ovirt.ovirt.journal import state_dir
+    from borg_ovirt.jobs.runs.outcome import RunResult
+    from borg_ovirt.jobs.runs.several import run_children
+    from borg_ovirt.ovirt.session.engine import Engine
+    from borg_ovirt.ovirt.tracked.cleanup import heal
+    from borg_ovirt.ovirt.tracked.journal import state_dir
 
     with Engine(access) as engine:
         heal(engine, state_dir(), progress.step)
@@ -144,13 +144,13 @@ def _run_each(
 
 
 def _run_here(order: Order, access: EngineAccess, name: str, progress: Progress, hooks: Hooks) -> RunResult:
-    from borg_ovirt.jobs.run import RunPlan, run, window_end
-    from borg_ovirt.ovirt.cleanup import heal
-    from borg_ovirt.ovirt.engine import Engine
-    from borg_ovirt.ovirt.journal import Journal, state_dir
+    from borg_ovirt.jobs.runs.run import RunPlan, run, window_end
+    from borg_ovirt.ovirt.session.engine import Engine
+    from borg_ovirt.ovirt.tracked.cleanup import heal
+    from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     settings = connect.repository_of(
-        order.config, Target(name), order.repository, order.wishes["compression"]
+        order.config, Location(name), order.repository, order.wishes["compression"]
     )
     taken = limits(order.config.limits, order.wishes)
     state = state_dir()
@@ -174,7 +174,7 @@ def _run_here(order: Order, access: EngineAccess, name: str, progress: Progress,
 
 
 def _members(order: Order, engine: Any) -> list[Member]:
-    from borg_ovirt.jobs.fleet import Narrowing, choose, fleet, parse_shard
+    from borg_ovirt.jobs.selection import Narrowing, choose, fleet, parse_shard
 
     shard = order.wishes["shard"]
     narrowing = Narrowing(
@@ -185,14 +185,14 @@ def _members(order: Order, engine: Any) -> list[Member]:
 
 def _preview(order: Order, access: EngineAccess, names: Sequence[str]) -> int:
     """Which VMs a run would take, in which order."""
-    from borg_ovirt.jobs.fleet import last_good, neediest_first
-    from borg_ovirt.ovirt.engine import Engine
+    from borg_ovirt.jobs.selection import last_good, neediest_first
+    from borg_ovirt.ovirt.session.engine import Engine
 
     with Engine(access) as engine:
         members = _members(order, engine)
     rows = []
     for name in names:
-        settings = connect.repository_of(order.config, Target(name), order.repository)
+        settings = connect.repository_of(order.config, Location(name), order.repository)
         with connect.repository(settings, write=False) as opened:
             good = last_good(opened.archives())
         for member in neediest_first(members, good):
@@ -207,7 +207,7 @@ def _preview(order: Order, access: EngineAccess, names: Sequence[str]) -> int:
 
 
 def _as_json(results: Sequence[RunResult]) -> dict[str, Any]:
-    from borg_ovirt.jobs.outcome import exit_status
+    from borg_ovirt.jobs.runs.outcome import exit_status
 
     runs = [{"status": r.status, **r.model_dump(mode="json")} for r in results]
     return {"exit_status": exit_status(results), "runs": runs}

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import click
 
-from borg_ovirt.cli import options, target
+from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 
 
 @click.command("hold")
-@click.argument("archive", type=target.named, metavar="REPO::NAME")
+@click.argument("archive", type=location.named, metavar="REPO::NAME")
 @click.argument("more", nargs=-1, metavar="[NAME ...]")
 @options.repository
 @options.common(dry_run=True)
 def command(
     output: Output,
     repository: options.RepositoryOptions,
-    archive: target.Target,
+    archive: location.Location,
     more: tuple[str, ...],
     dry_run: bool,
 ) -> int:
@@ -32,7 +32,7 @@ def command(
 def mark(
     output: Output,
     repository: options.RepositoryOptions,
-    archive: target.Target,
+    archive: location.Location,
     more: tuple[str, ...],
     *,
     held: bool,
@@ -40,7 +40,7 @@ def mark(
 ) -> int:
     """Set the mark of archives, or take it away, and tell."""
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.hold import hold
+    from borg_ovirt.jobs.archives.hold import hold
 
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)

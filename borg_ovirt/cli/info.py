@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from borg_ovirt.cli import options, target
+from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output, local_time
 from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from borg_ovirt.jobs.list import ArchiveFacts
+    from borg_ovirt.jobs.archives.list import ArchiveFacts
 
 
 @click.command("info")
-@click.argument("archive", type=target.named, metavar="REPO::NAME")
+@click.argument("archive", type=location.named, metavar="REPO::NAME")
 @options.repository
 @options.common()
-def command(output: Output, repository: options.RepositoryOptions, archive: target.Target) -> int:
+def command(output: Output, repository: options.RepositoryOptions, archive: location.Location) -> int:
     """Show what an archive holds, and how it was made.
 
     NAME is an archive, or a VM (name or id), which stands for its latest archive.
     """
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.list import archive_facts
+    from borg_ovirt.jobs.archives.list import archive_facts
 
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)
@@ -48,7 +48,7 @@ def _show(output: Output, facts: ArchiveFacts) -> None:
         f"VM:           {line.vm} ({line.vm_id})",
         f"Instant:      {local_time(run.instant or run.started)}, {run.consistency}",
         f"Mode:         {line.mode}, {line.kind}{' (' + line.reason + ')' if line.reason else ''}",
-        f"Way:          {run.way}{' (' + run.way_reason + ')' if run.way_reason else ''}",
+        f"Method:       {run.way}{' (' + run.way_reason + ')' if run.way_reason else ''}",
         f"Engine:       {run.engine}{' ' + run.engine_version if run.engine_version else ''}",
         f"Took:         {format_duration((run.ended - run.started).total_seconds())}",
         f"Size:         {format_size(facts.original_size)} in {len(manifest.disks)} disks",

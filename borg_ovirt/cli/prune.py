@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from borg_ovirt.cli import options, target
+from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output, local_time
 
 if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config, Retention
-    from borg_ovirt.jobs.prune import Known, PruneResult
+    from borg_ovirt.jobs.archives.prune import Known, PruneResult
 
 _COUNTS = {
     "last": "The newest N.",
@@ -31,7 +31,7 @@ def _rules(body: Any) -> Any:
 
 
 @click.command("prune")
-@click.argument("where", type=target.anything, nargs=-1, metavar="[REPO | REPO::VM] ...")
+@click.argument("where", type=location.anything, nargs=-1, metavar="[REPO | REPO::VM] ...")
 @_rules
 @click.option("--gone", metavar="RULE", help="VMs the engine no longer has: keep, prune, or a span as 180d.")
 @click.option("--compact/--no-compact", default=None, help="Free the space at once.")
@@ -41,7 +41,7 @@ def _rules(body: Any) -> Any:
 @options.common(dry_run=True)
 def command(
     output: Output,
-    where: tuple[target.Target, ...],
+    where: tuple[location.Location, ...],
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     compact: bool | None,
@@ -56,13 +56,13 @@ def command(
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.cli.fleet import repositories_of
-    from borg_ovirt.jobs.prune import prune
+    from borg_ovirt.jobs.archives.prune import prune
 
     config = connect.configuration(output)
     rules = _given(wishes)
     known = None if no_engine else _ask_engine(output, config, engine)
     results = {}
-    for place in where or [target.Target(name) for name in repositories_of(config)]:
+    for place in where or [location.Location(name) for name in repositories_of(config)]:
         settings = connect.repository_of(config, place, repository)
         with connect.repository(settings, write=not dry_run) as opened:
             results[place.repo] = prune(
@@ -88,7 +88,7 @@ def command(
 
 def _given(wishes: dict[str, Any]) -> Retention | None:
     """The rules of the command line; None when it gives none."""
-    from borg_ovirt.cli.wishes import parsed
+    from borg_ovirt.cli.overrides import parsed
     from borg_ovirt.config.schema import Retention
 
     given = {name: wishes[f"keep_{name}"] for name in _COUNTS if wishes[f"keep_{name}"] is not None}
@@ -105,9 +105,9 @@ def _ask_engine(output: Output, config: Config, options_: options.EngineOptions)
     """What the engine says; None when there is none, or none that answers."""
     from borg_ovirt.cli import connect
     from borg_ovirt.errors import EngineUnreachable
-    from borg_ovirt.jobs.fleet import fleet
-    from borg_ovirt.jobs.prune import Known
-    from borg_ovirt.ovirt.engine import Engine
+    from borg_ovirt.jobs.archives.prune import Known
+    from borg_ovirt.jobs.selection import fleet
+    from borg_ovirt.ovirt.session.engine import Engine
 
     access = connect.engine_access_if_any(config, options_)
     if access is None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import click
 
-from borg_ovirt.cli import options, target
+from borg_ovirt.cli import location, options
 from borg_ovirt.cli.hold import mark
 from borg_ovirt.cli.output import Output
 
 
 @click.command("release")
-@click.argument("archive", type=target.named, metavar="REPO::NAME")
+@click.argument("archive", type=location.named, metavar="REPO::NAME")
 @click.argument("more", nargs=-1, metavar="[NAME ...]")
 @options.repository
 @options.common(dry_run=True)
 def command(
     output: Output,
     repository: options.RepositoryOptions,
-    archive: target.Target,
+    archive: location.Location,
     more: tuple[str, ...],
     dry_run: bool,
 ) -> int:

@@ -16,7 +16,7 @@ from types import FrameType
 _HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(KeyboardInterrupt):
+class SignalReceived(KeyboardInterrupt):
     """A signal asked the job to end. Like Ctrl-C, no `except Exception` swallows it."""
 
     def __init__(self, number: int) -> None:
@@ -26,7 +26,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def orderly(tell: Callable[[str], None]) -> Iterator[None]:
-    """Within this context the first signal raises `Stopped`, and the second ends the process."""
+    """Within this context the first signal raises `SignalReceived`, and the second ends the process."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -40,7 +40,7 @@ def orderly(tell: Callable[[str], None]) -> Iterator[None]:
             os._exit(128 + number)
         stopping = True
         tell(f"{name}: ending what was begun in the engine and the repository; once more leaves at once.")
-        raise Stopped(number)
+        raise SignalReceived(number)
 
     before = {number: signal.getsignal(number) for number in _HANDLED}
     for number, previous in before.items():

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from borg_ovirt.cli import options, target
+from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING
 from borg_ovirt.units import format_duration, format_size, parse_duration
 
 if TYPE_CHECKING:
-    from borg_ovirt.jobs.vms import Protection
+    from borg_ovirt.jobs.health.vms import Protection
 
 
 @click.command("vms")
-@click.argument("where", type=target.repository, nargs=-1, metavar="[REPO] ...")
+@click.argument("where", type=location.repository, nargs=-1, metavar="[REPO] ...")
 @click.option("--max-age", metavar="SPAN", help="A last archive older than this is `old`: 26h, 8d.")
 @click.option("--unprotected", is_flag=True, help="Only VMs without a backup, or with an old one.")
 @options.repository
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @options.common()
 def command(
     output: Output,
-    where: tuple[target.Target, ...],
+    where: tuple[location.Location, ...],
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     max_age: str | None,
@@ -38,28 +38,28 @@ def command(
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.cli.fleet import repositories_of
-    from borg_ovirt.cli.wishes import parsed
-    from borg_ovirt.jobs.fleet import fleet
-    from borg_ovirt.jobs.vms import protection
-    from borg_ovirt.ovirt.engine import Engine
+    from borg_ovirt.cli.overrides import parsed
+    from borg_ovirt.jobs.health.vms import protection
+    from borg_ovirt.jobs.selection import fleet
+    from borg_ovirt.ovirt.session.engine import Engine
 
     config = connect.configuration(output)
     limit = parsed(parse_duration, max_age, "--max-age") if max_age else None
     access = connect.engine_access(config, engine)
     archives = {}
-    for place in where or [target.Target(name) for name in repositories_of(config)]:
+    for place in where or [location.Location(name) for name in repositories_of(config)]:
         settings = connect.repository_of(config, place, repository)
         with connect.repository(settings, write=False) as opened:
             archives[place.repo] = opened.archives()
     with Engine(access) as ovirt:
         members = fleet(ovirt, config)
         lines = protection(ovirt, members, archives, datetime.now(timezone.utc), limit)
-    shown = [line for line in lines if line.bad or not unprotected]
+    shown = [line for line in lines if line.failed or not unprotected]
     if output.json:
         output.result({"vms": shown})
     else:
         _show(output, shown, several=len(archives) > 1)
-    return EXIT_WARNING if any(line.bad for line in lines) else EXIT_OK
+    return EXIT_WARNING if any(line.failed for line in lines) else EXIT_OK
 
 
 def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
@@ -68,7 +68,7 @@ def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
         [
             line.vm,
             line.status,
-            line.verdict.upper() if line.bad else line.verdict,
+            line.verdict.upper() if line.failed else line.verdict,
             line.archive or "",
             format_duration(max(line.age.total_seconds(), 0)) if line.age is not None else "",
             line.mode or "",

@@ -28,7 +28,7 @@ class EngineSettings:
 
 
 @dataclass(frozen=True)
-class EngineWishes:
+class EngineOverrides:
     """What one place says about the engine: the command line, the environment, or a section of the config."""
 
     url: str | None = None
@@ -54,7 +54,7 @@ class RepositorySettings:
     lock_wait: float | None = None
 
 
-def from_environment(environment: Mapping[str, str] | None = None) -> EngineWishes:
+def from_environment(environment: Mapping[str, str] | None = None) -> EngineOverrides:
     """What the BORG_OVIRT_* variables say. Of several passwords the file wins, then the command."""
     environment = os.environ if environment is None else environment
 
@@ -68,12 +68,12 @@ def from_environment(environment: Mapping[str, str] | None = None) -> EngineWish
         password = SecretSource(PASSWORD, command=command)
     elif get("PASSWORD"):
         password = SecretSource(PASSWORD, variable="BORG_OVIRT_PASSWORD")
-    return EngineWishes(get("URL"), get("USERNAME"), password, get("CA_FILE"))
+    return EngineOverrides(get("URL"), get("USERNAME"), password, get("CA_FILE"))
 
 
 def engine_settings(
     config: Config,
-    given: EngineWishes,
+    given: EngineOverrides,
     name: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> EngineSettings:
@@ -87,7 +87,7 @@ def engine_settings(
     asked_url = given.url or variables.url
     written = _section(config, name, needed=not asked_url)
     if not name and asked_url and _host(asked_url) != _host(written.url or ""):
-        written = EngineWishes()  # the secrets of one engine are not for another
+        written = EngineOverrides()  # the secrets of one engine are not for another
     places = [given, written, variables] if name else [given, variables, written]
     url = next((place.url for place in places if place.url), None)
     username = next((place.username for place in places if place.username), None)
@@ -100,7 +100,7 @@ def engine_settings(
             "No user name is given.", "Use --username, BORG_OVIRT_USERNAME or the configuration."
         )
     password = next((place.password for place in places if place.password), None)
-    ca = next((place for place in places if place.ca_file or place.ca_pem), EngineWishes())
+    ca = next((place for place in places if place.ca_file or place.ca_pem), EngineOverrides())
     return EngineSettings(url, username, password, ca.ca_file, ca.ca_pem)
 
 
@@ -108,7 +108,7 @@ def _host(url: str) -> str | None:
     return urlsplit(url if "://" in url else f"https://{url}").hostname
 
 
-def _section(config: Config, name: str | None, *, needed: bool) -> EngineWishes:
+def _section(config: Config, name: str | None, *, needed: bool) -> EngineOverrides:
     chosen = name or config.default_engine
     if chosen is None and len(config.engines) == 1:
         chosen = next(iter(config.engines))
@@ -118,15 +118,15 @@ def _section(config: Config, name: str | None, *, needed: bool) -> EngineWishes:
                 f"Several engines are configured: {', '.join(config.engines)}.",
                 "Choose one with --engine, or set default_engine.",
             )
-        return EngineWishes()
+        return EngineOverrides()
     if chosen not in config.engines:
         known = ", ".join(config.engines) or "none"
         raise ConfigError(f"No engine is named {chosen} in the configuration.", f"Known: {known}.")
-    return _wishes(config.engines[chosen])
+    return _overrides(config.engines[chosen])
 
 
-def _wishes(section: EngineSection) -> EngineWishes:
-    return EngineWishes(section.url, section.username, section.password(), section.ca_file, section.ca_pem)
+def _overrides(section: EngineSection) -> EngineOverrides:
+    return EngineOverrides(section.url, section.username, section.password(), section.ca_file, section.ca_pem)
 
 
 def repository_settings(
@@ -145,8 +145,8 @@ def repository_settings(
     name = repo if repo in config.repositories else _named_like(config, repo)
     section = config.repositories.get(name or "")
     settings = _of_section(name, section) if section else RepositorySettings(repo)
-    wishes = {"compression": compression, "lock_wait": lock_wait, "remote_path": remote_path, "rsh": rsh}
-    return replace(settings, **{key: value for key, value in wishes.items() if value is not None})  # type: ignore[arg-type]
+    overrides = {"compression": compression, "lock_wait": lock_wait, "remote_path": remote_path, "rsh": rsh}
+    return replace(settings, **{key: value for key, value in overrides.items() if value is not None})  # type: ignore[arg-type]
 
 
 def _named_like(config: Config, location: str) -> str | None:

@@ -15,9 +15,9 @@ from typing import Generic, TypeVar
 
 from borg_ovirt.blocks import MiB
 from borg_ovirt.errors import TransferFailed
-from borg_ovirt.pipe.crew import Crew
 from borg_ovirt.pipe.plan import Plan, Span
 from borg_ovirt.pipe.ports import Cancelled, Reader
+from borg_ovirt.pipe.threads import ThreadGroup
 
 T = TypeVar("T")
 
@@ -120,7 +120,7 @@ class Fetcher(Generic[T]):
         self._spans = plan.spans(min(span, share), min(opening, share))
         self._claiming = threading.Lock()
         self._request = max(opening, REQUEST)
-        self._crew = Crew("reader", cancelled)
+        self._crew = ThreadGroup("reader", cancelled)
         self._arrived: dict[int, Arrival[T]] = {}
         self._zeros = bytes(plan.cell)
         self.bytes_read = 0

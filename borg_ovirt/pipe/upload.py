@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from borg_ovirt.blocks import GiB, MiB
 from borg_ovirt.errors import RestoreFailed
-from borg_ovirt.pipe.crew import Crew
 from borg_ovirt.pipe.digests import BlockDigests
 from borg_ovirt.pipe.holes import data_runs
 from borg_ovirt.pipe.ports import Cancelled, Content, Meter, Target, Writer
+from borg_ovirt.pipe.threads import ThreadGroup
 from borg_ovirt.pipe.walk import walk
 
 WRITERS = 4
@@ -67,8 +67,8 @@ def upload(
         )
     sending = _Sending(target, content.size, window, digests, progress, cancelled)
     gather = _Gatherer(request, sending.send, sending.skip if target_is_zero else None)
-    with sending.crew:
-        sending.crew.start(writers, sending.work)
+    with sending.group:
+        sending.group.start(writers, sending.work)
         for offset, size, view in walk(content, name):
             if view is None:
                 gather.zeros(offset, size)
@@ -174,7 +174,7 @@ class _Sending:
         progress: Meter | None,
         cancelled: Cancelled | None,
     ) -> None:
-        self.crew = Crew("writer", cancelled)
+        self.group = ThreadGroup("writer", cancelled)
         self.stats = UploadStats()
         self._target = target
         self._size = size
@@ -187,29 +187,29 @@ class _Sending:
 
     def send(self, request: _Request) -> None:
         """Hand a request to the writers, once there is room for it."""
-        with self.crew.changed:
-            self.crew.lead_wait(lambda: not self._weight or self._weight + request.weight <= self._window)
+        with self.group.changed:
+            self.group.lead_wait(lambda: not self._weight or self._weight + request.weight <= self._window)
             self._weight += request.weight
             self._queue.append(request)
-            self.crew.changed.notify_all()
+            self.group.changed.notify_all()
 
     def skip(self, offset: int, length: int) -> None:
         """Zeros that are there already."""
-        self.crew.lead_check()
+        self.group.lead_check()
         self.stats.bytes_skipped += length
         self._tell(offset, length, zero=True)
 
     def close(self) -> None:
         """No more requests."""
-        with self.crew.changed:
+        with self.group.changed:
             self._closed = True
-            self.crew.changed.notify_all()
+            self.group.changed.notify_all()
 
     def work(self) -> None:
         request = self._next()
         if request is None:
             return
-        with self.crew.holding(self._target.open()) as writer:
+        with self.group.holding(self._target.open()) as writer:
             while request is not None:
                 self._carry_out(writer, request)
                 request = self._next()
@@ -217,8 +217,8 @@ class _Sending:
             writer.flush()
 
     def _next(self) -> _Request | None:
-        with self.crew.changed:
-            self.crew.member_wait(lambda: bool(self._queue) or self._closed)
+        with self.group.changed:
+            self.group.member_wait(lambda: bool(self._queue) or self._closed)
             return self._queue.popleft() if self._queue else None
 
     def _carry_out(self, writer: Writer, request: _Request) -> None:
@@ -229,14 +229,14 @@ class _Sending:
         if self._digests is not None:
             for offset, view in request.blocks:
                 self._digests.put(offset, view)
-        with self.crew.changed:
+        with self.group.changed:
             self._weight -= request.weight
             self.stats.requests += 1
             if request.views:
                 self.stats.bytes_written += request.length
             else:
                 self.stats.bytes_zeroed += request.length
-            self.crew.changed.notify_all()
+            self.group.changed.notify_all()
         self._tell(request.offset, request.length, zero=not request.views)
 
     def _tell(self, offset: int, length: int, *, zero: bool) -> None:

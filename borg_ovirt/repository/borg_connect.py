@@ -18,7 +18,7 @@ from borg.repository import Repository as LocalRepository
 
 from borg_ovirt.errors import BorgOvirtError, RepositoryError, UsageError
 from borg_ovirt.repository import borg_console
-from borg_ovirt.repository.borg_errors import told
+from borg_ovirt.repository.borg_errors import translate_errors
 from borg_ovirt.repository.borg_session import Session
 
 
@@ -55,7 +55,7 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
     where: str = location.canonical_path()
     compression = _compression(access.compression)
     borg_console.set_up()
-    with told(where):
+    with translate_errors(where):
         check_extension_modules()
         if not is_supported_msgpack():
             raise RepositoryError("The msgpack library is not one that Borg works with.", "Reinstall Borg.")
@@ -149,7 +149,7 @@ def _umask(mask: int) -> Iterator[None]:
 def close(stack: ExitStack, where: str, failed: BaseException | None) -> None:
     """Close what `connect` opened. After a failure Borg rolls back; faults in that do not hide the first."""
     try:
-        with told(where):
+        with translate_errors(where):
             if failed is None:
                 stack.close()
             else:

@@ -35,7 +35,7 @@ _OTHER_END = "Is BorgBackup 1.4 installed on the server, and BORG_REMOTE_PATH ri
 
 
 @contextmanager
-def told(location: str) -> Iterator[None]:
+def translate_errors(location: str) -> Iterator[None]:
     """Turn what Borg raises inside into errors of ours about the repository at `location`."""
     try:
         yield

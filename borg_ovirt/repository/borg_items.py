@@ -29,7 +29,7 @@ def stored_files(session: Session, items: Sequence[bytes], most: int | None = No
 
     The stream is left at the first file of more than `most` chunks: it is not parsed.
     """
-    with session.told():
+    with session.translate_errors():
         unpacker: Any = Unpacker(_Stream(session, items), read_size=1 << 20, use_list=False)
         while True:
             try:

@@ -26,7 +26,7 @@ from borg_ovirt.errors import ArchiveNotFound, RepositoryError
 from borg_ovirt.repository import frames
 from borg_ovirt.repository.borg_behind import WriteBehind
 from borg_ovirt.repository.borg_console import Warnings
-from borg_ovirt.repository.borg_errors import told
+from borg_ovirt.repository.borg_errors import translate_errors
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Session:
         """An archive is being made; a repository has one transaction at a time."""
         key.compressor = _Compressor(key.compressor)
 
-    def told(self) -> AbstractContextManager[None]:
+    def translate_errors(self) -> AbstractContextManager[None]:
         """Inside, what Borg raises becomes an error of ours."""
-        return told(self.where)
+        return translate_errors(self.where)
 
     # What is there
 
@@ -122,7 +122,7 @@ class Session:
 
     def facts(self, entries: Sequence[ArchiveEntry]) -> Iterator[ArchiveFacts]:
         """The metadata of archives, in order, fetched ahead over `borg serve`."""
-        with told(self.where):
+        with translate_errors(self.where):
             found = self._repository.get_many([entry.id for entry in entries])
             for entry, data in zip(entries, found, strict=True):
                 yield self._facts(entry, data)
@@ -152,7 +152,7 @@ class Session:
 
         One thread; decompressing on several would go here, with the libraries of `frames`.
         """
-        with told(self.where):
+        with translate_errors(self.where):
             for batch in _batches(ids, 64):
                 found = self._repository.get_many(batch)
                 for id_, data in zip(batch, found, strict=True):
@@ -164,7 +164,7 @@ class Session:
             entry = self._cache.chunks.get(chunk.id)
             counted = entry is not None and entry.refcount > 0 and entry.size == chunk.size
             return counted and self._lies_there(chunk.id)
-        with told(self.where):
+        with translate_errors(self.where):
             if self._local:
                 return self._lies_there(chunk.id)
             if self._all_ids is None:
@@ -198,7 +198,7 @@ class Session:
         self.check_writable()
         self.warnings.forget()
         age = (datetime.now(timezone.utc) - started).total_seconds()
-        with told(self.where):
+        with translate_errors(self.where):
             len(self._repository)  # loads the index now, before several threads look into it
             return Archive(
                 self._repository,
@@ -292,7 +292,7 @@ class Session:
     def compact(self, threshold: int) -> None:
         """Give back the space of segments of which at least `threshold` percent is not needed."""
         self.check_writable()
-        with told(self.where):
+        with translate_errors(self.where):
             # A commit wants a transaction, and writing the manifest anew starts one.
             self._repository.put(Manifest.MANIFEST_ID, self._repository.get(Manifest.MANIFEST_ID))
             self._repository.commit(compact=True, threshold=threshold / 100)
@@ -303,7 +303,7 @@ class Session:
     def transaction(self, work: Callable[[], object], *, saves: bool = False) -> None:
         """Do the work and commit it, or roll everything back. `saves`: the work commits by itself."""
         assert self._cache is not None
-        with told(self.where):
+        with translate_errors(self.where):
             try:
                 work()
                 if not saves:

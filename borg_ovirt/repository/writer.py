@@ -203,7 +203,7 @@ class ArchiveWriter:
     def spoil(self, error: BaseException) -> None:
         """No commit from here on; raises the error in our words where it is Borg's."""
         self._spoilt = self._spoilt or f"failed ({' '.join(str(error).split()) or type(error).__name__})"
-        with self._session.told():
+        with self._session.translate_errors():
             raise error
 
     def refuse(self, why: str) -> None:

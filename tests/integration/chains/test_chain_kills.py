@@ -18,8 +18,8 @@ from ovirtbox.faults import conflict
 from ovirtbox.model import Vm
 
 from borg_ovirt.errors import BorgOvirtError, RestoreFailed
-from borg_ovirt.jobs.restore_plan import RestoreChoices
-from borg_ovirt.ovirt.cleanup import heal
+from borg_ovirt.jobs.restore.plan import RestoreChoices
+from borg_ovirt.ovirt.tracked.cleanup import heal
 
 
 @pytest.fixture(scope="module")

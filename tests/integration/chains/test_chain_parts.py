@@ -11,9 +11,9 @@ from ovirtbox.box import Box
 from ovirtbox.model import Vm
 
 from borg_ovirt.errors import ArchiveNotFound, RestoreBlocked, RestoreFailed
-from borg_ovirt.jobs.extract_chain_files import extract_chain_files
-from borg_ovirt.jobs.flatten import flatten
-from borg_ovirt.jobs.restore_plan import RestoreChoices
+from borg_ovirt.jobs.restore.extract_chain_files import extract_chain_files
+from borg_ovirt.jobs.restore.flatten import flatten
+from borg_ovirt.jobs.restore.plan import RestoreChoices
 
 
 @pytest.fixture(scope="module")

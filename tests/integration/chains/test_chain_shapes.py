@@ -8,7 +8,7 @@ from ovirtbox import snapshots
 from ovirtbox.box import MIB, Box, DiskSpec
 
 from borg_ovirt.errors import VmNotSuitable
-from borg_ovirt.jobs.restore_plan import RestoreChoices
+from borg_ovirt.jobs.restore.plan import RestoreChoices
 
 SMALL = 8 * MIB
 
@@ -140,7 +140,7 @@ def test_without_a_snapshot_of_a_vm_that_is_down_all_layers_are_read(bench: Benc
     known = Known.of(box, vm)
     generation = vm.generation
     result = bench.create(vm, snapshot=False)
-    assert (result.way, result.consistency) == ("frozen layers", "frozen")
+    assert (result.method, result.consistency) == ("frozen layers", "frozen")
     assert vm.generation == generation  # no snapshot came and went
     assert [len(d.layers) for d in bench.manifest(result.archive).disks] == [2, 1]
     bench.assert_clean()
@@ -185,7 +185,7 @@ def test_a_disk_that_is_not_plugged_in_is_read_as_it_rests(bench: Bench, box: Bo
     written(box, loose, 2, "loose")
     known = Known.of(box, vm)
     result = bench.create(vm)
-    assert result.way == "temporary snapshot"
+    assert result.method == "temporary snapshot"
     bench.assert_clean()
     gone(box, vm)
     bench.extract(result.archive)

@@ -23,7 +23,7 @@ def test_every_layer_is_archived_and_the_chain_opens_as_it_lies(bench: Bench, bo
         for disk_id in snapshot.images
     }
     result = bench.create(vm)
-    assert (result.kind, result.way, result.warnings) == ("full", "temporary snapshot", [])
+    assert (result.kind, result.method, result.warnings) == ("full", "temporary snapshot", [])
     bench.assert_clean()
     manifest = bench.manifest(result.archive)
     assert manifest.mode == "chain"

@@ -7,7 +7,7 @@ from chainbench import Bench, Known, gone, make
 from ovirtbox.box import Box
 
 from borg_ovirt.errors import RestoreBlocked
-from borg_ovirt.jobs.restore_plan import RestoreChoices
+from borg_ovirt.jobs.restore.plan import RestoreChoices
 
 
 @pytest.mark.parametrize("domain", ["data", "lun"])

@@ -16,8 +16,8 @@ import tiny
 from harness import BIN, PASSPHRASE
 
 from borg_ovirt.config.schema import Config
-from borg_ovirt.jobs.hold import hold
-from borg_ovirt.jobs.prune import Known, PruneResult, prune
+from borg_ovirt.jobs.archives.hold import hold
+from borg_ovirt.jobs.archives.prune import Known, PruneResult, prune
 from borg_ovirt.repository.open import open_repository
 
 WEB = "11111111-1111-4111-8111-111111111111"

@@ -20,14 +20,14 @@ from ovirtbox.model import Vm
 
 from borg_ovirt.config.schema import Config, Limits
 from borg_ovirt.config.types import Room
-from borg_ovirt.jobs.create import CreateOptions
-from borg_ovirt.jobs.fleet import fleet
-from borg_ovirt.jobs.hooks import Hooks
-from borg_ovirt.jobs.outcome import RunResult
-from borg_ovirt.jobs.run import RunPlan, run
-from borg_ovirt.jobs.slots import try_lock
-from borg_ovirt.ovirt.engine import Engine, EngineAccess
-from borg_ovirt.ovirt.journal import Journal
+from borg_ovirt.jobs.backup.create import CreateOptions
+from borg_ovirt.jobs.runs.hooks import Hooks
+from borg_ovirt.jobs.runs.outcome import RunResult
+from borg_ovirt.jobs.runs.run import RunPlan, run
+from borg_ovirt.jobs.runs.slots import try_lock
+from borg_ovirt.jobs.selection import fleet
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.open import open_repository
 

@@ -12,8 +12,8 @@ from ovirt_bed import PATIENCE, Bed
 from ovirtbox.box import Box
 from ovirtbox.fixtures import box as box
 
-from borg_ovirt.ovirt.engine import Engine, EngineAccess
-from borg_ovirt.ovirt.journal import Journal
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.tracked.journal import Journal
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ from ovirtbox.imageio import Imageio
 from ovirtbox.nbd import NbdServer, start_nbd
 from ovirtbox.pki import Pki, make_pki
 
-from borg_ovirt.ovirt.imageio import Source
-from borg_ovirt.ovirt.lease import Lease, Persistence, Urls
-from borg_ovirt.ovirt.waiting import Patience
+from borg_ovirt.ovirt.data.imageio import Source
+from borg_ovirt.ovirt.data.transfer_session import Persistence, TransferSession, Urls
+from borg_ovirt.ovirt.session.waiting import Patience
 
 MiB = 1 << 20
 QUICK = Persistence(attempts=6, first=0.05, most=0.4)
@@ -69,11 +69,11 @@ class Bed:
     def url(self, ticket: str, port: int | None = None) -> str:
         return f"https://localhost:{port or self.daemon.port}/images/{ticket}"
 
-    def lease(self, ticket: str, **options: Any) -> Lease:
+    def lease(self, ticket: str, **options: Any) -> TransferSession:
         """A lease on the ticket over TLS, opened."""
         urls = options.pop("urls", None) or Urls(self.url(ticket), None)
         options = {"ca_file": str(self.pki.ca_file), "persistence": QUICK, "use_socket": False, **options}
-        lease = Lease("disk test", urls, **options)
+        lease = TransferSession("disk test", urls, **options)
         lease.open()
         return lease
 

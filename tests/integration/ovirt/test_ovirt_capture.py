@@ -12,11 +12,11 @@ from ovirtbox.locks import VM, exclusive
 from ovirtbox.model import Vm
 
 from borg_ovirt.errors import BackupFailed, CheckpointLost, EngineRefused, UsageError, VmNotSuitable
-from borg_ovirt.ovirt.capture import Capture, capture
-from borg_ovirt.ovirt.checkpoints import checkpoint_disks, list_checkpoints, remove_checkpoint
-from borg_ovirt.ovirt.engine import Engine
-from borg_ovirt.ovirt.journal import Journal
-from borg_ovirt.ovirt.vm import find_vm
+from borg_ovirt.ovirt.capture.capture import Capture, capture
+from borg_ovirt.ovirt.facts.checkpoints import checkpoint_disks, list_checkpoints, remove_checkpoint
+from borg_ovirt.ovirt.facts.vm import find_vm
+from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.tracked.journal import Journal
 
 SIZE = 24 * MiB
 ODD = 9 * MiB + 512
@@ -104,12 +104,12 @@ def test_every_way_gives_one_instant(
     wanted = truth(box, vm)
     facts = find_vm(engine, vm.name)
     with capture(engine, facts, facts.disks, journal=journal, description="x", api=api) as captured:
-        assert (captured.way, captured.consistency) == (way, consistency)
+        assert (captured.method, captured.consistency) == (way, consistency)
         if running:
             for disk in box.disks(vm)[:2]:
                 box.fill(disk, 0, 4 * MiB, seed=99)  # the guest goes on writing
         assert {d.facts.id: digest(d.source) for d in captured.disks} == wanted
-        assert [d.way for d in captured.disks] == [way, way, "raw transfer"]
+        assert [d.method for d in captured.disks] == [way, way, "raw transfer"]
         assert abs((captured.instant - box.engine.clock.now()).total_seconds()) < 60
         captured.finish()
     assert captured.wait_merge() == []
@@ -192,8 +192,8 @@ def test_freezing_in_a_live_backup(box: Box, engine: Engine, journal: Journal) -
     with_agent = make(box, "agent", [DiskSpec(MiB * 4)], agent=True)
     without = make(box, "no-agent", [DiskSpec(MiB * 4)])
     captured, _, _ = run(engine, journal, with_agent, freeze="require")
-    assert (captured.way, captured.consistency) == ("live backup", "frozen")
-    assert "frozen" in captured.way_reason
+    assert (captured.method, captured.consistency) == ("live backup", "frozen")
+    assert "frozen" in captured.method_reason
     with pytest.raises(BackupFailed, match="guest agent"):
         run(engine, journal, without, freeze="require")
     captured, _, _ = run(engine, journal, without, freeze="never", api="live")
@@ -209,7 +209,7 @@ def test_auto_goes_on_where_an_agent_cannot_freeze(box: Box, engine: Engine, jou
         engine, facts, facts.disks, journal=journal, description="x", api="live", freeze="auto"
     ) as captured:
         assert captured.consistency == "not frozen"
-        assert captured.way == "live backup"
+        assert captured.method == "live backup"
         captured.finish()
 
 
@@ -217,7 +217,7 @@ def test_freezing_for_a_temporary_snapshot(box: Box, engine: Engine, journal: Jo
     vm = make(box, "frozen-snapshot", [DiskSpec(4 * MiB)], agent=True)
     before = len(box.world.events)
     captured, read, _ = run(engine, journal, vm, freeze="require", api="none")
-    assert (captured.way, captured.consistency) == ("temporary snapshot", "frozen")
+    assert (captured.method, captured.consistency) == ("temporary snapshot", "frozen")
     assert read == truth(box, vm)
     codes = [event.code for event in box.world.events[before:]]
     assert codes.index(10767) < codes.index(10768)
@@ -264,7 +264,7 @@ def test_only_the_disks_that_were_asked_for(box: Box, engine: Engine, journal: J
 def test_a_vm_with_only_inactive_disks(box: Box, engine: Engine, journal: Journal) -> None:
     vm = make(box, "inactive", [DiskSpec(MiB * 4, active=False)])
     captured, read, _ = run(engine, journal, vm)
-    assert (captured.way, captured.way_reason) == ("raw transfer", "no disk is plugged in")
+    assert (captured.method, captured.method_reason) == ("raw transfer", "no disk is plugged in")
     assert read == truth(box, vm)
 
 

@@ -23,11 +23,11 @@ from borg_ovirt.errors import (
     VmNotFound,
     VmNotSuitable,
 )
-from borg_ovirt.ovirt.engine import Engine, EngineAccess, types
-from borg_ovirt.ovirt.events import EventMark, post_event
-from borg_ovirt.ovirt.faults import NotFound, Unclear, is_lock
-from borg_ovirt.ovirt.vm import fetch_ovf, find_vm, list_vms, read_disk, vm_status
-from borg_ovirt.ovirt.waiting import Patience
+from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm, list_vms, read_disk, vm_status
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess, types
+from borg_ovirt.ovirt.session.events import EventMark, post_event
+from borg_ovirt.ovirt.session.faults import NotFound, Unclear, is_lock
+from borg_ovirt.ovirt.session.waiting import Patience
 
 NO_PATIENCE = replace(PATIENCE, engine=0.0)
 
@@ -183,7 +183,7 @@ def test_find_vm_is_exact(box: Box, engine: Engine) -> None:
 
 
 def test_long_lists_come_page_by_page(box: Box, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("borg_ovirt.ovirt.vm._PAGE", 3)
+    monkeypatch.setattr("borg_ovirt.ovirt.facts.vm._PAGE", 3)
     vms = [box.make_vm(f"many-{n}", running=False) for n in range(7)]
     assert [vm.name for vm in list_vms(engine, "name=many*")] == [f"many-{n}" for n in range(7)]
     for vm in vms:
@@ -221,7 +221,7 @@ def test_events_are_told_and_read(box: Box, engine: Engine) -> None:
 
 def test_the_sdk_is_not_loaded_before_it_is_needed() -> None:
     code = (
-        "import sys; import borg_ovirt.ovirt.capture, borg_ovirt.ovirt.cleanup;"
+        "import sys; import borg_ovirt.ovirt.capture.capture, borg_ovirt.ovirt.tracked.cleanup;"
         "print('ovirtsdk4' in sys.modules, 'ijson' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,8 +13,8 @@ from ovirt_bed import QUICK, Bed, Cutter, MiB, noise
 
 from borg_ovirt.blocks import Extent
 from borg_ovirt.errors import CertificateError, CheckpointLost, TransferFailed
-from borg_ovirt.ovirt.imageio import Source, Target
-from borg_ovirt.ovirt.lease import Lease, Urls
+from borg_ovirt.ovirt.data.imageio import Source, Target
+from borg_ovirt.ovirt.data.transfer_session import TransferSession, Urls
 
 SIZE = 24 * MiB
 PIECES = {0: noise(1, 3 * MiB), 7 * MiB: noise(2, 9 * MiB), SIZE - MiB: noise(3, MiB)}
@@ -48,7 +48,7 @@ def test_reads_what_qemu_sees(bed: Bed, image: Path) -> None:
     data, resumes = read(source, 6 * MiB + 123, [4 * MiB, 4 * MiB, 77])
     assert data == truth[6 * MiB + 123 : 14 * MiB + 200]
     assert resumes == 0
-    assert lease.way.startswith("direct localhost:")
+    assert lease.method.startswith("direct localhost:")
 
 
 def test_one_request_and_one_connection_for_a_run_and_for_the_next(bed: Bed, image: Path) -> None:
@@ -164,7 +164,7 @@ def test_the_proxy_is_used_when_the_host_cannot_be_reached(bed: Bed, image: Path
     with socket.create_server(("127.0.0.1", 0)) as unused:
         closed = int(unused.getsockname()[1])
     lease = bed.lease(ticket, urls=Urls(bed.url(ticket, closed), bed.url(ticket)))
-    assert lease.way == f"proxy localhost:{bed.daemon.port}"
+    assert lease.method == f"proxy localhost:{bed.daemon.port}"
     data, _ = read(Source(lease, SIZE), 0, [SIZE])
     assert data == bed.raw(image)
 
@@ -172,7 +172,7 @@ def test_the_proxy_is_used_when_the_host_cannot_be_reached(bed: Bed, image: Path
 def test_the_unix_socket_is_preferred_where_it_knows_the_ticket(bed: Bed, image: Path) -> None:
     ticket = bed.ticket(bed.serve(image).url, SIZE)
     lease = bed.lease(ticket, use_socket=True)
-    assert lease.way == f"unix socket {bed.daemon.data_path}"
+    assert lease.method == f"unix socket {bed.daemon.data_path}"
     data, _ = read(Source(lease, SIZE), 0, [SIZE])
     assert data == bed.raw(image)
 
@@ -208,7 +208,7 @@ def test_extents_past_the_disk_are_clipped_and_short_ones_refused(bed: Bed) -> N
 
 
 def test_no_more_than_eight_connections(bed: Bed, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("borg_ovirt.ovirt.lease.CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr("borg_ovirt.ovirt.data.transfer_session.CONNECT_TIMEOUT", 0.3)
     lease = bed.lease(bed.ticket(bed.serve(image).url, SIZE))
     wires = [lease.dial() for _ in range(8)]
     with pytest.raises(TransferFailed, match="More than 8"):
@@ -332,7 +332,7 @@ def test_a_lost_upload_ticket_is_renewed(bed: Bed) -> None:
         return Urls(bed.url(bed.ticket(server.url, SIZE, "write")), None)
 
     ticket = bed.ticket(server.url, SIZE, "write")
-    lease = Lease(
+    lease = TransferSession(
         "disk test",
         Urls(bed.url(ticket), None),
         ca_file=str(bed.pki.ca_file),

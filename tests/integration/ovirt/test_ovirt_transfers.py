@@ -15,14 +15,14 @@ from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Disk
 
 from borg_ovirt.errors import EngineRefused, TransferFailed
-from borg_ovirt.ovirt.cleanup import heal
-from borg_ovirt.ovirt.disks import NewDisk, create_disk, disk_exists, remove_disk
-from borg_ovirt.ovirt.engine import Engine
-from borg_ovirt.ovirt.journal import Journal
-from borg_ovirt.ovirt.machines import import_vm, missing_disks, remove_vm
-from borg_ovirt.ovirt.ovf import parse, rewrite
-from borg_ovirt.ovirt.transfer import TransferRequest, download, find_transfer, upload
-from borg_ovirt.ovirt.vm import fetch_ovf, find_vm, read_disk
+from borg_ovirt.ovirt.data.transfer import TransferRequest, download, find_transfer, upload
+from borg_ovirt.ovirt.facts.ovf import parse, rewrite
+from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm, read_disk
+from borg_ovirt.ovirt.make.disks import NewDisk, create_disk, disk_exists, remove_disk
+from borg_ovirt.ovirt.make.machines import import_vm, missing_disks, remove_vm
+from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.tracked.cleanup import heal
+from borg_ovirt.ovirt.tracked.journal import Journal
 
 SIZE = 6 * MiB + 512
 
@@ -169,13 +169,13 @@ def test_our_mark_finds_only_our_transfer(box: Box, engine: Engine, journal: Jou
 def test_a_waiting_ticket_is_kept_alive(
     box: Box, engine: Engine, journal: Journal, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("borg_ovirt.ovirt.transfer.KEEP_ALIVE", 0.2)
+    monkeypatch.setattr("borg_ovirt.ovirt.data.transfer.KEEP_ALIVE", 0.2)
     with download(engine, journal, down(disk)) as transfer:
-        before = transfer.lease._last_used
+        before = transfer.session._last_used
         deadline = time.monotonic() + 10
-        while transfer.lease._last_used == before and time.monotonic() < deadline:
+        while transfer.session._last_used == before and time.monotonic() < deadline:
             time.sleep(0.02)
-        assert transfer.lease._last_used > before
+        assert transfer.session._last_used > before
         transfer.finish()
 
 

@@ -18,11 +18,11 @@ from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Vm
 
 from borg_ovirt.errors import BorgOvirtError, TransferFailed
-from borg_ovirt.ovirt.capture import Capture, capture
-from borg_ovirt.ovirt.cleanup import heal, leftovers
-from borg_ovirt.ovirt.engine import Engine
-from borg_ovirt.ovirt.journal import Journal
-from borg_ovirt.ovirt.vm import find_vm
+from borg_ovirt.ovirt.capture.capture import Capture, capture
+from borg_ovirt.ovirt.facts.vm import find_vm
+from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.tracked.cleanup import heal, leftovers
+from borg_ovirt.ovirt.tracked.journal import Journal
 
 WAYS = {
     "hybrid": ("Default", True, "auto"),
@@ -169,10 +169,10 @@ def test_an_interrupt_at_any_moment(
 _VICTIM = """
 import sys, time
 from pathlib import Path
-from borg_ovirt.ovirt.capture import Capture, capture
-from borg_ovirt.ovirt.engine import Engine, EngineAccess
-from borg_ovirt.ovirt.journal import Journal
-from borg_ovirt.ovirt.vm import find_vm
+from borg_ovirt.ovirt.capture.capture import Capture, capture
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.tracked.journal import Journal
+from borg_ovirt.ovirt.facts.vm import find_vm
 url, user, password, ca, state, vm, api = sys.argv[1:]
 with Engine(EngineAccess(url, user, Path(password).read_text().strip(), Path(ca))) as engine:
     with Journal(Path(state), engine.instance_id) as journal:

@@ -85,11 +85,11 @@ def test_under_nohup_a_hang_up_is_ignored() -> None:
 
 
 def test_handlers_are_put_back() -> None:
-    from borg_ovirt.cli.signals import Stopped, orderly
+    from borg_ovirt.cli.signals import SignalReceived, orderly
 
     before = signal.getsignal(signal.SIGTERM)
     told: list[str] = []
-    with pytest.raises(Stopped), orderly(told.append):
+    with pytest.raises(SignalReceived), orderly(told.append):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is before
     assert len(told) == 1

@@ -7,7 +7,7 @@ import pytest
 from borg_ovirt.config.load import parse
 from borg_ovirt.config.schema import Config
 from borg_ovirt.config.secrets import SecretSource
-from borg_ovirt.config.settings import EngineWishes, engine_settings, repository_settings
+from borg_ovirt.config.settings import EngineOverrides, engine_settings, repository_settings
 from borg_ovirt.errors import ConfigError, UsageError
 
 ONE = parse(
@@ -34,7 +34,7 @@ ENVIRONMENT = {"BORG_OVIRT_URL": "https://env", "BORG_OVIRT_USERNAME": "env"}
 
 
 def test_the_only_engine_of_the_configuration_is_meant() -> None:
-    settings = engine_settings(ONE, EngineWishes(), None, {})
+    settings = engine_settings(ONE, EngineOverrides(), None, {})
     assert (settings.url, settings.username) == ("https://main.example.org", "backup@internal")
     assert settings.password is not None
     assert settings.password.file == "/main/password"
@@ -43,7 +43,7 @@ def test_the_only_engine_of_the_configuration_is_meant() -> None:
 
 def test_the_environment_goes_before_the_configuration() -> None:
     environment = {"BORG_OVIRT_USERNAME": "admin@internal", "BORG_OVIRT_PASSWORD": "x"}
-    settings = engine_settings(ONE, EngineWishes(), None, environment)
+    settings = engine_settings(ONE, EngineOverrides(), None, environment)
     assert settings.url == "https://main.example.org"
     assert settings.username == "admin@internal"
     assert settings.password is not None
@@ -56,7 +56,7 @@ def test_the_command_line_goes_before_the_environment() -> None:
         "BORG_OVIRT_USERNAME": "env",
         "BORG_OVIRT_PASSWORD_FILE": "/env",
     }
-    given = EngineWishes(username="cli", password=SecretSource("password", descriptor=3))
+    given = EngineOverrides(username="cli", password=SecretSource("password", descriptor=3))
     settings = engine_settings(Config(), given, None, environment)
     assert (settings.url, settings.username) == ("https://env", "cli")
     assert settings.password is not None
@@ -75,15 +75,15 @@ def test_of_several_passwords_of_the_environment_one_is_taken(
     environment: dict[str, str], place: str
 ) -> None:
     variables = {f"BORG_OVIRT_{name}": value for name, value in environment.items()}
-    settings = engine_settings(ONE, EngineWishes(), None, variables)
+    settings = engine_settings(ONE, EngineOverrides(), None, variables)
     assert settings.password is not None
     assert getattr(settings.password, place) is not None
 
 
 def test_another_engine_never_gets_the_configured_password() -> None:
     for given, environment in [
-        (EngineWishes(url="https://other", username="u"), {}),
-        (EngineWishes(username="u"), {"BORG_OVIRT_URL": "https://other/ovirt-engine/api"}),
+        (EngineOverrides(url="https://other", username="u"), {}),
+        (EngineOverrides(username="u"), {"BORG_OVIRT_URL": "https://other/ovirt-engine/api"}),
     ]:
         settings = engine_settings(ONE, given, None, environment)
         assert settings.password is None
@@ -91,7 +91,7 @@ def test_another_engine_never_gets_the_configured_password() -> None:
 
 
 def test_the_same_engine_written_otherwise_keeps_its_settings() -> None:
-    given = EngineWishes(url="main.example.org")
+    given = EngineOverrides(url="main.example.org")
     settings = engine_settings(ONE, given, None, {})
     assert settings.password is not None
 
@@ -102,7 +102,7 @@ def test_an_engine_named_on_the_command_line_goes_before_the_environment() -> No
         "BORG_OVIRT_USERNAME": "env",
         "BORG_OVIRT_CA_FILE": "/env/ca",
     }
-    settings = engine_settings(TWO, EngineWishes(), "lab", environment)
+    settings = engine_settings(TWO, EngineOverrides(), "lab", environment)
     assert (settings.url, settings.username) == ("https://lab.example.org", "lab@internal")
     assert settings.password is not None
     assert settings.password.command == "lab-password"
@@ -111,18 +111,18 @@ def test_an_engine_named_on_the_command_line_goes_before_the_environment() -> No
 
 def test_with_several_engines_one_must_be_chosen() -> None:
     with pytest.raises(ConfigError, match="Several engines are configured: main, lab"):
-        engine_settings(TWO, EngineWishes(), None, {})
+        engine_settings(TWO, EngineOverrides(), None, {})
     default = TWO.model_copy(update={"default_engine": "lab"})
-    assert engine_settings(default, EngineWishes(), None, {}).url == "https://lab.example.org"
+    assert engine_settings(default, EngineOverrides(), None, {}).url == "https://lab.example.org"
     with pytest.raises(ConfigError, match="No engine is named prod"):
-        engine_settings(TWO, EngineWishes(), "prod", {})
+        engine_settings(TWO, EngineOverrides(), "prod", {})
 
 
 def test_what_is_nowhere_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="No engine is given"):
-        engine_settings(Config(), EngineWishes(), None, {})
+        engine_settings(Config(), EngineOverrides(), None, {})
     with pytest.raises(UsageError, match="No user name"):
-        engine_settings(Config(), EngineWishes(url="https://e"), None, {})
+        engine_settings(Config(), EngineOverrides(url="https://e"), None, {})
 
 
 REPOSITORIES = parse(

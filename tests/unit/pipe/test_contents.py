@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from borg_ovirt.blocks import Chunk
-from borg_ovirt.pipe.fromfile import FileContent
+from borg_ovirt.pipe.file_source import FileContent
 from borg_ovirt.pipe.patched import PatchedContent
 from borg_ovirt.pipe.ports import Content
 from borg_ovirt.pipe.shared import SharedContent

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from borg_ovirt.blocks import Extent, MiB
 from borg_ovirt.errors import Interrupted, TransferFailed
-from borg_ovirt.pipe import crew, fetch
+from borg_ovirt.pipe import fetch, threads
 from borg_ovirt.pipe.download import DownloadStats, download
 from borg_ovirt.pipe.fetch import Buffers
 from borg_ovirt.pipe.plan import Plan, make_plan
@@ -371,7 +371,7 @@ def test_a_connection_that_opens_too_late_reads_nothing() -> None:
 
 def test_a_connection_that_comes_back_is_cut_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader may take a cut for the network's fault and reconnect: not for ever."""
-    monkeypatch.setattr(crew, "_POLL", 0.01)
+    monkeypatch.setattr(threads, "_POLL", 0.01)
     hanging = threading.Event()
     cuts = []
 

@@ -1,0 +1,1 @@
+"""Archives of a repository: found, listed, compared, held, pruned."""

@@ -1,0 +1,147 @@
+"""Where the archives of one backup go: one repository in this process, or several at once (`workers`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from borg_ovirt.jobs.backup.base import BaseQuery, Choice, choose_base, needed_checkpoints, series_cell
+from borg_ovirt.pipe.download import DownloadStats
+from borg_ovirt.pipe.ports import Sink
+from borg_ovirt.repository import layout
+from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.writer import ArchiveWriter
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What became of a backup in one repository."""
+
+    repository: str
+    archive: str | None
+    """None where the repository was given up."""
+    base: str | None = None
+    """The archive whose chunks were referred to."""
+    bytes_new: int | None = None
+    """Of the disks' cells those that were new to this repository, before compression."""
+    error: str | None = None
+
+
+class Archive(Protocol):
+    """An archive that is being made; visible only after `commit`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def add_file(self, path: str, data: bytes) -> None: ...
+
+    def disk(self, disk_id: str, size: int, cell: int) -> Sink[Any]:
+        """Start a disk; its cells come in order."""
+        ...
+
+    def complete(self, sink: Any, stats: DownloadStats) -> None:
+        """The disk has all its cells; `stats` learns what could not be known before."""
+        ...
+
+    def commit(self, manifest: layout.Manifest) -> None: ...
+
+
+class Store(Protocol):
+    """One repository or several, as the job sees them. Many backups can follow one another."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The repositories whose checkpoints this run may judge."""
+        ...
+
+    def series_cell(self, vm_id: str) -> int | None:
+        """The cell size of the VM's series, if there is one."""
+        ...
+
+    def needed(self, vm_id: str) -> set[str]:
+        """The checkpoints from which the next backups of the VM would start."""
+        ...
+
+    def still_needed(self) -> set[str]:
+        """Of those the ones that are needed even after this backup was committed."""
+        ...
+
+    def choose(self, query: BaseQuery) -> Choice:
+        """What to build on."""
+        ...
+
+    def all_names(self) -> set[str]: ...
+
+    def writer(self, name: str, *, started: datetime) -> AbstractContextManager[Archive]:
+        """Make an archive; without a commit nothing of it stays."""
+        ...
+
+    def losses(self) -> list[str]:
+        """Repositories that were given up since this was last asked."""
+        ...
+
+    def stored(self) -> list[Stored]:
+        """What became of the last backup in each repository."""
+        ...
+
+
+class SingleStore:
+    """One repository, open in this process."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._stored: list[Stored] = []
+        self.ids = [repository.id]
+
+    def series_cell(self, vm_id: str) -> int | None:
+        return series_cell(self._repository, vm_id)
+
+    def needed(self, vm_id: str) -> set[str]:
+        return needed_checkpoints(self._repository, vm_id)
+
+    def still_needed(self) -> set[str]:
+        return set()
+
+    def choose(self, query: BaseQuery) -> Choice:
+        return choose_base(self._repository, query)
+
+    def all_names(self) -> set[str]:
+        return self._repository.all_names()
+
+    @contextmanager
+    def writer(self, name: str, *, started: datetime) -> Iterator[Archive]:
+        self._stored = []
+        with self._repository.writer(name, started=started) as writer:
+            yield _SingleArchive(writer, self._repository.location, self._stored)
+
+    def losses(self) -> list[str]:
+        return []
+
+    def stored(self) -> list[Stored]:
+        return self._stored
+
+
+class _SingleArchive:
+    def __init__(self, writer: ArchiveWriter, location: str, stored: list[Stored]) -> None:
+        self._writer = writer
+        self._location = location
+        self._stored = stored
+        self.name = writer.name
+
+    def add_file(self, path: str, data: bytes) -> None:
+        self._writer.add_file(path, data)
+
+    def disk(self, disk_id: str, size: int, cell: int) -> Sink[Any]:
+        return self._writer.disk(layout.disk_path(disk_id), size, cell)
+
+    def complete(self, sink: Any, stats: DownloadStats) -> None:
+        sink.close()
+
+    def commit(self, manifest: layout.Manifest) -> None:
+        self._writer.commit(layout.comment_of(manifest), manifest)
+        new = sum(disk.run.bytes_stored for disk in manifest.disks if disk.run)
+        base = manifest.run.base.name if manifest.run.base else None
+        self._stored.append(Stored(self._location, self.name, base, new))

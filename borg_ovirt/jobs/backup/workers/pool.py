@@ -1,0 +1,190 @@
+"""The processes of all repositories of a backup: told together, asked together, and none spoils the others.
+
+One thread. A cell lies in the shared memory until every repository has stored it; who keeps one there longer
+than the limit, or leaves a question unanswered for so long, is killed and left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import wait
+from typing import Any
+
+from borg_ovirt.errors import BorgOvirtError, RepositoryError
+from borg_ovirt.jobs.backup.workers.messages import (
+    MEMORY,
+    Failed,
+    Log,
+    Notify,
+    Release,
+    Reply,
+    Request,
+    Spec,
+    make_memory,
+    map_memory,
+)
+from borg_ovirt.jobs.backup.workers.worker import Worker
+
+_ENDING = 60.0
+"""Seconds for a process to roll back and close its repository."""
+
+
+class WorkerPool:
+    """Use as a context. When the last repository is lost, its error is raised."""
+
+    def __init__(self, specs: Sequence[Spec], stall: float) -> None:
+        self.live: list[Worker] = []
+        self.lost: list[tuple[Worker, BorgOvirtError]] = []
+        self._specs = specs
+        self._stall = stall
+        self._slot = MEMORY
+        self._descriptor = make_memory()
+        self._memory = map_memory(self._descriptor)
+
+    def __enter__(self) -> WorkerPool:
+        try:
+            for spec in self._specs:
+                self.live.append(Worker(spec, self._descriptor, self._stall))
+            for worker, (id_, location) in self._answers(patient=True).items():
+                worker.id, worker.location = id_, location
+        except BaseException:
+            for worker in self.live:
+                if not worker.answers:  # it waits, perhaps for a lock, and does not listen to us
+                    worker.kill()
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let all end in order; who does not is killed."""
+        workers = [*self.live, *(worker for worker, _ in self.lost)]
+        self.live = []
+        for worker in workers:
+            worker.hang_up()
+        for worker in workers:
+            worker.close(_ENDING)
+        with suppress(OSError):
+            os.close(self._descriptor)
+
+    # Talking
+
+    def notify(self, what: str, *words: Any) -> None:
+        """Something to do, in order; what goes wrong shows later."""
+        for worker in list(self.live):
+            self._send(worker, Notify(what, words))
+
+    def request(self, what: str, *words: Any, patient: bool = False) -> dict[Worker, Any]:
+        """The answers of all that are still there. `patient`: as long as it takes."""
+        for worker in list(self.live):
+            self._send(worker, Request(what, words))
+        return self._answers(patient)
+
+    def _send(self, worker: Worker, message: Notify | Request) -> None:
+        try:
+            worker.send(message)
+        except RepositoryError as error:  # it does not read
+            self.drop(worker, error, at_once=True)
+        except OSError:  # it has ended, perhaps with a last word
+            self._listen(worker)
+            if worker in self.live:
+                self.drop(worker, worker.ended())
+
+    def _answers(self, patient: bool) -> dict[Worker, Any]:
+        asked = time.monotonic()
+        while missing := [worker for worker in self.live if not worker.answers]:
+            self._hear(None if patient else self._stall)
+            now = time.monotonic()
+            for worker in missing:
+                silent = now - max(asked, worker.heard)
+                if not patient and worker in self.live and not worker.answers and silent >= self._stall:
+                    self.drop(worker, worker.stalled(), at_once=True)
+        return {worker: worker.answers.pop() for worker in self.live}
+
+    def _hear(self, timeout: float | None) -> None:
+        """Take all messages that are there; wait for the first."""
+        while ready := wait([worker.connection for worker in self.live], timeout):
+            for worker in list(self.live):
+                if worker.connection in ready:
+                    self._take(worker)
+            timeout = 0
+
+    def _listen(self, worker: Worker) -> None:
+        """The last words of one that does not listen any more."""
+        while worker in self.live and worker.connection.poll():
+            self._take(worker)
+
+    def _take(self, worker: Worker) -> None:
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            self.drop(worker, worker.ended())
+            return
+        worker.heard = time.monotonic()
+        if isinstance(message, Release):
+            del worker.held[message.slot]
+        elif isinstance(message, Reply):
+            worker.answers.append(message.value)
+        elif isinstance(message, Failed):
+            self.drop(worker, message.error())
+        elif isinstance(message, Log):
+            logging.getLogger(message.name).log(message.level, "%s: %s", worker.location, message.text)
+
+    def drop(self, worker: Worker, error: BorgOvirtError, *, at_once: bool = False) -> None:
+        """Go on without this repository; raises its error where it was the last."""
+        self.live.remove(worker)
+        self.lost.append((worker, error))
+        worker.held.clear()
+        if at_once:
+            worker.kill()
+        else:
+            worker.hang_up()
+        if not self.live:
+            raise error
+
+    # Cells
+
+    def use_cells(self, size: int) -> None:
+        """Divide the shared memory into places of this size."""
+        if size != self._slot:
+            self.request("settled")
+            self._slot = size
+
+    def store(self, data: memoryview) -> None:
+        """Hand a cell to every repository."""
+        slot = self._place(data)
+        for worker in list(self.live):
+            worker.held[slot] = time.monotonic()
+            self._send(worker, Notify("store", (slot, slot * self._slot, len(data))))
+
+    def hashes(self, data: memoryview) -> list[bytes]:
+        """The id of a cell in each repository that is still there."""
+        slot = self._place(data)
+        return list(self.request("hash_of", slot * self._slot, len(data)).values())
+
+    def _place(self, data: memoryview) -> int:
+        """A free place, filled."""
+        self._hear(0)
+        while (slot := self._free()) is None:
+            oldest = min(since for worker in self.live for since in worker.held.values())
+            self._hear(max(0.0, oldest + self._stall - time.monotonic()))
+            self._drop_stalled()
+        begin = slot * self._slot
+        self._memory[begin : begin + len(data)] = data
+        return slot
+
+    def _free(self) -> int | None:
+        taken = {slot for worker in self.live for slot in worker.held}
+        return next((slot for slot in range(MEMORY // self._slot) if slot not in taken), None)
+
+    def _drop_stalled(self) -> None:
+        now = time.monotonic()
+        for worker in list(self.live):
+            if worker.held and now - min(worker.held.values()) >= self._stall:
+                self.drop(worker, worker.stalled(), at_once=True)

@@ -1,0 +1,175 @@
+"""The process of one repository: opens it, and stores what the parent hands over, in order.
+
+When the parent is gone the connection ends, and with it this process: what was not committed is rolled back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from borg_ovirt.jobs.backup.workers.messages import (
+    Failed,
+    Log,
+    Notify,
+    Release,
+    Reply,
+    Request,
+    Spec,
+    map_memory,
+)
+from borg_ovirt.jobs.backup.workers.service import RepositoryService
+from borg_ovirt.pipe.malloc import tune_malloc
+from borg_ovirt.redact import redact, remember
+from borg_ovirt.repository.open import Repository, open_repository
+from borg_ovirt.repository.writer import PreparedCell
+
+
+def main() -> None:
+    """Serve one parent through the descriptors of the command line: its connection, the shared memory."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # The parent decides; a handler, since what is ignored would be so in ssh too.
+        signal.signal(number, lambda *_: None)
+    tune_malloc()
+    serve(Connection(int(sys.argv[1])), map_memory(int(sys.argv[2])))
+
+
+def serve(connection: Connection, memory: memoryview) -> None:
+    """Open the repository that the first message names, and work until the connection ends."""
+    line = _Line(connection)
+    try:
+        spec: Spec = connection.recv()
+        logging.basicConfig(level=spec.log_level, handlers=[_Logged(line)], force=True)
+        with (
+            _opened(spec) as repository,
+            ThreadPoolExecutor(spec.threads) as pool,
+            ExitStack() as stack,
+        ):
+            line.send(Reply((repository.id, repository.location)))
+            _Work(line, memory, RepositoryService(repository, stack), pool).run()
+    except (EOFError, ConnectionError):
+        return
+    except BaseException as error:
+        line.send(Failed.of(error))
+
+
+@contextmanager
+def _opened(spec: Spec) -> Iterator[Repository]:
+    with ExitStack() as stack:
+        if spec.passphrase is not None:
+            remember(spec.passphrase)
+            stack.enter_context(_passphrase(spec.passphrase))
+        yield stack.enter_context(
+            open_repository(
+                spec.location,
+                write=True,
+                lock_wait=spec.lock_wait,
+                compression=spec.compression,
+                remote_path=spec.remote_path,
+                rsh=spec.rsh,
+                upload_limit=spec.upload_limit,
+            )
+        )
+
+
+@contextmanager
+def _passphrase(secret: str) -> Iterator[None]:
+    """Through a pipe, so that ssh does not inherit it in its environment."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        stream.write(secret)
+    os.environ["BORG_PASSPHRASE_FD"] = str(reading)
+    try:
+        yield
+    finally:
+        del os.environ["BORG_PASSPHRASE_FD"]
+
+
+class _Line:
+    """The connection as several threads write to it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._lock = threading.Lock()
+
+    def send(self, message: object) -> None:
+        with self._lock, suppress(OSError):  # a parent that is gone is noticed where we listen
+            self.connection.send(message)
+
+
+class _Logged(logging.Handler):
+    """Hands the log to the parent."""
+
+    def __init__(self, line: _Line) -> None:
+        super().__init__()
+        self._line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._line.send(Log(record.name, record.levelno, redact(record.getMessage())))
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A cell that threads hash and compress while those before it are stored."""
+
+    slot: int
+    prepared: Future[PreparedCell]
+
+
+class _Work:
+    """Does what it is told in order; cells are prepared ahead."""
+
+    def __init__(
+        self, line: _Line, memory: memoryview, service: RepositoryService, pool: ThreadPoolExecutor
+    ) -> None:
+        self._line = line
+        self._memory = memory
+        self._service = service
+        self._pool = pool
+        self._waiting: deque[_Cell | Notify] = deque()
+
+    def run(self) -> None:
+        while True:
+            if self._waiting and not self._line.connection.poll():
+                self._settle(self._waiting.popleft())
+                continue
+            message: Notify | Request = self._line.connection.recv()
+            if message.what == "store":
+                self._take(*message.words)
+            elif isinstance(message, Notify):
+                self._waiting.append(message)
+            else:
+                while self._waiting:
+                    self._settle(self._waiting.popleft())
+                self._line.send(Reply(self._answer(message)))
+
+    def _take(self, slot: int, offset: int, size: int) -> None:
+        view = self._memory[offset : offset + size]
+        self._waiting.append(_Cell(slot, self._pool.submit(self._service.prepare, view)))
+
+    def _settle(self, step: _Cell | Notify) -> None:
+        if isinstance(step, _Cell):
+            self._service.store(step.prepared.result())
+            self._line.send(Release(step.slot))
+        else:
+            getattr(self._service, step.what)(*step.words)
+
+    def _answer(self, question: Request) -> Any:
+        if question.what == "hash_of":
+            offset, size = question.words
+            return self._service.prepare(self._memory[offset : offset + size]).id
+        return getattr(self._service, question.what)(*question.words)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Keeps one repository in its process: which base it has, and its own archive of a backup that all share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from typing import NamedTuple
+
+from borg_ovirt.errors import RepositoryError
+from borg_ovirt.jobs.backup.base import (
+    BaseDisk,
+    BaseQuery,
+    Choice,
+    choose_base,
+    needed_checkpoints,
+    series_cell,
+)
+from borg_ovirt.repository import layout
+from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.writer import ArchiveWriter, DiskSink, PreparedCell
+
+
+class Offer(NamedTuple):
+    """What this repository would build on, or why it has nothing."""
+
+    name: str | None
+    checkpoint: str | None
+    reason: str | None
+    fallback: bool
+
+
+class DiskOffer(NamedTuple):
+    """One disk to build on, or why it is read whole."""
+
+    size: int
+    zeros: bytes
+    """A byte for each cell: 1 where the base holds only zeros."""
+    reason: str | None
+
+
+class RepositoryService:
+    """Every public method is one message of the parent's."""
+
+    def __init__(self, repository: Repository, stack: ExitStack) -> None:
+        self._repository = repository
+        self._archives = stack.enter_context(ExitStack())
+        self._choice = Choice(None, None, fallback=False)
+        self._bases: dict[str, BaseDisk] = {}
+        self._writer: ArchiveWriter | None = None
+        self._sink: DiskSink | None = None
+        self._base: BaseDisk | None = None
+        self._new: dict[str, int] = {}
+
+    # Before the backup
+
+    def series_cell(self, vm_id: str) -> int | None:
+        return series_cell(self._repository, vm_id)
+
+    def needed(self, vm_id: str) -> set[str]:
+        return needed_checkpoints(self._repository, vm_id)
+
+    def all_names(self) -> set[str]:
+        return self._repository.all_names()
+
+    def choose(self, query: BaseQuery) -> Offer:
+        self._bases = {}
+        choice = choose_base(self._repository, query)
+        self._choice = choice
+        start = choice.base
+        return Offer(
+            start.name if start else None,
+            start.checkpoint if start else None,
+            choice.reason,
+            choice.fallback,
+        )
+
+    def disk_offer(self, disk_id: str, size: int, cell: int) -> DiskOffer:
+        start = self._choice.base
+        if start is None:
+            raise ValueError("no base was chosen")
+        base, reason = start.disk(disk_id, size, cell)
+        if not isinstance(base, BaseDisk):
+            return DiskOffer(0, b"", reason)
+        cells = -(-base.size // cell)
+        if any(base.chunk(n).size != min(cell, base.size - n * cell) for n in range(cells)):
+            return DiskOffer(0, b"", f"{start.name} has chunks that are not on its grid")
+        self._bases[disk_id] = base
+        zeros = bytearray(b"\1") * cells
+        for index in base.data_cells(0, cells):
+            zeros[index] = 0
+        return DiskOffer(base.size, bytes(zeros), None)
+
+    def settled(self) -> None:
+        """Answered when all that came before is done."""
+
+    # The archive
+
+    def begin(self, name: str, started: datetime) -> None:
+        self._new = {}
+        self._writer = self._archives.enter_context(self._repository.writer(name, started=started))
+
+    def add_file(self, path: str, data: bytes) -> None:
+        self._open_writer().add_file(path, data)
+
+    def disk(self, disk_id: str, size: int, cell: int) -> None:
+        self._sink = self._open_writer().disk(layout.disk_path(disk_id), size, cell)
+        self._base = self._bases.get(disk_id)
+        self._new[disk_id] = 0
+
+    def prepare(self, data: memoryview) -> PreparedCell:
+        """Any thread."""
+        return self._open_sink().prepare(data)
+
+    def store(self, prepared: PreparedCell) -> None:
+        size = prepared.size
+        if self._open_sink().store(prepared):
+            self._new[next(reversed(self._new))] += size
+
+    def zero(self, size: int, count: int) -> None:
+        self._open_sink().zero(size, count)
+
+    def reuse(self, first: int, count: int) -> None:
+        sink = self._open_sink()
+        for index in range(first, first + count):
+            sink.reuse(self._open_base().chunk(index))
+
+    def ids(self, cells: Sequence[int]) -> list[bytes]:
+        """The chunk ids of some cells of the base of the disk under way."""
+        base = self._open_base()
+        return [base.chunk(index).id for index in cells]
+
+    def complete(self) -> int:
+        """The disk is whole; how many bytes were new here."""
+        self._open_sink().close()
+        self._sink = self._base = None
+        return self._new[next(reversed(self._new))]
+
+    def commit(self, manifest: bytes) -> str | None:
+        """Make the archive visible, with this repository's own facts; returns the name of its base."""
+        own = self._own(layout.Manifest.model_validate_json(manifest))
+        self._open_writer().commit(layout.comment_of(own), own)
+        self.end()
+        return own.run.base.name if own.run.base else None
+
+    def end(self) -> None:
+        """Leave the archive; what was not committed is rolled back."""
+        self._sink = self._base = self._writer = None
+        self._archives.close()
+
+    def _own(self, manifest: layout.Manifest) -> layout.Manifest:
+        start = self._choice.base
+        base = start.record if start and manifest.run.kind == "incremental" else None
+        disks = tuple(
+            disk.model_copy(
+                update={"run": disk.run and disk.run.model_copy(update={"bytes_stored": self._new[disk.id]})}
+            )
+            for disk in manifest.disks
+        )
+        run = manifest.run.model_copy(update={"base": base})
+        return manifest.model_copy(update={"run": run, "disks": disks})
+
+    def _open_writer(self) -> ArchiveWriter:
+        if self._writer is None:
+            raise RepositoryError("No archive is being made.")
+        return self._writer
+
+    def _open_sink(self) -> DiskSink:
+        if self._sink is None:
+            raise RepositoryError("No disk is being stored.")
+        return self._sink
+
+    def _open_base(self) -> BaseDisk:
+        if self._base is None:
+            raise RepositoryError("The disk has no base.")
+        return self._base

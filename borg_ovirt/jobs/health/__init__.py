@@ -1,0 +1,1 @@
+"""Is all well: checks, leftovers, how well each VM is protected."""

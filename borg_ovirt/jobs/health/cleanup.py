@@ -1,0 +1,92 @@
+"""Removes what runs of ours left in the engine, in the right order, and nothing of anybody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.tracked.cleanup import heal, leftovers
+from borg_ovirt.ovirt.tracked.tagged import Tagged, find_tagged, remove_tagged
+
+
+@dataclass(frozen=True)
+class CleanupLine:
+    """One leftover."""
+
+    kind: str
+    id: str | None
+    what: str
+    run: str
+    journalled: bool
+    """It stands in the journal of a dead run of this machine; else only its description is ours."""
+
+
+@dataclass(frozen=True)
+class CleanupResult:
+    """What was found, what was removed, what stays and why."""
+
+    found: list[CleanupLine]
+    removed: list[str]
+    left: list[str]
+
+
+def cleanup(
+    engine: Engine,
+    state: Path,
+    now: datetime,
+    *,
+    tagged: bool = False,
+    older_than: timedelta = timedelta(days=1),
+    dry_run: bool = False,
+    log: Callable[[str], None] = lambda text: None,
+) -> CleanupResult:
+    """Remove what dead runs of this machine left.
+
+    With `tagged` also what bears our tag and is older than `older_than`, though no journal here knows it: it
+    may be a living run's on another machine, so that is asked for, never assumed.
+    """
+    journalled = leftovers(state, engine.instance_id)
+    living = _living(state)
+    strangers = find_tagged(engine, {line.run_id for line in journalled} | living)
+    found = [CleanupLine(x.kind, x.id, x.description, x.run_id, True) for x in journalled]
+    found += [CleanupLine(t.kind, t.id, str(t), t.run_id, False) for t in strangers]
+    if dry_run:
+        return CleanupResult(found, [], [])
+    left: list[str] = []
+
+    def told(text: str) -> None:
+        log(text)
+        if text.startswith("could not"):
+            left.append(text)
+
+    removed = heal(engine, state, told)
+    for stranger in strangers:
+        why = _why_not(stranger, now, tagged, older_than)
+        if why:
+            left.append(f"{stranger}: {why}")
+            continue
+        try:
+            remove_tagged(engine, stranger)
+        except BorgOvirtError as error:
+            left.append(f"{stranger}: {error.message}")
+        else:
+            removed.append(str(stranger))
+            log(f"removed the {stranger}")
+    return CleanupResult(found, removed, left)
+
+
+def _why_not(stranger: Tagged, now: datetime, tagged: bool, older_than: timedelta) -> str | None:
+    if not tagged:
+        return "no journal here knows it; --tagged removes it, if no run on another machine is at it"
+    if now - stranger.created < older_than:
+        return "it is too young to be sure that its run is dead (--older-than)"
+    return None
+
+
+def _living(state: Path) -> set[str]:
+    """The runs whose journals lie here; those that died are healed through them, the others live."""
+    return {path.stem for path in state.glob("*.jsonl")} if state.is_dir() else set()

@@ -1,0 +1,134 @@
+"""Which VMs a run is about: those the configuration selects, narrowed, sharded, the neediest first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from borg_ovirt.config.schema import Config
+from borg_ovirt.config.select import Searches, Traits, VmSettings, searches_of, selected, settings_for
+from borg_ovirt.errors import UsageError, VmNotFound
+from borg_ovirt.ovirt.facts.inventory import Place, places
+from borg_ovirt.ovirt.facts.vm import VmSummary, list_vms
+from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.repository.catalogue import ArchiveInfo
+
+
+@dataclass(frozen=True)
+class Member:
+    """A VM of the engine, and the rules that hold for it."""
+
+    summary: VmSummary
+    traits: Traits
+    settings: VmSettings
+    selected: bool
+    """Whether the configuration wants it backed up."""
+
+    @property
+    def id(self) -> str:
+        return self.summary.id
+
+    @property
+    def name(self) -> str:
+        return self.summary.name
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """What the command line leaves of the configuration's choice."""
+
+    vms: tuple[str, ...] = ()
+    """Names, globs of names, or ids."""
+    tags: tuple[str, ...] = ()
+    shard: tuple[int, int] | None = None
+    """Part I of N."""
+
+
+def fleet(engine: Engine, config: Config) -> list[Member]:
+    """Every VM of the engine, by name."""
+    searches = {
+        search: frozenset(vm.id for vm in list_vms(engine, search)) for search in sorted(searches_of(config))
+    }
+    where = places(engine)
+    return [_member(vm, where, config, searches) for vm in list_vms(engine)]
+
+
+def _member(vm: VmSummary, where: Mapping[str, Place], config: Config, searches: Searches) -> Member:
+    place = where.get(vm.cluster_id, Place("", ""))
+    traits = Traits(vm.id, vm.name, frozenset(vm.tags), place.cluster, place.data_center)
+    return Member(vm, traits, settings_for(config, traits, searches), selected(config, traits, searches))
+
+
+def choose(members: Iterable[Member], narrowing: Narrowing) -> list[Member]:
+    """The selected VMs that the narrowing leaves; one that is named and not there is an error."""
+    members = list(members)
+    for word in narrowing.vms:
+        _check_known(word, members)
+    chosen = [m for m in members if m.selected and _wanted(m, narrowing)]
+    if narrowing.shard is not None:
+        part, parts = narrowing.shard
+        chosen = [m for m in chosen if shard_of(m.id, parts) == part]
+    return chosen
+
+
+def _check_known(word: str, members: Sequence[Member]) -> None:
+    fitting = [m for m in members if _named(m, word)]
+    if not fitting:
+        raise VmNotFound(f"The engine has no VM {word}.", "`borg-ovirt vms` lists them.")
+    if not any(m.selected for m in fitting):
+        raise UsageError(
+            f"The configuration does not select the VM {word}.",
+            "Use REPO::VM to back it up all the same, or change `vms` in the configuration.",
+        )
+
+
+def _wanted(member: Member, narrowing: Narrowing) -> bool:
+    named = not narrowing.vms or any(_named(member, word) for word in narrowing.vms)
+    tagged = not narrowing.tags or not member.traits.tags.isdisjoint(narrowing.tags)
+    return named and tagged
+
+
+def _named(member: Member, word: str) -> bool:
+    return member.id == word.lower() or fnmatchcase(member.name, word)
+
+
+def shard_of(vm_id: str, parts: int) -> int:
+    """The part (1 to `parts`) that a VM belongs to, whatever other VMs there are.
+
+    The highest hash wins, so that a change of `parts` moves as few VMs as it can.
+    """
+
+    def weight(part: int) -> bytes:
+        return hashlib.sha256(f"{vm_id.lower()}/{part}".encode()).digest()
+
+    return max(range(1, parts + 1), key=weight)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/5` -> (2, 5); ValueError for anything else."""
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise ValueError(f"{text!r} is not a shard such as 2/5")
+    return int(part), int(parts)
+
+
+def last_good(archives: Iterable[ArchiveInfo]) -> dict[str, ArchiveInfo]:
+    """VM id -> its newest archive. A marked one counts: what was doubtful in it was read in full."""
+    newest: dict[str, ArchiveInfo] = {}
+    for info in archives:
+        known = newest.get(info.comment.vm_id)
+        if known is None or info.time > known.time:
+            newest[info.comment.vm_id] = info
+    return newest
+
+
+def neediest_first(members: Iterable[Member], good: Mapping[str, ArchiveInfo]) -> list[Member]:
+    """VMs without a good archive first, then the one whose last good archive is the oldest."""
+
+    def need(member: Member) -> tuple[float, str]:
+        info = good.get(member.id)
+        return (info.time.timestamp() if info else float("-inf"), member.name)
+
+    return sorted(members, key=need)

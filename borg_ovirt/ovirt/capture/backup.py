@@ -1,0 +1,268 @@
+"""The engine's backup of a VM: one instant of all its disks, live, cold or hybrid."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from borg_ovirt.errors import BackupFailed, CheckpointLost, EngineRefused, Timeout
+from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
+from borg_ovirt.ovirt.facts.vm import read_snapshots, utc
+from borg_ovirt.ovirt.session.engine import Engine, types
+from borg_ovirt.ovirt.session.events import FULL_NEEDED, EventMark
+from borg_ovirt.ovirt.session.faults import NotFound
+from borg_ovirt.ovirt.tracked.journal import Journal
+from borg_ovirt.ovirt.tracked.objects import TrackedObject
+
+log = logging.getLogger(__name__)
+
+_CHECKPOINT_REFUSALS = (
+    "doesn't exist",
+    "does not exist",
+    "is invalid",
+    "not included in the",  # previous VM backup: old clusters mix no full and incremental
+)
+_ENDED = {"succeeded", "failed", "gone"}
+
+
+class FreezeFailed(BackupFailed):
+    """The backup failed with consistency demanded; the guest may not have been able to freeze."""
+
+
+class Backup:
+    """A backup of ours. `start` waits until it is ready; it must be ended by `finalize` or `abort`."""
+
+    def __init__(
+        self, engine: Engine, journal: Journal, vm: VmFacts, disks: Sequence[DiskFacts], description: str
+    ) -> None:
+        self.kind = ""
+        """`live`, `cold` or `hybrid`, known when it is ready."""
+        self.from_checkpoint: str | None = None
+        self.to_checkpoint: str | None = None
+        self.snapshot_id: str | None = None
+        self.modes: dict[str, str] = {}
+        """Disk id -> `full` or `incremental`."""
+        self.created: datetime = utc(None)
+        self._engine = engine
+        self._tracked = TrackedObject(engine, journal, "backup")
+        self._vm = vm
+        self._disks = disks
+        self._description = description
+        self._finalized = False
+
+    @property
+    def id(self) -> str:
+        """The engine's id; empty until it is known."""
+        return self._tracked.id
+
+    # -- starting ------------------------------------------------------------------------------------
+
+    def start(self, *, from_checkpoint: str | None, legacy: bool, consistent: bool) -> None:
+        """Start and wait until the disks can be read.
+
+        `legacy` asks for a live backup where the engine would make a hybrid one; `consistent` lets a live
+        backup fail if the guest cannot be frozen. On failure nothing is left, and `CheckpointLost`,
+        `FreezeFailed`, `BackupFailed` or the engine's refusal is raised.
+        """
+        self.from_checkpoint = from_checkpoint
+        mark = EventMark(self._engine)
+        try:
+            self._begin(from_checkpoint, legacy, consistent)
+            self._wait_ready()
+        except EngineRefused as error:
+            refusal = self._explain(error, mark)
+            self.abort()
+            raise refusal from None
+        except BackupFailed as error:
+            told = mark.texts(FULL_NEEDED, self._vm.id)
+            self.abort()
+            if from_checkpoint and told:
+                raise CheckpointLost(told[0]) from None
+            if consistent:
+                raise FreezeFailed(error.message, error.hint) from None
+            if from_checkpoint:
+                raise CheckpointLost(
+                    f"{error.message} It was to start from checkpoint {from_checkpoint}."
+                ) from None
+            raise
+        except BaseException:
+            self.abort()
+            raise
+
+    def _begin(self, from_checkpoint: str | None, legacy: bool, consistent: bool) -> None:
+        engine, vm = self._engine, self._vm
+        description = str(self._tracked.intend(vm=vm.id, description=self._description)["description"])
+        t = types()
+        wanted = t.Backup(
+            description=description,
+            disks=[t.Disk(id=disk.id) for disk in self._disks],
+            from_checkpoint_id=from_checkpoint,
+        )
+        query = {"legacy": "true"} if legacy else None
+        self._tracked.make(
+            f"start a backup of VM {vm.name}",
+            lambda s: _backups(s, vm.id).add(
+                wanted, require_consistency=True if consistent else None, query=query
+            ),
+            lambda: find_backup(engine, vm.id, description),
+        )
+
+    def _explain(self, error: EngineRefused, mark: EventMark) -> Exception:
+        """A refusal that means that the checkpoint cannot be started from, told as such."""
+        if self.from_checkpoint is None:
+            return error
+        if any(text in error.detail for text in _CHECKPOINT_REFUSALS):
+            return CheckpointLost(error.detail)
+        if error.status == 400 and not error.detail:
+            told = mark.texts(FULL_NEEDED, self._vm.id)
+            return CheckpointLost(
+                told[0] if told else "The engine could not prepare the checkpoint on the host."
+            )
+        return error
+
+    def _wait_ready(self) -> None:
+        patience = self._engine.patience
+        backup = patience.wait(
+            f"the backup of VM {self._vm.name} to be ready",
+            self._probe_ready,
+            patience.start,
+        )
+        self.created = utc(backup.creation_date)
+        self.to_checkpoint = backup.to_checkpoint_id
+        self.snapshot_id = backup.snapshot.id if backup.snapshot else None
+        self.kind = "hybrid" if self.snapshot_id else ("live" if self._vm.status == "up" else "cold")
+        self.modes = self._read_modes()
+
+    def _probe_ready(self) -> Any | None:
+        backup = self.read()
+        phase = backup_phase(backup)
+        if phase == "ready":
+            return backup
+        if phase in ("failed", "gone", "finalizing", "succeeded"):
+            raise BackupFailed(
+                f"The backup of VM {self._vm.name} failed before it could be read (phase {phase}).",
+                "Look at the engine's events.",
+            )
+        return None
+
+    def _read_modes(self) -> dict[str, str]:
+        disks = self._engine.call(
+            f"list the disks of the backup of {self._vm.name}",
+            lambda s: _backups(s, self._vm.id).backup_service(self.id).disks_service().list(),
+        )
+        return {disk.id: str(disk.backup_mode or "full") for disk in disks or ()}
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def finalize(self) -> None:
+        """Ask the engine to end the backup; every transfer of it has ended. Does not wait."""
+        finalize_backup(self._engine, self._vm.id, self.id)
+        self._finalized = True
+
+    def wait_ended(self, seconds: float) -> str:
+        """The phase in which the backup ended: `succeeded`, `failed`, or `gone` on old engines."""
+        phase = wait_backup(self._engine, self._vm.id, self.id, seconds)
+        self._tracked.gone()
+        return phase
+
+    def leftover(self) -> str | None:
+        """The snapshot of a hybrid backup that should be merged and is still there."""
+        if self.snapshot_id is None:
+            return None
+        left = [s for s in read_snapshots(self._engine, self._vm.id) if s.id == self.snapshot_id]
+        return left[0].id if left else None
+
+    def abort(self) -> None:
+        """End the backup, whatever its phase, and wait for the end. All its transfers must have ended."""
+        if self._tracked.there():
+            end_backup(self._engine, self._vm.id, self.id, self._vm.name)
+            self._tracked.gone()
+
+    def read(self) -> Any | None:
+        return read_backup(self._engine, self._vm.id, self.id)
+
+
+# -- by id, for this run and for the one that cleans up after it ------------------------------------------
+
+
+def _backups(system: Any, vm_id: str) -> Any:
+    return system.vms_service().vm_service(vm_id).backups_service()
+
+
+def backup_phase(backup: Any | None) -> str:
+    """The phase as the API spells it; `gone` if there is no such backup."""
+    if backup is None:
+        return "gone"
+    return str(backup.phase or "unknown")
+
+
+def read_backup(engine: Engine, vm_id: str, backup_id: str) -> Any | None:
+    """The engine's backup; None if it has forgotten it."""
+    try:
+        return engine.call(
+            f"read the backup {backup_id}", lambda s: _backups(s, vm_id).backup_service(backup_id).get()
+        )
+    except NotFound:
+        return None
+
+
+def find_backup(engine: Engine, vm_id: str, description: str) -> str | None:
+    """The id of the backup with that description, if it came to be."""
+    try:
+        backups = engine.call(f"list the backups of VM {vm_id}", lambda s: _backups(s, vm_id).list())
+    except NotFound:
+        return None
+    return next((str(b.id) for b in backups or () if b.description == description), None)
+
+
+def finalize_backup(engine: Engine, vm_id: str, backup_id: str) -> None:
+    """Ask for the end of a backup; a transfer that has not quite ended is waited for."""
+
+    def probe() -> bool | None:
+        try:
+            engine.call(
+                f"finalize the backup {backup_id}",
+                lambda s: _backups(s, vm_id).backup_service(backup_id).finalize(),
+            )
+        except NotFound:
+            return True
+        except EngineRefused as error:
+            if error.status == 409:
+                return None
+            if "already in" in error.detail:
+                return True
+            raise
+        return True
+
+    engine.patience.wait(f"the engine to finalize the backup {backup_id}", probe, engine.patience.end)
+
+
+def wait_backup(engine: Engine, vm_id: str, backup_id: str, seconds: float) -> str:
+    """Wait until a backup has ended and return its last phase."""
+
+    def probe() -> str | None:
+        phase = backup_phase(read_backup(engine, vm_id, backup_id))
+        return phase if phase in _ENDED else None
+
+    return engine.patience.wait(f"the backup {backup_id} to end", probe, seconds)
+
+
+def end_backup(engine: Engine, vm_id: str, backup_id: str, name: str) -> None:
+    """End a backup whatever its phase; one that is starting cannot be stopped cleanly and is waited for."""
+
+    def settled() -> str | None:
+        phase = backup_phase(read_backup(engine, vm_id, backup_id))
+        return None if phase in ("initializing", "starting", "unknown") else phase
+
+    try:
+        phase = engine.patience.wait(f"the backup of {name} to settle", settled, engine.patience.start)
+    except Timeout:
+        phase = "ready"
+    if phase == "ready":
+        try:
+            finalize_backup(engine, vm_id, backup_id)
+        except EngineRefused as error:
+            log.warning("%s", error)
+    wait_backup(engine, vm_id, backup_id, engine.patience.merge)

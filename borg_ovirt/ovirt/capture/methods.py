@@ -1,0 +1,317 @@
+"""The ways to one instant of a VM's disks: the engine's backup, a raw transfer each, a temporary snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from typing import Protocol
+
+from borg_ovirt.errors import BackupFailed, EngineRefused, NotAuthorized, VmNotSuitable
+from borg_ovirt.ovirt.capture.backup import Backup, FreezeFailed
+from borg_ovirt.ovirt.capture.snapshot import TemporarySnapshot
+from borg_ovirt.ovirt.data.transfer import TransferRequest
+from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
+from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.events import FROZEN, NOT_FROZEN, EventMark
+from borg_ovirt.ovirt.tracked.journal import Entry, Journal
+
+Log = Callable[[str], None]
+
+HYBRID_LEVEL = (4, 7)
+"""From this compatibility level on the engine makes hybrid backups unless told otherwise."""
+COLD_LEVEL = (4, 5)
+"""From this cluster level on VMs that are down can be backed up, and full and incremental mixed."""
+
+
+class CaptureMethod(Protocol):
+    """How one instant is had. `start`, then transfers are made and ended, then `end`, then `wait_ended`."""
+
+    name: str
+    consistency: str
+    """`frozen`, `not frozen` or `unknown`."""
+    instant: datetime
+    backup: Backup | None
+
+    def start(self) -> None:
+        """Make the disks readable at one instant. On failure nothing is left."""
+        ...
+
+    def request(self, disk: DiskFacts) -> TransferRequest:
+        """What to ask for one of the disks."""
+        ...
+
+    def mode(self, disk: DiskFacts) -> tuple[bool, str | None]:
+        """Whether the disk's dirty extents can be had, and why not where they were asked for."""
+        ...
+
+    def end(self) -> None:
+        """All transfers have succeeded: let go of the instant; slow merges are not waited for."""
+        ...
+
+    def wait_ended(self) -> list[str]:
+        """Wait for a slow merge; warnings if something is left behind."""
+        ...
+
+    def abort(self) -> None:
+        """All transfers have ended: end whatever there is, and wait."""
+        ...
+
+
+class RawMethod:
+    """Each disk by a plain transfer: it is locked while that runs, so the VM cannot start meanwhile."""
+
+    name = "raw transfer"
+    backup: Backup | None = None
+
+    def __init__(self, vm: VmFacts) -> None:
+        self.consistency = "frozen"  # nobody writes to a disk that no running VM has
+        self.instant = datetime.now(timezone.utc)
+        self._vm = vm
+
+    def start(self) -> None:
+        self.instant = datetime.now(timezone.utc)
+
+    def request(self, disk: DiskFacts) -> TransferRequest:
+        return TransferRequest("download", disk.id, _name(disk), disk.size, vm_id=self._vm.id)
+
+    def mode(self, disk: DiskFacts) -> tuple[bool, str | None]:
+        return False, "a raw transfer knows no changes"
+
+    def end(self) -> None:
+        return
+
+    def wait_ended(self) -> list[str]:
+        return []
+
+    def abort(self) -> None:
+        return
+
+
+class BackupMethod:
+    """The engine's backup API: live, cold or hybrid."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        vm: VmFacts,
+        disks: Sequence[DiskFacts],
+        *,
+        description: str,
+        from_checkpoint: str | None,
+        freeze: str,
+        legacy: bool,
+        log: Log,
+    ) -> None:
+        self.name = "backup"
+        self.consistency = "unknown"
+        self.instant = datetime.now(timezone.utc)
+        self.backup: Backup | None = None
+        self._engine = engine
+        self._journal = journal
+        self._vm = vm
+        self._disks = disks
+        self._description = description
+        self._from_checkpoint = from_checkpoint
+        self._freeze = freeze
+        self._legacy = legacy
+        self._log = log
+
+    def start(self) -> None:
+        up = self._vm.status == "up"
+        hybrid = not self._legacy and self._vm.level >= HYBRID_LEVEL
+        demand = up and not hybrid and (self._freeze == "require" or self._ask_kindly())
+        mark = EventMark(self._engine)
+        try:
+            self._start(demand)
+        except FreezeFailed as error:
+            if self._freeze == "require":
+                raise BackupFailed(
+                    f"VM {self._vm.name} could not be backed up with frozen file systems: {error.message}",
+                    "Is the guest agent running in it? `--freeze auto` goes on without.",
+                ) from None
+            self._log(f"{self._vm.name} could not be frozen; backing it up without")
+            self._start(False)
+            self.consistency = "not frozen"
+        else:
+            self.consistency = "frozen" if demand or not up else freeze_told(mark, self._vm.id)
+
+    def _ask_kindly(self) -> bool:
+        """A live backup that must freeze fails where the guest cannot: ask only where an agent is seen."""
+        return self._freeze == "auto" and self._vm.guest_agent
+
+    def _start(self, consistent: bool) -> None:
+        backup = Backup(self._engine, self._journal, self._vm, self._disks, self._description)
+        backup.start(from_checkpoint=self._from_checkpoint, legacy=self._legacy, consistent=consistent)
+        self.backup = backup
+        self.name = f"{backup.kind} backup"
+        self.instant = backup.created
+
+    def request(self, disk: DiskFacts) -> TransferRequest:
+        assert self.backup is not None
+        return TransferRequest(
+            "download", disk.id, _name(disk), disk.size, vm_id=self._vm.id, backup_id=self.backup.id
+        )
+
+    def mode(self, disk: DiskFacts) -> tuple[bool, str | None]:
+        assert self.backup is not None
+        if self.backup.modes.get(disk.id) == "incremental":
+            return True, None
+        if self._from_checkpoint is None:
+            return False, None
+        if disk.format == "raw":
+            return False, "a raw disk keeps no record of changes"
+        return False, "the disk is not part of the checkpoint"
+
+    def end(self) -> None:
+        assert self.backup is not None
+        self.backup.finalize()
+        if self.backup.kind != "hybrid":
+            phase = self.backup.wait_ended(self._engine.patience.end)
+            if phase == "failed":
+                raise BackupFailed(
+                    f"The backup of VM {self._vm.name} failed at its end.", "Look at the engine's events."
+                )
+
+    def wait_ended(self) -> list[str]:
+        backup = self.backup
+        if backup is None or backup.kind != "hybrid":
+            return []
+        phase = backup.wait_ended(self._engine.patience.merge)
+        left = backup.leftover()
+        if left:
+            return [
+                f"the snapshot {left} (Auto-generated for Backup VM) of VM {self._vm.name} could not be "
+                "merged: remove it in the engine"
+            ]
+        if phase == "failed":
+            return [f"the engine calls the backup of VM {self._vm.name} failed after it was read"]
+        return []
+
+    def abort(self) -> None:
+        if self.backup is not None:
+            self.backup.abort()
+
+
+class SnapshotMethod:
+    """A temporary snapshot of the running VM: the layers it freezes are read, then it is merged away."""
+
+    name = "temporary snapshot"
+    backup: Backup | None = None
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        vm: VmFacts,
+        disks: Sequence[DiskFacts],
+        *,
+        description: str,
+        freeze: str,
+        log: Log,
+    ) -> None:
+        self.consistency = "unknown"
+        self.instant = datetime.now(timezone.utc)
+        self._engine = engine
+        self._journal = journal
+        self._vm = vm
+        self._disks = disks
+        self._freeze = freeze
+        self._log = log
+        self._snapshot = TemporarySnapshot(engine, journal, vm, description)
+        self._thaw: Entry | None = None
+
+    def start(self) -> None:
+        mark = EventMark(self._engine)
+        if self._freeze == "require":
+            self._freeze_guest()
+        try:
+            self._snapshot.take(disk.id for disk in self._disks)
+        finally:
+            self._thaw_guest()
+        self.instant = self._snapshot.date
+        self.consistency = "frozen" if self._freeze == "require" else freeze_told(mark, self._vm.id)
+
+    def _freeze_guest(self) -> None:
+        """Freeze for the time of the snapshot. The journal knows: a guest left frozen is a dead guest."""
+        self._thaw = self._journal.intend("freeze", vm=self._vm.id, id=self._vm.id)
+        try:
+            self._engine.call(
+                f"freeze the file systems of VM {self._vm.name}",
+                lambda s: s.vms_service().vm_service(self._vm.id).freeze_filesystems(),
+            )
+        except (EngineRefused, NotAuthorized) as error:
+            self._thaw_guest()
+            raise BackupFailed(
+                f"VM {self._vm.name} could not be frozen: {error.message}",
+                "Is the guest agent running in it? `--freeze auto` goes on without.",
+            ) from None
+        except BaseException:
+            self._thaw_guest()
+            raise
+
+    def _thaw_guest(self) -> None:
+        if self._thaw is None:
+            return
+        thaw(self._engine, self._vm.id)
+        self._thaw.done()
+        self._thaw = None
+
+    def request(self, disk: DiskFacts) -> TransferRequest:
+        image = self._snapshot.frozen.get(disk.id)
+        if image is None:
+            raise BackupFailed(f"The snapshot of VM {self._vm.name} holds no layer of disk {disk.alias}.")
+        return TransferRequest("download", disk.id, _name(disk), disk.size, vm_id=self._vm.id, image_id=image)
+
+    def mode(self, disk: DiskFacts) -> tuple[bool, str | None]:
+        return False, "a temporary snapshot knows no changes"
+
+    def end(self) -> None:
+        self._snapshot.ask_to_go()
+
+    def wait_ended(self) -> list[str]:
+        left = self._snapshot.wait_gone()
+        return [f"{left}: remove it in the engine"] if left else []
+
+    def abort(self) -> None:
+        self._snapshot.abort()
+
+
+def thaw(engine: Engine, vm_id: str) -> None:
+    """Thaw the guest; one that was not frozen, or is no longer up, refuses, and that is fine."""
+    try:
+        engine.call(
+            f"thaw the file systems of VM {vm_id}",
+            lambda s: s.vms_service().vm_service(vm_id).thaw_filesystems(),
+        )
+    except EngineRefused:
+        return
+
+
+def freeze_told(mark: EventMark, vm_id: str) -> str:
+    """What the audit log tells of a freeze; hosts freeze on their own and mostly tell nobody."""
+    if mark.after(NOT_FROZEN, vm_id):
+        return "not frozen"
+    return "frozen" if mark.after(FROZEN, vm_id) else "unknown"
+
+
+def check_suitable(vm: VmFacts) -> None:
+    """Refuse VMs that cannot be backed up as they are, in one clear line."""
+    if vm.is_hosted_engine:
+        raise VmNotSuitable(
+            f"VM {vm.name} is the Hosted Engine: oVirt makes no backup of it.",
+            "Use engine-backup inside it.",
+        )
+    if vm.in_preview:
+        raise VmNotSuitable(
+            f"VM {vm.name} is previewing a snapshot.", "Commit or undo the preview, then try again."
+        )
+    if vm.status not in ("up", "down"):
+        raise VmNotSuitable(
+            f"VM {vm.name} is {vm.status.replace('_', ' ')}; only a VM that is up or down can be backed up.",
+            "Try again when it is up or down.",
+        )
+
+
+def _name(disk: DiskFacts) -> str:
+    return f"disk {disk.alias or disk.id}"

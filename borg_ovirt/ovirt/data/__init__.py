@@ -1,0 +1,1 @@
+"""The bytes of disks: image transfers and the imageio daemon behind them."""

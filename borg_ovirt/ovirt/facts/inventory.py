@@ -1,0 +1,66 @@
+"""Where VMs live: data centers, clusters by name, hosts, and the room on storage domains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from borg_ovirt.ovirt.facts.storage import list_clusters
+from borg_ovirt.ovirt.facts.vm import utc
+from borg_ovirt.ovirt.session.engine import Engine
+
+
+@dataclass(frozen=True)
+class Place:
+    """The names of a VM's cluster and data center."""
+
+    cluster: str
+    data_center: str
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """A hypervisor."""
+
+    id: str
+    name: str
+    address: str
+    status: str
+
+
+@dataclass(frozen=True)
+class DomainRoom:
+    """The room on a storage domain, in bytes."""
+
+    id: str
+    name: str
+    available: int
+    total: int
+
+
+def places(engine: Engine) -> dict[str, Place]:
+    """Cluster id -> names of the cluster and its data center."""
+    found = engine.call("list the data centers", lambda s: s.data_centers_service().list()) or ()
+    centers = {center.id: center.name or "" for center in found}
+    return {c.id: Place(c.name, centers.get(c.data_center_id or "", "")) for c in list_clusters(engine)}
+
+
+def list_hosts(engine: Engine) -> list[HostFacts]:
+    """The hosts that the user may see."""
+    found = engine.call("list the hosts", lambda s: s.hosts_service().list()) or ()
+    return [HostFacts(h.id, h.name or "", h.address or "", str(h.status or "")) for h in found]
+
+
+def domain_room(engine: Engine) -> dict[str, DomainRoom]:
+    """Storage domain id -> its room; domains whose size the engine does not tell are left out."""
+    found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
+    return {
+        d.id: DomainRoom(d.id, d.name or "", int(d.available), int(d.available) + int(d.used or 0))
+        for d in found
+        if d.available is not None
+    }
+
+
+def engine_time(engine: Engine) -> datetime:
+    """What time it is for the engine."""
+    return utc(engine.call("read the engine's time", lambda s: s.get()).time)

@@ -1,0 +1,103 @@
+"""Storage domains and clusters: where disks and VMs can live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from borg_ovirt.ovirt.session.engine import Engine
+
+_BLOCK = {"iscsi", "fcp", "managed_block_storage"}
+
+
+@dataclass(frozen=True)
+class DomainFacts:
+    """A storage domain. Sizes in bytes."""
+
+    id: str
+    name: str
+    type: str
+    """Type of the storage: `nfs`, `iscsi`, `fcp`, `glusterfs` ..."""
+    available: int
+    used: int
+    status: str
+    """`active`, `maintenance` ...; empty where the engine told none."""
+    data_center_id: str | None
+    master: bool = False
+
+    @property
+    def is_block(self) -> bool:
+        """Raw volumes there are preallocated and hold stale data at first."""
+        return self.type in _BLOCK
+
+
+@dataclass(frozen=True)
+class ClusterFacts:
+    """A cluster."""
+
+    id: str
+    name: str
+    level: tuple[int, int]
+    data_center_id: str | None
+
+
+def list_domains(engine: Engine) -> list[DomainFacts]:
+    """The data domains. Their status is asked where the engine is sure of it: at their data center."""
+    found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
+    statuses = _statuses(engine)
+    return [
+        _domain(d, statuses.get(d.id, ""))
+        for d in found
+        if _text(d.type) in ("data", "managed_block_storage")
+    ]
+
+
+def domain_names(engine: Engine) -> dict[str, tuple[str, str]]:
+    """Storage domain id -> name and storage type."""
+    found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
+    return {d.id: (d.name or "", _text(d.storage.type) if d.storage else "") for d in found}
+
+
+def list_clusters(engine: Engine) -> list[ClusterFacts]:
+    """The clusters with their compatibility levels."""
+    found = engine.call("list the clusters", lambda s: s.clusters_service().list()) or ()
+    return [
+        ClusterFacts(
+            id=c.id,
+            name=c.name or "",
+            level=(int(c.version.major or 0), int(c.version.minor or 0)) if c.version else (0, 0),
+            data_center_id=c.data_center.id if c.data_center else None,
+        )
+        for c in found
+    ]
+
+
+def _statuses(engine: Engine) -> dict[str, str]:
+    centers = engine.call("list the data centers", lambda s: s.data_centers_service().list()) or ()
+    return {d.id: _text(d.status) for center in centers for d in _attached(engine, center.id, center.name)}
+
+
+def _attached(engine: Engine, center_id: str, name: str) -> list[Any]:
+    found = engine.call(
+        f"list the storage domains of data center {name}",
+        lambda s: s.data_centers_service().data_center_service(center_id).storage_domains_service().list(),
+    )
+    return list(found or ())
+
+
+def _domain(domain: Any, status: str) -> DomainFacts:
+    centers = domain.data_centers or ()
+    return DomainFacts(
+        id=domain.id,
+        name=domain.name or "",
+        type=_text(domain.storage.type) if domain.storage else "",
+        available=int(domain.available or 0),
+        used=int(domain.used or 0),
+        status=status or _text(domain.status),
+        data_center_id=next((c.id for c in centers), None),
+        master=bool(domain.master),
+    )
+
+
+def _text(value: Any) -> str:
+    return str(getattr(value, "value", value) or "")

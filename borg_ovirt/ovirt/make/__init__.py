@@ -1,0 +1,1 @@
+"""What a restore makes: disks, snapshots, VMs."""

@@ -1,0 +1,145 @@
+"""VMs that a restore makes: imported from an OVF, checked, started, removed when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from borg_ovirt.errors import EngineRefused
+from borg_ovirt.ovirt.facts.vm import read_vm, vm_status
+from borg_ovirt.ovirt.session.engine import Engine, types
+from borg_ovirt.ovirt.session.faults import NotFound, Unclear
+from borg_ovirt.ovirt.tracked.journal import Entry, Journal
+
+
+def import_vm(
+    engine: Engine, journal: Journal, ovf: bytes, *, vm_id: str, name: str, cluster_id: str
+) -> Entry:
+    """Make a VM from an OVF that carries `vm_id`; in the journal until the entry is `done()`.
+
+    The engine attaches the OVF's disks by their ids and reports those that did not attach only as an event:
+    check with `missing_disks` afterwards.
+    """
+    t = types()
+    vm = t.Vm(
+        name=name,
+        cluster=t.Cluster(id=cluster_id),
+        initialization=t.Initialization(
+            configuration=t.Configuration(type=t.ConfigurationType.OVF, data=ovf.decode("utf-8"))
+        ),
+    )
+    entry = journal.intend("vm", id=vm_id, name=name)
+    try:
+        engine.call(
+            f"import the VM {name}",
+            lambda s: s.vms_service().add(vm),
+            once=True,
+            wait_for_locks=engine.patience.lock,
+        )
+    except Unclear:  # an import can take longer than a request may: it goes on without us
+        if engine.patience.look(lambda: _status(engine, vm_id)) is None:
+            raise
+    except EngineRefused:
+        entry.done()
+        raise
+    entry.made(vm_id)
+    engine.patience.wait(
+        f"the VM {name} to be imported",
+        lambda: None if _status(engine, vm_id) == "image_locked" else True,
+        engine.patience.machine,
+    )
+    return entry
+
+
+def _status(engine: Engine, vm_id: str) -> str | None:
+    """The status of a VM that may not be there."""
+    try:
+        return vm_status(engine, vm_id)
+    except NotFound:
+        return None
+
+
+def missing_disks(engine: Engine, vm_id: str, expected: Iterable[str]) -> list[str]:
+    """The disks (ids) that should be attached to the VM and are not."""
+    attachments = engine.call(
+        f"list the disks of VM {vm_id}",
+        lambda s: s.vms_service().vm_service(vm_id).disk_attachments_service().list(),
+    )
+    attached = {a.disk.id for a in attachments or ()}
+    return [disk_id for disk_id in expected if disk_id not in attached]
+
+
+def attach_events(engine: Engine, vm_id: str) -> list[str]:
+    """What the engine's events say about disks of this VM that did not attach on import."""
+    events = (
+        engine.call("read the events", lambda s: s.events_service().list(search="severity=warning", max=100))
+        or ()
+    )
+    return [e.description for e in events if e.code == 175 and (not e.vm or e.vm.id == vm_id)]
+
+
+def deactivate_disk(engine: Engine, vm_id: str, disk_id: str) -> None:
+    """Unplug a disk of a VM that is down."""
+    t = types()
+    engine.call(
+        f"deactivate the disk {disk_id}",
+        lambda s: (
+            s.vms_service()
+            .vm_service(vm_id)
+            .disk_attachments_service()
+            .attachment_service(disk_id)
+            .update(t.DiskAttachment(active=False))
+        ),
+        wait_for_locks=engine.patience.lock,
+    )
+
+
+def start_vm(engine: Engine, vm_id: str, name: str) -> None:
+    """Start a VM and wait until it runs."""
+    engine.call(
+        f"start the VM {name}",
+        lambda s: s.vms_service().vm_service(vm_id).start(),
+        wait_for_locks=engine.patience.lock,
+    )
+
+    def probe() -> bool | None:
+        status = vm_status(engine, vm_id)
+        if status == "down":
+            raise EngineRefused(f"The VM {name} did not start.", "The engine's events tell why.")
+        return True if status in ("up", "powering_up") else None
+
+    engine.patience.wait(f"the VM {name} to start", probe, engine.patience.machine)
+
+
+def remove_vm(engine: Engine, vm_id: str, *, keep_disks: bool = False) -> None:
+    """Remove a VM (down) and its disks unless `keep_disks`; a VM that is not there is fine."""
+    try:
+        engine.call(
+            f"remove the VM {vm_id}",
+            lambda s: s.vms_service().vm_service(vm_id).remove(detach_only=keep_disks),
+            wait_for_locks=engine.patience.lock,
+        )
+    except NotFound:
+        return
+
+    def probe() -> bool | None:
+        try:
+            vm_status(engine, vm_id)
+        except NotFound:
+            return True
+        return None
+
+    engine.patience.wait(f"the VM {vm_id} to be removed", probe, engine.patience.machine)
+
+
+def all_vms(engine: Engine) -> dict[str, str]:
+    """Id -> name of every VM."""
+    return {vm.id: vm.name for vm in engine.call("list the VMs", lambda s: s.vms_service().list()) or ()}
+
+
+def vms_of_disk(engine: Engine, disk_id: str) -> list[tuple[str, str]]:
+    """Name and status of each VM that a disk is attached to."""
+    disk = engine.call(
+        f"read the disk {disk_id}", lambda s: s.disks_service().disk_service(disk_id).get(all_content=True)
+    )
+    facts = [read_vm(engine, vm.id) for vm in disk.vms or ()]
+    return [(vm.name, vm.status) for vm in facts]

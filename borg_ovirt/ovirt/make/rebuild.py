@@ -1,0 +1,61 @@
+"""Snapshots of a restored VM: each puts layers of chosen image ids on its disks, to be filled by uploads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from borg_ovirt.errors import RestoreFailed
+from borg_ovirt.ovirt.capture.snapshot import find_snapshot, read_snapshot
+from borg_ovirt.ovirt.session.engine import Engine, types
+from borg_ovirt.ovirt.session.faults import Unclear
+
+
+class Above(NamedTuple):
+    """The layer to put on a disk."""
+
+    image_id: str | None
+    """None leaves the id to the engine."""
+    initial_size: int | None
+    """Block domains: bytes that the layer's volume must have for the upload to fit."""
+
+
+def add_snapshot(engine: Engine, vm_id: str, description: str, layers: Mapping[str, Above]) -> str:
+    """Take a snapshot of these disks (ids) and wait for it; no disk at all is a snapshot of the VM alone.
+
+    The image id that is given becomes that of the layer on top; the one that was on top is frozen.
+    """
+    t = types()
+    wanted = t.Snapshot(
+        description=description or "restored snapshot",
+        persist_memorystate=False,
+        disk_attachments=[
+            t.DiskAttachment(
+                disk=t.Disk(id=disk_id, image_id=above.image_id, initial_size=above.initial_size)
+            )
+            for disk_id, above in layers.items()
+        ],
+    )
+    what = f"make the snapshot {wanted.description}"
+    try:
+        made = engine.call(
+            what,
+            lambda s: s.vms_service().vm_service(vm_id).snapshots_service().add(wanted),
+            once=True,
+            wait_for_locks=engine.patience.lock,
+        )
+        snapshot_id = str(made.id)
+    except Unclear:
+        found = engine.patience.look(lambda: find_snapshot(engine, vm_id, wanted.description))
+        if found is None:
+            raise
+        snapshot_id = found
+
+    def probe() -> Any | None:
+        snapshot = read_snapshot(engine, vm_id, snapshot_id)
+        if snapshot is None:
+            raise RestoreFailed(f"The engine could not {what}.", "The engine's events tell why.")
+        return snapshot if str(snapshot.snapshot_status) == "ok" else None
+
+    engine.patience.wait(f"the snapshot {wanted.description}", probe, engine.patience.snapshot)
+    return snapshot_id

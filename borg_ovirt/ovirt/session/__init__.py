@@ -1,0 +1,1 @@
+"""Talking to the engine: login, requests, refusals, waiting, events."""

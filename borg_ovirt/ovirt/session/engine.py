@@ -1,0 +1,278 @@
+"""A session with the engine: one login, a connection per thread, patience with its restarts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from borg_ovirt.errors import CertificateError, EngineRefused, EngineUnreachable, UsageError
+from borg_ovirt.ovirt.session import sso
+from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock
+from borg_ovirt.ovirt.session.waiting import Patience
+
+T = TypeVar("T")
+API = "/ovirt-engine/api"
+
+
+@dataclass(frozen=True)
+class EngineAccess:
+    """Where the engine is and who asks. The password never shows in `repr`."""
+
+    url: str
+    username: str
+    password: str = field(repr=False)
+    ca_file: Path | None = None
+    ca_pem: str | None = field(default=None, repr=False)
+    timeout: float = 120.0
+    """Limit of one request, in seconds."""
+
+    @property
+    def api_url(self) -> str:
+        """The URL of the REST API, whether or not its path was given."""
+        parts = urlsplit(self.url if "://" in self.url else f"https://{self.url}")
+        if not parts.hostname:
+            raise UsageError(f"No host in the engine's URL: {self.url}")
+        path = parts.path.rstrip("/")
+        if path in ("", "/ovirt-engine"):
+            path = API
+        return f"{parts.scheme}://{parts.netloc}{path}"
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.api_url).hostname or ""
+
+
+class Engine:
+    """The engine, logged in. Use as a context manager; `call` may be used from any thread."""
+
+    version: tuple[int, int, int] = (0, 0, 0)
+    full_version: str = ""
+    instance_id: str = ""
+    use_sockets: bool = True
+    """Data moves over the unix socket of a daemon on this host where there is one."""
+
+    def __init__(
+        self, access: EngineAccess, *, patience: Patience | None = None, correlation: str | None = None
+    ) -> None:
+        self.access = access
+        self.host = access.host
+        self.patience = patience or Patience()
+        self._headers = {"Correlation-Id": correlation} if correlation else {}
+        self._ca_file: str | None = None
+        self._ca_made = False
+        self._token: str | None = None
+        self._login_lock = threading.Lock()
+        self._local = threading.local()
+        self._connections: list[Any] = []
+
+    # -- the session ---------------------------------------------------------------------------------
+
+    def __enter__(self) -> Engine:
+        self._ca_file = self._find_ca()
+        try:
+            self._token = self.renew_token(None)
+            self._greet()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Log out and let go of every connection."""
+        with self._login_lock:
+            connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.close(logout=False)
+        self._local = threading.local()
+        if self._token:
+            sso.log_out(self.access.api_url, self._token, self._ca_file, self.access.timeout)
+            self._token = None
+        if self._ca_made and self._ca_file:
+            Path(self._ca_file).unlink(missing_ok=True)
+            self._ca_made = False
+
+    @property
+    def ca_file(self) -> str | None:
+        """The CA that signs the engine's and the hosts' certificates; None for the system's store."""
+        return self._ca_file
+
+    def _find_ca(self) -> str | None:
+        if self.access.ca_pem:
+            handle, name = tempfile.mkstemp(prefix="borg-ovirt-ca-", suffix=".pem")
+            with os.fdopen(handle, "w") as out:
+                out.write(self.access.ca_pem)
+            self._ca_made = True
+            return name
+        if self.access.ca_file is None:
+            return None
+        if not self.access.ca_file.is_file():
+            raise CertificateError(
+                f"The CA file {self.access.ca_file} does not exist.", "Fetch the engine's CA certificate."
+            )
+        return str(self.access.ca_file)
+
+    def renew_token(self, stale: str | None) -> str:
+        """A token other than `stale`; threads that lost the same token log in once between them."""
+        with self._login_lock:
+            if self._token is None or self._token == stale:
+                access = self.access
+                self._token = sso.log_in(
+                    access.api_url, access.username, access.password, self._ca_file, access.timeout
+                )
+            return self._token
+
+    def _greet(self) -> None:
+        info = self.call("read the engine's version", lambda system: system.get()).product_info
+        version = info.version if info else None
+        if version is not None:
+            self.version = (int(version.major or 0), int(version.minor or 0), int(version.build or 0))
+            self.full_version = version.full_version or ".".join(map(str, self.version))
+        self.instance_id = (getattr(info, "instance_id", None) or self.host) if info else self.host
+
+    # -- requests ------------------------------------------------------------------------------------
+
+    def call(
+        self, what: str, request: Callable[[Any], T], *, once: bool = False, wait_for_locks: float = 0.0
+    ) -> T:
+        """Make a request: `request` gets the SDK's system service; `what` completes "Cannot ...".
+
+        An engine that is away is asked again while `patience.engine` lasts. With `once` a request is not
+        repeated when the engine may have carried it out; then `Unclear` is raised and the caller looks.
+        `wait_for_locks`: for how many seconds a refusal because of somebody else's lock is asked again.
+        """
+        started = time.monotonic()
+        for pause in self.patience.pauses():
+            verdict = self._try(what, request)
+            if not isinstance(verdict, _Failed):
+                return verdict
+            waited = time.monotonic() - started
+            if verdict.passing and verdict.reached and once:
+                raise Unclear(verdict.error.message, verdict.error.hint)
+            patience = self.patience.engine if verdict.passing else 0.0
+            if is_lock(verdict.error):
+                patience = wait_for_locks
+            if waited + pause > patience:
+                raise verdict.error
+            time.sleep(pause)
+        raise AssertionError("pauses never end")
+
+    def _try(self, what: str, request: Callable[[Any], T]) -> T | _Failed:
+        connection = None
+        try:
+            connection = self._connection()
+            connection.last_status = 0
+            return request(connection.system_service())
+        except EngineUnreachable as error:  # from logging in again: the request itself was not accepted
+            return _Failed(error, True, False)
+        except (ConnectionError, TimeoutError) as error:
+            self._drop(connection)
+            return _Failed(EngineUnreachable(f"Cannot {what}: {error}"), True, True)
+        except EngineRefused:
+            raise
+        except Exception as error:
+            verdict = self._judge(error, what, connection)
+            if verdict is None:
+                raise
+            if verdict.passing:
+                self._drop(connection)
+            return _Failed(*verdict)
+        except BaseException:
+            # An interrupted request would be finished by the next one on this connection, behind our back.
+            self._drop(connection)
+            raise
+
+    def _judge(self, error: Exception, what: str, connection: Any) -> Verdict | None:
+        import ovirtsdk4
+
+        if not isinstance(error, ovirtsdk4.Error | TypeError) and type(error).__module__ != "pycurl":
+            return None
+        status = connection.last_status if connection is not None else 0
+        return classify(error, what, status, self.host)
+
+    def _connection(self) -> Any:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = _connection_class()(self)
+            self._local.connection = connection
+            with self._login_lock:
+                self._connections.append(connection)
+        return connection
+
+    def _drop(self, connection: Any) -> None:
+        if connection is None:
+            return
+        self._local.connection = None
+        with self._login_lock:
+            if connection in self._connections:
+                self._connections.remove(connection)
+        connection.close(logout=False)
+
+    def connection_settings(self) -> dict[str, Any]:
+        """What the SDK's connection needs to know."""
+        access = self.access
+        return {
+            "url": access.api_url,
+            "username": access.username,
+            "password": access.password,
+            "token": self._token,
+            "ca_file": self._ca_file,
+            "timeout": int(access.timeout),
+            "headers": dict(self._headers),
+        }
+
+
+class _Failed(Verdict):
+    """A request that failed; kept apart from anything a request may return."""
+
+    __slots__ = ()
+
+
+def types() -> Any:
+    """The SDK's types; loaded when first used, for `--help` does without them."""
+    import ovirtsdk4.types
+
+    return ovirtsdk4.types
+
+
+_made: list[Any] = []
+
+
+def _connection_class() -> Any:
+    """The SDK's connection that tells the status of its last answer and shares the engine's token."""
+    if _made:
+        return _made[0]
+    import ovirtsdk4
+
+    class Connection(ovirtsdk4.Connection):  # type: ignore[misc]
+        last_status = 0
+
+        def __init__(self, engine: Engine) -> None:
+            super().__init__(**engine.connection_settings())
+            self._engine = engine
+
+        def _read_reponse(self, context: Any) -> Any:
+            response = super()._read_reponse(context)
+            self.last_status = response.code
+            return response
+
+        def _get_access_token(self) -> str:
+            return self._engine.renew_token(self._sso_token)
+
+    _made.append(Connection)
+    return Connection

@@ -1,0 +1,76 @@
+"""The engine's audit log: what it told since a moment, and what we add to it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection
+from typing import Any
+
+from borg_ovirt.errors import EngineRefused
+from borg_ovirt.ovirt.session.engine import Engine, types
+
+FULL_NEEDED = {10791}
+"""An incremental backup failed: the checkpoints are gone."""
+MERGE_LEFTOVER = {10813}
+FROZEN = {10767}
+NOT_FROZEN = {10764, 10769, 10774}
+ATTACH_FAILED = {175}
+"""A VM was imported, but not all of its disks could be attached."""
+ORIGIN = "borg-ovirt"
+
+
+class EventMark:
+    """A moment in the audit log; what came after it can be asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        newest = engine.call("read the newest event", lambda s: s.events_service().list(max=1))
+        self._index = int(newest[0].index or newest[0].id) if newest else 0
+
+    def after(self, codes: Collection[int], vm_id: str | None = None) -> list[Any]:
+        """The events of these codes (of this VM) since the moment, oldest first."""
+        events = self._engine.call(
+            "read the engine's events", lambda s: s.events_service().list(from_=self._index, max=1000)
+        )
+        found = [
+            event
+            for event in events or ()
+            if event.code in codes
+            and int(event.index or event.id or 0) > self._index
+            and (vm_id is None or event.vm is None or event.vm.id == vm_id)
+        ]
+        return sorted(found, key=lambda event: int(event.index or event.id or 0))
+
+    def texts(self, codes: Collection[int], vm_id: str | None = None) -> list[str]:
+        return [event.description or "" for event in self.after(codes, vm_id)]
+
+
+def post_event(
+    engine: Engine,
+    text: str,
+    *,
+    severity: str = "normal",
+    vm_id: str | None = None,
+) -> bool:
+    """Add a line to the engine's audit log; false if it would not take it. Never fails a job.
+
+    The engine demands that origin and custom id together are new, so the id is drawn at random.
+    """
+    t = types()
+    for _ in range(3):
+        event = t.Event(
+            origin=ORIGIN,
+            severity=t.LogSeverity(severity),
+            custom_id=random.randint(1, 2**31 - 1),
+            description=text[:900],
+        )
+        if vm_id is not None:
+            event.vm = t.Vm(id=vm_id)
+        try:
+            engine.call("add an event", lambda s, e=event: s.events_service().add(e), once=True)  # type: ignore[misc]
+        except EngineRefused as error:
+            if error.status == 400:
+                continue
+            return False
+        return True
+    return False

@@ -1,0 +1,1 @@
+"""What we make in the engine: the journal that knows of it, and its removal."""

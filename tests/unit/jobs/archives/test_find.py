@@ -1,0 +1,95 @@
+"""What a name stands for: an archive, or a VM's latest one."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from borg_ovirt.errors import ArchiveNotFound
+from borg_ovirt.jobs.archives.find import find_archive
+
+NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
+ONE, TWO = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
+
+
+@dataclass
+class Comment:
+    vm_id: str
+    vm_name: str
+
+
+@dataclass
+class Info:
+    name: str
+    time: datetime
+    comment: Comment
+
+
+@dataclass
+class OpenedRepository:
+    location: str = "/repo"
+    infos: list[Info] = field(default_factory=list)
+    foreign: set[str] = field(default_factory=set)
+
+    def add(self, name: str, vm_id: str, vm_name: str) -> None:
+        self.infos.append(Info(name, NOW + timedelta(days=len(self.infos)), Comment(vm_id, vm_name)))
+
+    def archives(self) -> list[Info]:
+        return list(self.infos)
+
+    def all_names(self) -> set[str]:
+        return {info.name for info in self.infos} | self.foreign
+
+
+def find(shelf: OpenedRepository, name: str) -> str:
+    return find_archive(shelf, name).name  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def shelf() -> Any:
+    made = OpenedRepository()
+    made.add("web-1", ONE, "web")
+    made.add("web-2", ONE, "web")
+    made.add("db-1", TWO, "db")
+    return made
+
+
+def test_an_exact_name_goes_first(shelf: OpenedRepository) -> None:
+    shelf.add("later", TWO, "web-1")
+    assert find(shelf, "web-1") == "web-1"
+
+
+def test_a_vm_stands_for_its_latest_archive(shelf: OpenedRepository) -> None:
+    assert find(shelf, "web") == "web-2"
+    assert find(shelf, ONE.upper()) == "web-2"
+
+
+def test_a_prefix_is_no_name(shelf: OpenedRepository) -> None:
+    with pytest.raises(ArchiveNotFound):
+        find(shelf, "we")
+
+
+def test_two_vms_of_one_name_are_told_apart_by_the_user(shelf: OpenedRepository) -> None:
+    shelf.add("web-3", TWO, "web")
+    with pytest.raises(ArchiveNotFound) as caught:
+        find(shelf, "web")
+    assert ONE in str(caught.value)
+    assert TWO in str(caught.value)
+    assert "web-2" in str(caught.value)
+    assert find(shelf, TWO) == "web-3"
+
+
+def test_a_renamed_vm_is_found_by_every_name_it_had(shelf: OpenedRepository) -> None:
+    shelf.add("shop-1", ONE, "shop")
+    for name in ("shop", "web", ONE):
+        assert find(shelf, name) == "shop-1"
+
+
+def test_a_foreign_archive_is_called_so(shelf: OpenedRepository) -> None:
+    shelf.foreign.add("home")
+    with pytest.raises(ArchiveNotFound, match="not made by borg-ovirt"):
+        find(shelf, "home")

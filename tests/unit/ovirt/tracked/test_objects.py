@@ -1,0 +1,89 @@
+"""What we make in the engine stays in the journal until it is known to be gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from borg_ovirt.errors import EngineRefused
+from borg_ovirt.ovirt.session.faults import Unclear
+from borg_ovirt.ovirt.session.waiting import Patience
+from borg_ovirt.ovirt.tracked.journal import Journal
+from borg_ovirt.ovirt.tracked.objects import TrackedObject
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    with Journal(tmp_path, "engine") as made:
+        yield made
+
+
+def ours(journal: Journal, answer: Any) -> TrackedObject:
+    """Of an engine that answers every request so; it is looked for once."""
+
+    def call(what: str, ask: Any, **_: Any) -> Any:
+        if isinstance(answer, BaseException):
+            raise answer
+        return SimpleNamespace(id=answer)
+
+    engine: Any = SimpleNamespace(call=call, patience=Patience(unclear=0.0, lock=0.0))
+    made = TrackedObject(engine, journal, "backup")
+    made.intend(vm="v", description="x")
+    return made
+
+
+def test_made_and_gone(journal: Journal) -> None:
+    one = ours(journal, "id-1")
+    one.make("make it", lambda s: None, lambda: None)
+    assert (one.id, one.there()) == ("id-1", True)
+    assert [entry.id for entry in journal.unfinished] == ["id-1"]
+    one.gone()
+    assert (one.there(), journal.unfinished) == (False, [])
+
+
+def test_without_an_answer_it_is_looked_for(journal: Journal) -> None:
+    one = ours(journal, Unclear("no answer"))
+    one.make("make it", lambda s: None, lambda: "id-2")
+    assert one.id == "id-2"
+    assert [entry.id for entry in journal.unfinished] == ["id-2"]
+
+
+def test_what_is_unclear_stays_for_the_next_run(journal: Journal) -> None:
+    one = ours(journal, Unclear("no answer"))
+    with pytest.raises(Unclear):
+        one.make("make it", lambda s: None, lambda: None)
+    assert not one.there()
+    assert len(journal.unfinished) == 1
+
+
+def test_what_shows_up_late_is_ended(journal: Journal) -> None:
+    one = ours(journal, Unclear("no answer"))
+    found: list[str] = []
+    with pytest.raises(Unclear):
+        one.make("make it", lambda s: None, lambda: found[0] if found else None)
+    found.append("id-3")
+    assert (one.there(), one.id) == (True, "id-3")
+
+
+@pytest.mark.parametrize(("detail", "left"), [("Cannot do that.", 0), ("", 1)])
+def test_a_refusal_with_its_reason_made_nothing(journal: Journal, detail: str, left: int) -> None:
+    one = ours(journal, EngineRefused("refused", status=400, detail=detail))
+    with pytest.raises(EngineRefused):
+        one.make("make it", lambda s: None, lambda: None)
+    assert len(journal.unfinished) == left
+    assert not one.there()  # the engine was asked, and has none
+    assert journal.unfinished == []
+
+
+def test_an_earlier_one_is_not_taken_for_the_next(journal: Journal) -> None:
+    """A transfer is renewed, and interrupted before the engine was asked: the old one has ended."""
+    one = ours(journal, "id-1")
+    one.make("make it", lambda s: None, lambda: "id-1")
+    one.gone()
+    one.intend(vm="v", description="x")
+    assert not one.there()
+    assert journal.unfinished == []

@@ -1,0 +1,103 @@
+"""Sparse files: the bytes of the archive, holes for zeros, and no half file under the final name."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from borg_ovirt.blocks import KiB, MiB
+from borg_ovirt.errors import RestoreBlocked, RestoreFailed
+from borg_ovirt.pipe.digests import BlockDigests
+from borg_ovirt.pipe.file_target import FileTarget, write_into, write_sparse
+from borg_ovirt.pipe.proof import Proof, prove
+
+from .fakes import Content, Fault, FaultAt
+
+
+def disk() -> bytes:
+    rng = random.Random(1)
+    return (
+        rng.randbytes(300 * KiB)
+        + bytes(3 * MiB - 300 * KiB)
+        + rng.randbytes(64 * KiB)
+        + bytes(1 * MiB - 64 * KiB)
+        + bytes(3 * MiB)
+        + rng.randbytes(MiB)
+        + bytes(700_001)
+    )
+
+
+def test_bytes_and_holes(tmp_path: Path) -> None:
+    data = disk()
+    path = tmp_path / "disk.raw"
+    stats = write_sparse(Content(data, MiB), path)
+    assert path.read_bytes() == data
+    # 300 KiB and 700001 bytes are no multiples of the pieces that zeros are looked for in.
+    assert stats.bytes_written == 320 * KiB + 64 * KiB + MiB
+    assert path.stat().st_blocks * 512 <= stats.bytes_written + 64 * KiB
+    assert os.listdir(tmp_path) == ["disk.raw"]
+    assert path.stat().st_mode & 0o077 == 0, "a disk's content is nobody else's"
+
+
+@pytest.mark.parametrize("data", [b"", bytes(5 * MiB + 1), b"x"])
+def test_plain_shapes(data: bytes, tmp_path: Path) -> None:
+    write_sparse(Content(data, MiB), tmp_path / "disk.raw")
+    assert (tmp_path / "disk.raw").read_bytes() == data
+
+
+@pytest.mark.parametrize("nth", range(4))
+def test_a_fault_leaves_no_file(nth: int, tmp_path: Path) -> None:
+    content = Content(disk(), MiB)
+    content.hook = FaultAt(nth) if nth < 3 else content.hook
+    if nth == 3:
+        content.size += 1
+    with pytest.raises((Fault, RestoreFailed)):
+        write_sparse(content, tmp_path / "disk.raw")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_existing_file_is_kept_unless_told(tmp_path: Path) -> None:
+    path = tmp_path / "disk.raw"
+    path.write_bytes(b"precious")
+    with pytest.raises(RestoreBlocked, match="exists already"):
+        write_sparse(Content(b"new", 4), path)
+    assert path.read_bytes() == b"precious"
+    write_sparse(Content(b"new", 4), path, overwrite=True)
+    assert path.read_bytes() == b"new"
+
+
+def test_a_missing_directory_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RestoreFailed, match=r"Cannot write root to .*No such file"):
+        write_sparse(Content(b"x", 4), tmp_path / "nowhere" / "disk.raw", name="root")
+
+
+def test_a_full_file_system_is_told() -> None:
+    """/dev/full is no regular file; the write itself is what fails on a full disk."""
+    with open("/dev/full", "r+b", buffering=0) as full:
+        writer = FileTarget(full.fileno(), 4).open()
+        with pytest.raises(OSError, match="No space left"):
+            writer.write(0, [memoryview(b"data")])
+        with pytest.raises(RestoreFailed, match="regular file"):
+            write_into(Content(b"x", 4), full.fileno())
+
+
+def test_into_an_open_file_whatever_was_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "disk.raw"
+    path.write_bytes(b"?" * 9 * MiB)
+    data = disk()
+    digests = BlockDigests(len(data), MiB)
+    with path.open("r+b") as file:
+        write_into(Content(data, MiB), file.fileno(), digests=digests)
+        assert path.read_bytes() == data
+        assert prove(digests, FileTarget(file.fileno(), len(data))) is Proof.READ_BACK
+
+
+def test_zeroing_a_file_target_is_honest(tmp_path: Path) -> None:
+    path = tmp_path / "disk.raw"
+    path.write_bytes(b"?" * 200_000)
+    with path.open("r+b") as file:
+        FileTarget(file.fileno(), 200_000).open().zero(10, 150_000)
+    assert path.read_bytes() == b"?" * 10 + bytes(150_000) + b"?" * 49_990
