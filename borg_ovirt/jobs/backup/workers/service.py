@@ -108,10 +108,6 @@ class RepositoryService:
         self._base = self._bases.get(disk_id)
         self._new[disk_id] = 0
 
-    def prepare(self, data: memoryview) -> PreparedCell:
-        """Any thread."""
-        return self._open_sink().prepare(data)
-
     def store(self, prepared: PreparedCell) -> None:
         size = prepared.size
         if self._open_sink().store(prepared):
