@@ -9,11 +9,10 @@ from borg_ovirt.jobs.backup.stores import SingleStore, Store
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
-from borg_ovirt.repository.open import Repository
 
 
 def back_up(
-    into: Repository | Store,
+    store: Store,
     engine: Engine,
     vm_name: str,
     options: CreateOptions,
@@ -22,8 +21,7 @@ def back_up(
 ) -> CreateResult:
     """Make one archive of one VM in an open repository: its disks at one instant, or its snapshot chains."""
     if isinstance(options, ChainOptions):
-        if not isinstance(into, Repository):
+        if not isinstance(store, SingleStore):
             raise UsageError("Snapshot chains go into one repository at a time.", "Leave out --mode chain.")
-        return create_chain(into, engine, vm_name, options, journal, progress)
-    store = SingleStore(into) if isinstance(into, Repository) else into
+        return create_chain(store.repository, engine, vm_name, options, journal, progress)
     return create(store, engine, vm_name, options, journal, progress)

@@ -57,6 +57,11 @@ class Store(Protocol):
         """The repositories whose checkpoints this run may judge."""
         ...
 
+    def by_grid(self, vm_id: str, mode: str) -> Sequence[Store]:
+        """Normally this one alone; one for each size where repositories hold the VM in chunks of different
+        sizes, for then it must be read once for each."""
+        ...
+
     def series_cell(self, vm_id: str) -> int | None:
         """The cell size of the VM's series, if there is one."""
         ...
@@ -92,30 +97,33 @@ class SingleStore:
     """One repository, open in this process."""
 
     def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+        self.repository = repository
         self._stored: list[Stored] = []
         self.ids = [repository.id]
 
+    def by_grid(self, vm_id: str, mode: str) -> Sequence[Store]:
+        return [self]
+
     def series_cell(self, vm_id: str) -> int | None:
-        return series_cell(self._repository, vm_id)
+        return series_cell(self.repository, vm_id)
 
     def needed(self, vm_id: str) -> set[str]:
-        return needed_checkpoints(self._repository, vm_id)
+        return needed_checkpoints(self.repository, vm_id)
 
     def still_needed(self) -> set[str]:
         return set()
 
     def choose(self, query: BaseQuery) -> Choice:
-        return choose_base(self._repository, query)
+        return choose_base(self.repository, query)
 
     def all_names(self) -> set[str]:
-        return self._repository.all_names()
+        return self.repository.all_names()
 
     @contextmanager
     def writer(self, name: str, *, started: datetime) -> Iterator[Archive]:
         self._stored = []
-        with self._repository.writer(name, started=started) as writer:
-            yield _SingleArchive(writer, self._repository.location, self._stored)
+        with self.repository.writer(name, started=started) as writer:
+            yield _SingleArchive(writer, self.repository.location, self._stored)
 
     def losses(self) -> list[str]:
         return []

@@ -41,7 +41,7 @@ def repository(tmp_path: Path) -> tuple[str, dict[str, str]]:
 
 @contextmanager
 def late_process(memory: int, env: dict[str, str], messages: list[Any]) -> Iterator[Connection]:
-    """A process that begins to listen when all messages lie before it, and the connection is closed to more."""
+    """A process that begins to listen when all messages lie before it."""
     ours, theirs = socket.socketpair()
     connection = Connection(ours.detach())
     for message in messages:

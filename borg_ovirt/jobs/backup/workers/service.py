@@ -16,6 +16,7 @@ from borg_ovirt.jobs.backup.base import (
     needed_checkpoints,
     series_cell,
 )
+from borg_ovirt.jobs.selection import last_times
 from borg_ovirt.repository import layout
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.writer import ArchiveWriter, DiskSink, PreparedCell
@@ -54,11 +55,14 @@ class RepositoryService:
 
     # Before the backup
 
-    def series_cell(self, vm_id: str) -> int | None:
+    def series_cell(self, vm_id: str, mode: str) -> int | None:
         return series_cell(self._repository, vm_id)
 
     def needed(self, vm_id: str) -> set[str]:
         return needed_checkpoints(self._repository, vm_id)
+
+    def last_good(self) -> dict[str, datetime]:
+        return last_times(self._repository.archives())
 
     def all_names(self) -> set[str]:
         return self._repository.all_names()

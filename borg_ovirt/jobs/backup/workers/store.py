@@ -6,26 +6,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
-from borg_ovirt.errors import BorgOvirtError, UsageError
+from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.backup.base import BaseQuery, Choice
 from borg_ovirt.jobs.backup.stores import Stored
 from borg_ovirt.jobs.backup.workers.base import PoolStart
-from borg_ovirt.jobs.backup.workers.messages import Spec
 from borg_ovirt.jobs.backup.workers.pool import WorkerPool
 from borg_ovirt.jobs.backup.workers.sink import PoolSink
 from borg_ovirt.jobs.backup.workers.worker import Worker
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.repository import layout
-
-STALL = 300.0
-"""Seconds that one repository may keep the others waiting."""
-
-
-@contextmanager
-def open_together(specs: Sequence[Spec], stall: float = STALL) -> Iterator[PoolStore]:
-    """Open every repository in a process of its own. One that cannot be opened is left out."""
-    with WorkerPool(specs, stall) as pool:
-        yield PoolStore(pool)
 
 
 class PoolStore:
@@ -38,16 +27,22 @@ class PoolStore:
         self._archive: _PoolArchive | None = None
         self.ids = [worker.id for worker in pool.live if worker.id]
 
+    def by_grid(self, vm_id: str, mode: str) -> Sequence[PoolStore]:
+        """This one alone, or one store for each size of chunks in which they hold the VM.
+
+        A repository without archives of the VM goes with the first.
+        """
+        cells: dict[Worker, int | None] = self._pool.request("series_cell", vm_id, mode)
+        sizes = sorted({cell for cell in cells.values() if cell})
+        if len(sizes) < 2:
+            return [self]
+        grids = ([worker for worker, cell in cells.items() if (cell or sizes[0]) == size] for size in sizes)
+        return [PoolStore(self._pool.narrowed(workers)) for workers in grids]
+
     def series_cell(self, vm_id: str) -> int | None:
-        """The grid that the series of all have in common."""
-        found = {worker: cell for worker, cell in self._pool.request("series_cell", vm_id).items() if cell}
-        if len(set(found.values())) > 1:
-            told = ", ".join(f"{cell} in {worker.location}" for worker, cell in found.items())
-            raise UsageError(
-                f"The repositories hold this VM in chunks of different sizes: {told}.",
-                "Back it up into each by itself.",
-            )
-        return next(iter(found.values()), None)
+        """The grid that the series of all have in common: see `by_grid`."""
+        found = self._pool.request("series_cell", vm_id, "image").values()
+        return next((cell for cell in found if cell), None)
 
     def needed(self, vm_id: str) -> set[str]:
         """The checkpoints from which the next backups of the VM would start."""
