@@ -13,22 +13,14 @@ from typing import Any
 
 import pytest
 from harness import BIN, Desk
-from operating import SMALL, assert_extracts, configure
+from operating import SMALL, assert_extracts, configure, in_process, outcomes
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.model import Vm
 
-from borg_ovirt.config.schema import Config, Limits
+from borg_ovirt.config.schema import Limits
 from borg_ovirt.config.types import Room
-from borg_ovirt.jobs.backup.create import CreateOptions
 from borg_ovirt.jobs.backup.opened import OneRepository
-from borg_ovirt.jobs.runs.hooks import Hooks
-from borg_ovirt.jobs.runs.outcome import RunResult
-from borg_ovirt.jobs.runs.plan import RunPlan
-from borg_ovirt.jobs.runs.run import run
 from borg_ovirt.jobs.runs.slots import try_lock
-from borg_ovirt.jobs.selection import Member, fleet
-from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
-from borg_ovirt.ovirt.tracked.journal import new_run_id
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.open import open_repository
 
@@ -40,10 +32,6 @@ def vms(box: Box) -> dict[str, Vm]:
         vm = found[name] = box.make_vm(name, [DiskSpec(SMALL)], running=False)
         box.fill(box.disks(vm)[0], 0, 2 * MIB, seed=number)
     return found
-
-
-def outcomes(result: Any) -> dict[str, str]:
-    return {vm["vm"]: vm["status"] for vm in result["vms"]}
 
 
 def test_no_vm_is_started_after_the_window(vms: dict[str, Vm], desk: Desk) -> None:
@@ -75,32 +63,6 @@ def test_a_domain_without_room_is_left_alone(box: Box, vms: dict[str, Vm], desk:
     assert "3 TiB must stay free" in refused.err
     assert set(box.world.backups) <= begun
     assert desk.archives() == []
-
-
-def in_process(
-    desk: Desk,
-    *names: str,
-    progress: Progress | None = None,
-    opener: Any = None,
-    **more: Any,
-) -> RunResult:
-    """A run without a command line, over all VMs or those named."""
-    box = desk.box
-    access = EngineAccess(box.url, box.user, box.password, ca_file=box.ca_file)
-
-    def members(engine: Engine) -> list[Member]:
-        return [m for m in fleet(engine, Config()) if not names or m.name in names]
-
-    opener = opener or (lambda: open_repository(desk.repo, write=True))
-    plan = RunPlan(
-        run_id=new_run_id(),
-        members=members,
-        options=lambda _: CreateOptions(readers=2),
-        repositories=OneRepository("local", desk.repo, opener),
-        state=desk.root / "state",
-        **more,
-    )
-    return run(plan, access, Hooks([], {}), progress or Progress())
 
 
 @pytest.fixture(autouse=True)
@@ -244,7 +206,9 @@ def test_a_repository_that_breaks_is_opened_again(
             location, write=True, lock_wait=30.0, rsh=str(rsh), remote_path=str(BIN / "borg")
         )
 
-    result = in_process(desk, progress=Breaking(), opener=open_remote)
+    result = in_process(
+        desk, progress=Breaking(), repositories=OneRepository("remote", location, open_remote)
+    )
     assert {vm.vm: vm.status for vm in result.vms} == {"alpha": "ok", "beta": "failed", "gamma": "ok"}
     assert len(pids.read_text().split()) == 2
     assert sorted(name.split("-")[0] for name in desk.archives()) == ["alpha", "gamma"]
