@@ -132,7 +132,7 @@ def _one(
                 progress.step,
                 lambda vm_id: back_up_limited(opened, ovirt, vm_id, todo, bounds, journal, progress),
             )
-        late = result.settle()
+        late = result.wait_for_merge()
         for warning in late:
             progress.warn(warning)
     warnings = [*result.warnings, *late]
@@ -144,7 +144,7 @@ def _one(
 
 
 def _facts(result: CreateResult) -> dict[str, Any]:
-    return {name: value for name, value in vars(result).items() if name != "settle"}
+    return {name: value for name, value in vars(result).items() if name != "wait_for_merge"}
 
 
 def _summary(output: Output, result: CreateResult) -> None:

@@ -29,7 +29,6 @@ def create_options(
     """How one VM is backed up."""
     from borg_ovirt.blocks import CELL
     from borg_ovirt.jobs.backup.create import CreateOptions
-    from borg_ovirt.jobs.backup.create_chain import ChainOptions
     from borg_ovirt.jobs.backup.disks import DiskRules
     from borg_ovirt.pipe.sample import Sampling
 
@@ -37,7 +36,10 @@ def create_options(
     chain = (wishes["mode"] or policy.mode) == "chain"
     if not chain and (wishes["no_snapshot"] or wishes["no_wait"]):
         raise click.UsageError("--no-snapshot and --no-wait go with --mode chain.")
-    options = CreateOptions(
+    return CreateOptions(
+        mode=wishes["mode"] or policy.mode,
+        snapshot=not wishes["no_snapshot"],
+        wait=not wishes["no_wait"],
         freeze=wishes["freeze"] or policy.freeze,
         backup_api=wishes["backup_api"] or policy.backup_api,
         full=wishes["full"],
@@ -53,9 +55,6 @@ def create_options(
         readers=wishes["readers"] or policy.readers,
         cell=_read(wishes, "chunk_size", Size) or chunk_size or CELL,
     )
-    if not chain:
-        return options
-    return ChainOptions(**vars(options), snapshot=not wishes["no_snapshot"], wait=not wishes["no_wait"])
 
 
 def limits(configured: Limits, wishes: Wishes) -> Limits:

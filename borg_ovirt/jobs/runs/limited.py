@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from borg_ovirt.config.schema import Limits
-from borg_ovirt.jobs.backup.back_up import back_up
-from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult
-from borg_ovirt.jobs.backup.stores import Store
+from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult, create
+from borg_ovirt.jobs.backup.stores import SingleStore, Store
 from borg_ovirt.jobs.runs.guard import EVERY, Guard
 from borg_ovirt.jobs.runs.slots import places
 from borg_ovirt.ovirt.facts.vm import VmFacts, read_vm
@@ -61,7 +60,8 @@ def back_up_limited(
         places(bounds.state / "places", narrow, options.readers, told=waiting) as readers,
     ):
         limited = replace(options, readers=readers, through=through)
-        return back_up(into, engine, vm_id, limited, journal, progress)
+        store = SingleStore(into) if isinstance(into, Repository) else into
+        return create(store, engine, vm_id, limited, journal, progress)
 
 
 def _narrow(vm: VmFacts, domains: set[str], limits: Limits) -> dict[str, int]:

@@ -159,7 +159,7 @@ class _Run:
             outcome.warnings += self.hooks.call("before-vm", self._facts(outcome))
             result = self._create(member, [self.shelf.repository])
             _fill(outcome, result)
-            settle = result.settle
+            settle = result.wait_for_merge
         except Exception as error:
             self._failed(outcome, error)
         outcome.seconds = round(clock.monotonic() - begun, 3)

@@ -62,7 +62,6 @@ def test_what_cannot_be_is_refused(box: Box, desk: Desk) -> None:
     vm = make(box, "refused")
     other = second(desk, "other")
     words = [f"{desk.repo}::{vm.name}", f"{other.repo}::{vm.name}"]
-    assert "one repository at a time" in desk.run("create", "--mode", "chain", *words).ok(2).err
     assert "the same VM" in desk.run("create", words[0], f"{other.repo}::another").ok(2).err
     assert "named twice" in desk.run("create", words[0], words[0]).ok(2).err
     gone = beside(desk, str(desk.root / "nothing"))

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from copy import copy
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -42,6 +43,7 @@ class WorkerPool:
         self._specs = specs
         self._stall = stall
         self._slot = MEMORY
+        self._whole: WorkerPool | None = None
         self._descriptor = make_memory()
         self._memory = map_memory(self._descriptor)
 
@@ -72,6 +74,14 @@ class WorkerPool:
             worker.close(_ENDING)
         with suppress(OSError):
             os.close(self._descriptor)
+
+    def narrowed(self, workers: Sequence[Worker]) -> WorkerPool:
+        """Some of the repositories alone, for a backup of their own; one pool of them works at a time."""
+        part = copy(self)
+        part.live = [worker for worker in self.live if worker in workers]
+        part.lost = []
+        part._whole = self
+        return part
 
     # Talking
 
@@ -140,6 +150,9 @@ class WorkerPool:
         """Go on without this repository; raises its error where it was the last."""
         self.live.remove(worker)
         self.lost.append((worker, error))
+        if self._whole is not None:
+            self._whole.live.remove(worker)
+            self._whole.lost.append((worker, error))
         worker.held.clear()
         if at_once:
             worker.kill()
@@ -163,10 +176,10 @@ class WorkerPool:
             worker.held[slot] = time.monotonic()
             self._send(worker, Notify("store", (slot, slot * self._slot, len(data))))
 
-    def hashes(self, data: memoryview) -> list[bytes]:
-        """The id of a cell in each repository that is still there."""
+    def same(self, data: memoryview, path: str, index: int) -> list[bool]:
+        """Whether the cell of each one's base of that item has these bytes."""
         slot = self._place(data)
-        return list(self.request("hash_of", slot * self._slot, len(data)).values())
+        return list(self.request("same", slot * self._slot, len(data), path, index).values())
 
     def _place(self, data: memoryview) -> int:
         """A free place, filled."""
