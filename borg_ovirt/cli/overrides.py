@@ -109,12 +109,13 @@ def create_options(
     """How one VM is backed up."""
     from borg_ovirt.blocks import CELL
     from borg_ovirt.jobs.backup.create import CreateOptions
-    from borg_ovirt.jobs.backup.create_chain import ChainOptions
     from borg_ovirt.jobs.backup.disks import DiskRules
     from borg_ovirt.pipe.sample import Sampling
 
-    chain = (given.mode or policy.mode) == "chain"
-    options = CreateOptions(
+    return CreateOptions(
+        mode=given.mode or policy.mode,
+        snapshot=not given.no_snapshot,
+        wait=not given.no_wait,
         freeze=given.freeze or policy.freeze,
         backup_api=given.backup_api or policy.backup_api,
         full=given.full,
@@ -130,9 +131,6 @@ def create_options(
         readers=given.readers or policy.readers,
         cell=given.cell() or chunk_size or CELL,
     )
-    if not chain:
-        return options
-    return ChainOptions(**vars(options), snapshot=not given.no_snapshot, wait=not given.no_wait)
 
 
 def parsed(parse: Callable[[str], T], text: str, option: str) -> T:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from borg_ovirt.jobs.backup.base import BaseQuery, Choice, choose_base, needed_checkpoints, series_cell
+from borg_ovirt.jobs.backup.base import BaseQuery, Choice, choose_base, needed_checkpoints
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.pipe.ports import Sink
 from borg_ovirt.repository import layout
@@ -38,12 +38,12 @@ class Archive(Protocol):
 
     def add_file(self, path: str, data: bytes) -> None: ...
 
-    def disk(self, disk_id: str, size: int, cell: int) -> Sink[Any]:
-        """Start a disk; its cells come in order."""
+    def item(self, path: str, size: int, cell: int) -> Sink[Any, Any]:
+        """Start a disk or a layer of one; its cells come in order, and before those of the next."""
         ...
 
     def complete(self, sink: Any, stats: DownloadStats) -> None:
-        """The disk has all its cells; `stats` learns what could not be known before."""
+        """The item has all its cells; `stats` learns what could not be known before."""
         ...
 
     def commit(self, manifest: layout.Manifest) -> None: ...
@@ -60,10 +60,6 @@ class Store(Protocol):
     def by_grid(self, vm_id: str, mode: str) -> Sequence[Store]:
         """Normally this one alone; one for each size where repositories hold the VM in chunks of different
         sizes, for then it must be read once for each."""
-        ...
-
-    def series_cell(self, vm_id: str) -> int | None:
-        """The cell size of the VM's series, if there is one."""
         ...
 
     def needed(self, vm_id: str) -> set[str]:
@@ -104,9 +100,6 @@ class SingleStore:
     def by_grid(self, vm_id: str, mode: str) -> Sequence[Store]:
         return [self]
 
-    def series_cell(self, vm_id: str) -> int | None:
-        return series_cell(self.repository, vm_id)
-
     def needed(self, vm_id: str) -> set[str]:
         return needed_checkpoints(self.repository, vm_id)
 
@@ -142,8 +135,8 @@ class _SingleArchive:
     def add_file(self, path: str, data: bytes) -> None:
         self._writer.add_file(path, data)
 
-    def disk(self, disk_id: str, size: int, cell: int) -> Sink[Any]:
-        return self._writer.disk(layout.disk_path(disk_id), size, cell)
+    def item(self, path: str, size: int, cell: int) -> Sink[Any, Any]:
+        return self._writer.disk(path, size, cell)
 
     def complete(self, sink: Any, stats: DownloadStats) -> None:
         sink.close()

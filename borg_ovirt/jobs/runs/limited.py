@@ -9,9 +9,7 @@ from pathlib import Path
 
 from borg_ovirt.config.schema import Limits
 from borg_ovirt.errors import BorgOvirtError
-from borg_ovirt.jobs.backup.back_up import back_up
-from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult
-from borg_ovirt.jobs.backup.create_chain import ChainOptions
+from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult, create
 from borg_ovirt.jobs.backup.stores import Store
 from borg_ovirt.jobs.runs.guard import EVERY, Guard
 from borg_ovirt.jobs.runs.slots import places
@@ -35,11 +33,6 @@ class Bounds:
         self.bucket = Bucket(self.limits.rate_limit) if self.limits.rate_limit else None
 
 
-def mode_of(options: CreateOptions) -> str:
-    """`image` or `chain`."""
-    return "chain" if isinstance(options, ChainOptions) else "image"
-
-
 def back_up_limited(
     store: Store,
     engine: Engine,
@@ -55,9 +48,9 @@ def back_up_limited(
     """
     vm = read_vm(engine, vm_id)
     with _within(bounds, engine, vm, options, progress) as limited:
-        stores = store.by_grid(vm.id, mode_of(options))
+        stores = store.by_grid(vm.id, options.mode)
         if len(stores) == 1:
-            return [back_up(stores[0], engine, vm_id, limited, journal, progress)]
+            return [create(stores[0], engine, vm_id, limited, journal, progress)]
         progress.step(
             f"{vm.name}: read {len(stores)} times: the repositories hold it in chunks of different sizes"
         )
@@ -66,9 +59,9 @@ def back_up_limited(
         for part in stores:
             try:
                 if results:  # its disks are locked until the engine is through with the read before
-                    results[-1].warnings += results[-1].settle()
-                    results[-1].settle = list
-                results.append(back_up(part, engine, vm_id, limited, journal, progress))
+                    results[-1].warnings += results[-1].wait_for_merge()
+                    results[-1].wait_for_merge = list
+                results.append(create(part, engine, vm_id, limited, journal, progress))
             except BorgOvirtError as error:
                 failed.append(error)
         if not results:

@@ -17,7 +17,7 @@ from borg_ovirt.jobs.backup.opened import OpenedRepositories
 from borg_ovirt.jobs.backup.stores import Stored
 from borg_ovirt.jobs.runs.audit import Audit
 from borg_ovirt.jobs.runs.hooks import Hooks
-from borg_ovirt.jobs.runs.limited import Bounds, back_up_limited, mode_of
+from borg_ovirt.jobs.runs.limited import Bounds, back_up_limited
 from borg_ovirt.jobs.runs.merges import PendingMerges
 from borg_ovirt.jobs.runs.outcome import VmOutcome
 from borg_ovirt.jobs.runs.plan import RunPlan
@@ -119,14 +119,14 @@ class Turns:
         self._close(outcome)
         if signalled is not None:
             raise signalled
-        return [result.settle for result in results]
+        return [result.wait_for_merge for result in results]
 
     def _back_up(self, member: Member, outcome: VmOutcome) -> list[CreateResult]:
         """One VM into the repositories, and what became of it in each of them."""
         self._audit.started(member.id, member.name)
         outcome.warnings += self._hooks.call("before-vm", self._facts(outcome))
         options = self._plan.options(member)
-        outcome.mode = mode_of(options)
+        outcome.mode = options.mode
         try:
             results = back_up_limited(
                 self._repositories.store(),

@@ -91,7 +91,7 @@ def test_messages_that_lie_there_before_it_listens_do_not_overtake_each_other(
     told: list[Any] = [Spec(location), Notify("begin", ("late-2026-01-01T000000Z", started))]
     for name in ("one", "two"):
         told += [
-            Notify("disk", (name, 4 * CELL, CELL)),
+            Notify("item", (name, 4 * CELL, CELL)),
             Notify("store", (0, 0, CELL)),
             Notify("zero", (CELL, 2)),
             Notify("store", (1, CELL, CELL)),

@@ -78,10 +78,8 @@ class WorkerPool:
             raise
         except BaseException:
             for worker in fresh:
-                if (
-                    worker.id is None and not worker.answers
-                ):  # it waits, perhaps for a lock, and does not listen to us
-                    worker.kill()
+                if worker.id is None and not worker.answers:
+                    worker.kill()  # it waits, perhaps for a lock, and does not listen to us
             raise
         return [worker for worker in fresh if worker in self.live]
 
@@ -186,7 +184,7 @@ class WorkerPool:
     def use_cells(self, size: int) -> None:
         """Divide the shared memory into places of this size."""
         if size != self._slot:
-            self.request("settled")
+            self.request("caught_up")
             self._slot = size
 
     def store(self, data: memoryview) -> None:
@@ -196,10 +194,10 @@ class WorkerPool:
             worker.held[slot] = time.monotonic()
             self._send(worker, Notify("store", (slot, slot * self._slot, len(data))))
 
-    def hashes(self, data: memoryview) -> list[bytes]:
-        """The id of a cell in each repository that is still there."""
+    def same(self, data: memoryview, path: str, index: int) -> list[bool]:
+        """Whether the cell of each one's base of that item has these bytes."""
         slot = self._place(data)
-        return list(self.request("hash_of", slot * self._slot, len(data)).values())
+        return list(self.request("same", slot * self._slot, len(data), path, index).values())
 
     def _place(self, data: memoryview) -> int:
         """A free place, filled."""

@@ -174,9 +174,9 @@ class _Work:
             getattr(self._service, step.what)(*step.words)
 
     def _answer(self, question: Request) -> Any:
-        if question.what == "hash_of":
-            offset, size = question.words
-            return self._repository.prepare(self._memory[offset : offset + size]).id
+        if question.what == "same":
+            offset, size, *cell = question.words
+            return self._service.same(self._memory[offset : offset + size], *cell)
         return getattr(self._service, question.what)(*question.words)
 
 
