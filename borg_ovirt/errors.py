@@ -153,6 +153,10 @@ class RepositoryError(BorgOvirtError):
     exit_code = 33
 
 
+class RepositoryDamaged(RepositoryError):
+    """Something that was stored is not there any more, or not what it was; the repository itself answers."""
+
+
 class ArchiveNotFound(BorgOvirtError):
     """No archive (or no archive of that VM) by that name, or the name is ambiguous."""
 

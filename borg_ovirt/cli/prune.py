@@ -31,7 +31,7 @@ def _rules(body: Any) -> Any:
 
 
 @click.command("prune")
-@click.argument("where", type=location.anything, nargs=-1, metavar="[REPO | REPO::VM] ...")
+@click.argument("where", type=location.whole, nargs=-1, metavar="[REPO | REPO::VM] ...")
 @_rules
 @click.option("--gone", metavar="RULE", help="VMs the engine no longer has: keep, prune, or a span as 180d.")
 @click.option("--compact/--no-compact", default=None, help="Free the space at once.")
@@ -55,14 +55,13 @@ def command(
     each VM always stay. --dry-run shows the rule that keeps each. Stock `borg prune` knows none of this.
     """
     from borg_ovirt.cli import connect
-    from borg_ovirt.cli.fleet import repositories_of
     from borg_ovirt.jobs.archives.prune import prune
 
     config = connect.configuration(output)
     rules = _given(wishes)
     known = None if no_engine else _ask_engine(output, config, engine)
     results = {}
-    for place in where or [location.Location(name) for name in repositories_of(config)]:
+    for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
         settings = connect.repository_of(config, place, repository)
         with connect.repository(settings, write=not dry_run) as opened:
             results[place.repo] = prune(

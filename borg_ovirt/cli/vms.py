@@ -37,7 +37,6 @@ def command(
     has no backup, or one older than --max-age: fit for monitoring.
     """
     from borg_ovirt.cli import connect
-    from borg_ovirt.cli.fleet import repositories_of
     from borg_ovirt.cli.overrides import parsed
     from borg_ovirt.jobs.health.vms import protection
     from borg_ovirt.jobs.selection import fleet
@@ -47,7 +46,7 @@ def command(
     limit = parsed(parse_duration, max_age, "--max-age") if max_age else None
     access = connect.engine_access(config, engine)
     archives = {}
-    for place in where or [location.Location(name) for name in repositories_of(config)]:
+    for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
         settings = connect.repository_of(config, place, repository)
         with connect.repository(settings, write=False) as opened:
             archives[place.repo] = opened.archives()

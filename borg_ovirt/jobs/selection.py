@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 from borg_ovirt.config.schema import Config
 from borg_ovirt.config.select import Searches, Traits, VmSettings, searches_of, selected, settings_for
 from borg_ovirt.errors import UsageError, VmNotFound
 from borg_ovirt.ovirt.facts.inventory import Place, places
-from borg_ovirt.ovirt.facts.vm import VmSummary, list_vms
+from borg_ovirt.ovirt.facts.vm import VmSummary, list_vms, look_up
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.repository.catalogue import ArchiveInfo
 
@@ -53,6 +54,15 @@ def fleet(engine: Engine, config: Config) -> list[Member]:
     }
     where = places(engine)
     return [_member(vm, where, config, searches) for vm in list_vms(engine)]
+
+
+def named(engine: Engine, config: Config, name_or_id: str) -> Member:
+    """The one VM of that name or id, whether the configuration selects it or not; its rules hold for it."""
+    summary = look_up(engine, name_or_id)
+    if config.overrides:  # what they ask for costs a few requests more
+        return next(member for member in fleet(engine, config) if member.id == summary.id)
+    traits = Traits(summary.id, summary.name, frozenset(summary.tags))
+    return Member(summary, traits, settings_for(config, traits, {}), selected=True)
 
 
 def _member(vm: VmSummary, where: Mapping[str, Place], config: Config, searches: Searches) -> Member:
@@ -124,11 +134,19 @@ def last_good(archives: Iterable[ArchiveInfo]) -> dict[str, ArchiveInfo]:
     return newest
 
 
-def neediest_first(members: Iterable[Member], good: Mapping[str, ArchiveInfo]) -> list[Member]:
-    """VMs without a good archive first, then the one whose last good archive is the oldest."""
+def last_times(archives: Iterable[ArchiveInfo]) -> dict[str, datetime]:
+    """VM id -> the time of its newest archive."""
+    return {vm_id: info.time for vm_id, info in last_good(archives).items()}
+
+
+def neediest_first(members: Iterable[Member], good: Sequence[Mapping[str, datetime]]) -> list[Member]:
+    """The VM whose last good archive is the oldest goes first; `good` has one table for each repository.
+
+    Of several repositories the one counts that is furthest behind; one without an archive of the VM most.
+    """
 
     def need(member: Member) -> tuple[float, str]:
-        info = good.get(member.id)
-        return (info.time.timestamp() if info else float("-inf"), member.name)
+        times = [times[member.id].timestamp() if member.id in times else float("-inf") for times in good]
+        return min(times, default=float("-inf")), member.name
 
     return sorted(members, key=need)

@@ -12,7 +12,7 @@ from pathlib import Path
 from borg_ovirt.blocks import KiB
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
 from borg_ovirt.pipe.digests import BlockDigests
-from borg_ovirt.pipe.ports import Cancelled, Content, Meter
+from borg_ovirt.pipe.ports import Content, Meter
 from borg_ovirt.pipe.upload import UploadStats, upload
 
 _WRITERS = 2
@@ -28,7 +28,6 @@ def write_sparse(
     overwrite: bool = False,
     digests: BlockDigests | None = None,
     progress: Meter | None = None,
-    cancelled: Cancelled | None = None,
     name: str = "the disk",
 ) -> UploadStats:
     """Make a file of exactly the content; it gets its name only when it is whole and on the disk."""
@@ -39,9 +38,7 @@ def write_sparse(
     try:
         with _telling(name, path):
             try:
-                stats = write_into(
-                    content, descriptor, digests=digests, progress=progress, cancelled=cancelled, name=name
-                )
+                stats = write_into(content, descriptor, digests=digests, progress=progress, name=name)
             finally:
                 os.close(descriptor)
             os.rename(part, path)
@@ -58,7 +55,6 @@ def write_into(
     *,
     digests: BlockDigests | None = None,
     progress: Meter | None = None,
-    cancelled: Cancelled | None = None,
     name: str = "the disk",
 ) -> UploadStats:
     """The same into an open regular file, whatever was in it; synced when this returns."""
@@ -74,7 +70,6 @@ def write_into(
         min_gap=_HOLE,
         digests=digests,
         progress=progress,
-        cancelled=cancelled,
         name=name,
     )
     os.fsync(descriptor)  # the size, too, of a file without any data

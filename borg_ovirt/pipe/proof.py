@@ -14,7 +14,7 @@ from borg_ovirt.errors import ProofFailed
 from borg_ovirt.pipe.digests import ALGORITHM, BlockDigests, block_digest
 from borg_ovirt.pipe.fetch import READERS, Arrival, Buffers, Fetcher
 from borg_ovirt.pipe.plan import FETCH, make_plan
-from borg_ovirt.pipe.ports import Cancelled, Meter, Target
+from borg_ovirt.pipe.ports import Meter, Target
 
 _HINT = "Do not use the restored disk. Restore again; see the imageio daemon's log and the target's storage."
 
@@ -35,7 +35,6 @@ def prove(
     readers: int = READERS,
     buffers: Buffers | None = None,
     progress: Meter | None = None,
-    cancelled: Cancelled | None = None,
     name: str = "the disk",
 ) -> Proof:
     """Raise `ProofFailed`, with the first differing offset where it is known, unless the target is right.
@@ -52,7 +51,7 @@ def prove(
         theirs = target.checksum(ALGORITHM, digests.block)
         if theirs == digests.checksum():
             return Proof.CHECKSUM
-    _read_back(digests, target, extents, readers, buffers, progress, cancelled, name)
+    _read_back(digests, target, extents, readers, buffers, progress, name)
     if theirs is not None:
         raise ProofFailed(
             f"The checksum of the restored {name} is wrong, though it reads back as archived.", _HINT
@@ -67,7 +66,6 @@ def _read_back(
     readers: int,
     buffers: Buffers | None,
     progress: Meter | None,
-    cancelled: Cancelled | None,
     name: str,
 ) -> None:
     """Compare block after block, so that the first difference is the one told."""
@@ -75,10 +73,7 @@ def _read_back(
     expected = _Expected(digests, name)
     whole = [Extent(0, target.size, zero=False)] if extents is None else extents
     plan = make_plan(target.size, digests.block, whole, name=name)
-    fetcher = Fetcher(
-        plan, target.open_reader, block_digest, readers=readers, buffers=buffers, cancelled=cancelled
-    )
-    with fetcher:
+    with Fetcher(plan, target.open_reader, block_digest, readers=readers, buffers=buffers) as fetcher:
         for kind, first, end in plan.runs():
             for index in range(first, end):
                 size = plan.cell_size(index)

@@ -21,6 +21,7 @@ from borg.repository import Repository
 from borg_ovirt.errors import (
     ArchiveNotFound,
     BorgOvirtError,
+    RepositoryDamaged,
     RepositoryError,
     RepositoryLocked,
     RepositoryNotFound,
@@ -155,7 +156,7 @@ def _no_space(error: Exception, where: str) -> BorgOvirtError:
 
 
 def _damaged(error: Exception, where: str) -> BorgOvirtError:
-    return RepositoryError(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
+    return RepositoryDamaged(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
 
 
 def _newer(error: Exception, where: str) -> BorgOvirtError:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from borg_ovirt.repository.borg_session import Session
     from borg_ovirt.repository.catalogue import ArchiveInfo
     from borg_ovirt.repository.reader import ArchiveReader
-    from borg_ovirt.repository.writer import ArchiveWriter
+    from borg_ovirt.repository.writer import ArchiveWriter, PreparedCell
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def open_repository(
 
 
 class Repository:
-    """An open repository. One thread, save for `has`."""
+    """An open repository. One thread, save for `has` and `prepare`."""
 
     def __init__(self, session: Session) -> None:
         from borg_ovirt.repository.catalogue import Catalogue
@@ -111,6 +111,15 @@ class Repository:
     def has(self, chunk: Chunk) -> bool:
         """Whether the repository holds the chunk."""
         return self._session.seen(chunk)
+
+    def prepare(self, data: memoryview) -> PreparedCell:
+        """Hash one cell, and compress it if it is new; no archive need be open. Any thread.
+
+        `data` must not change before the cell is stored.
+        """
+        from borg_ovirt.repository.writer import prepare
+
+        return prepare(self._session, data)
 
     def writer(self, name: str, *, started: datetime) -> AbstractContextManager[ArchiveWriter]:
         """Make an archive; `started` becomes its time. Without a commit nothing of it stays."""

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import groupby
 
 from borg_ovirt.blocks import CELL, Chunk
-from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryError
+from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged, RepositoryError
 from borg_ovirt.repository.borg_items import StoredFile, stored_files
 from borg_ovirt.repository.borg_session import ArchiveFacts, Session, archive_id
 from borg_ovirt.repository.layout import (
@@ -54,6 +54,10 @@ class DiskContent:
     def is_zero(self, chunk: Chunk) -> bool:
         """Whether the chunk is known by its id to be all zeros."""
         return chunk.id == self._session.zero_id(chunk.size)
+
+    def id_of(self, data: memoryview) -> bytes:
+        """The id of a chunk of these bytes. Any thread."""
+        return self._session.id_of(data)
 
     def data_chunks(self, first: int, end: int, size: int) -> Iterator[int]:
         """The places first..end of chunks that are not known to be zeros, in a disk of chunks of `size`."""
@@ -114,6 +118,8 @@ class ArchiveReader:
     def manifest(self) -> Manifest:
         """The manifest, validated; `NotOurArchive` if it is not ours, was changed or is of a newer layout."""
         if MANIFEST not in self._small:
+            if parse_comment(self._facts.comment, self.name) is not None:  # `borg check --repair` took it out
+                raise self._damage(MANIFEST)
             raise NotOurArchive(
                 f"Archive {self.name} was not made by borg-ovirt: it has no {MANIFEST}.",
                 "Use `borg extract` for it.",
@@ -137,6 +143,8 @@ class ArchiveReader:
             raise ArchiveNotFound(f"Archive {self.name} has no file {path}.")
         if stored.size > _LARGEST_FILE:
             raise NotOurArchive(f"{path} of archive {self.name} is too large: {stored.size} bytes.")
+        if stored.repaired:
+            raise self._damage(path)
         return b"".join(self._session.fetch([chunk.id for chunk in stored.chunks]))
 
     def disk(self, path: str) -> DiskContent:
@@ -152,6 +160,12 @@ class ArchiveReader:
                 f"{path} of archive {self.name} has {stored.size} bytes; its manifest says {expected}."
             )
         return DiskContent(self._session, self.name, stored)
+
+    def _damage(self, path: str) -> RepositoryDamaged:
+        return RepositoryDamaged(
+            f"Archive {self.name} is damaged: the repository lost {path}.",
+            "An older archive of the VM may be whole: see `borg-ovirt list`.",
+        )
 
     @cached_property
     def _small(self) -> dict[str, StoredFile]:

@@ -58,6 +58,15 @@ class PreparedCell:
         return content
 
 
+def prepare(session: Session, data: memoryview) -> PreparedCell:
+    """Hash and compress what any disk of any archive may hold. Any thread."""
+    id_ = session.id_of(data)
+    framer = session.framer
+    if framer is None or session.seen(Chunk(id_, len(data))):
+        return PreparedCell(id_, data, None)
+    return PreparedCell(id_, data, framer(data))
+
+
 class DiskSink:
     """One disk's list of chunks as it grows, cell after cell, in the order of the disk."""
 
@@ -77,11 +86,7 @@ class DiskSink:
 
     def prepare(self, data: memoryview) -> PreparedCell:
         """Hash one cell, and compress it if it is new. Any thread; `data` may change again after `store`."""
-        id_ = self._session.id_of(data)
-        framer = self._session.framer
-        if framer is None or self._session.seen(Chunk(id_, len(data))):
-            return PreparedCell(id_, data, None)
-        return PreparedCell(id_, data, framer(data))
+        return prepare(self._session, data)
 
     def store(self, prepared: PreparedCell) -> bool:
         """Append the cell; true if its bytes were new to the repository. One thread, in order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Protocol
 
@@ -57,14 +57,14 @@ class CaptureMethod(Protocol):
         ...
 
 
-class RawMethod:
-    """Each disk by a plain transfer: it is locked while that runs, so the VM cannot start meanwhile."""
+class AsItIs:
+    """Nothing is made in the engine: what is read rests and is locked meanwhile, so that no VM can start."""
 
-    name = "raw transfer"
     backup: Backup | None = None
 
-    def __init__(self, vm: VmFacts) -> None:
-        self.consistency = "frozen"  # nobody writes to a disk that no running VM has
+    def __init__(self, vm: VmFacts, name: str = "raw transfer", consistency: str = "frozen") -> None:
+        self.name = name
+        self.consistency = consistency  # nobody writes to a disk that no running VM has
         self.instant = datetime.now(timezone.utc)
         self._vm = vm
 
@@ -114,12 +114,12 @@ class BackupMethod:
         self._description = description
         self._from_checkpoint = from_checkpoint
         self._freeze = freeze
-        self._legacy = legacy
-        self._log = log
+        self.legacy = legacy
+        self.log = log
 
     def start(self) -> None:
         up = self._vm.status == "up"
-        hybrid = not self._legacy and self._vm.level >= HYBRID_LEVEL
+        hybrid = not self.legacy and self._vm.level >= HYBRID_LEVEL
         demand = up and not hybrid and (self._freeze == "require" or self._ask_kindly())
         mark = EventMark(self._engine)
         try:
@@ -130,7 +130,7 @@ class BackupMethod:
                     f"VM {self._vm.name} could not be backed up with frozen file systems: {error.message}",
                     "Is the guest agent running in it? `--freeze auto` goes on without.",
                 ) from None
-            self._log(f"{self._vm.name} could not be frozen; backing it up without")
+            self.log(f"{self._vm.name} could not be frozen; backing it up without")
             self._start(False)
             self.consistency = "not frozen"
         else:
@@ -142,7 +142,7 @@ class BackupMethod:
 
     def _start(self, consistent: bool) -> None:
         backup = Backup(self._engine, self._journal, self._vm, self._disks, self._description)
-        backup.start(from_checkpoint=self._from_checkpoint, legacy=self._legacy, consistent=consistent)
+        backup.start(from_checkpoint=self._from_checkpoint, legacy=self.legacy, consistent=consistent)
         self.backup = backup
         self.name = f"{backup.kind} backup"
         self.instant = backup.created
@@ -194,7 +194,7 @@ class BackupMethod:
 
 
 class SnapshotMethod:
-    """A temporary snapshot of the running VM: the layers it freezes are read, then it is merged away."""
+    """A temporary snapshot of the VM: the layers it freezes are read, then it is merged away."""
 
     name = "temporary snapshot"
     backup: Backup | None = None
@@ -216,12 +216,13 @@ class SnapshotMethod:
         self._journal = journal
         self._vm = vm
         self._disks = disks
-        self._freeze = freeze
+        self._freeze = freeze if vm.status == "up" else "never"
         self._log = log
         self._snapshot = TemporarySnapshot(engine, journal, vm, description)
         self._thaw: Entry | None = None
 
     def start(self) -> None:
+        self._log(f"{self._vm.name}: taking a temporary snapshot")
         mark = EventMark(self._engine)
         if self._freeze == "require":
             self._freeze_guest()
@@ -230,7 +231,13 @@ class SnapshotMethod:
         finally:
             self._thaw_guest()
         self.instant = self._snapshot.date
-        self.consistency = "frozen" if self._freeze == "require" else freeze_told(mark, self._vm.id)
+        sure = self._freeze == "require" or self._vm.status != "up"
+        self.consistency = "frozen" if sure else freeze_told(mark, self._vm.id)
+
+    @property
+    def frozen(self) -> Mapping[str, str]:
+        """Disk id -> image id of the layer that the snapshot froze."""
+        return self._snapshot.frozen
 
     def _freeze_guest(self) -> None:
         """Freeze for the time of the snapshot. The journal knows: a guest left frozen is a dead guest."""

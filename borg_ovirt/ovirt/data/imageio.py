@@ -178,6 +178,16 @@ class Reader:
             self._session.hang_up(connection)
 
 
+def export_size(session: TransferSession) -> int:
+    """Length in bytes of what the daemon exports, which may be longer than the disk in it."""
+    extents = session.persist(
+        lambda connection: connection.answer(connection.send("GET", "/extents", timeout=SLOW_TIMEOUT))
+    )
+    if not extents:
+        raise TransferFailed(f"The daemon offers nothing of {session.name}.")
+    return int(extents[-1]["start"] + extents[-1]["length"])
+
+
 class Target:
     """A disk that is written. `size` is the disk's size in bytes."""
 
@@ -198,10 +208,7 @@ class Target:
 
     def export_size(self) -> int:
         """The size of what the daemon exports: a raw volume on a block domain is larger than its disk."""
-        last = self._session.persist(
-            lambda connection: connection.answer(connection.send("GET", "/extents", timeout=SLOW_TIMEOUT))
-        )
-        return int(last[-1]["start"] + last[-1]["length"]) if last else 0
+        return export_size(self._session)
 
     def checksum(self, algorithm: str, block_size: int) -> str | None:
         """The daemon's hash of block hashes over the whole export, in hex; None where it offers none."""

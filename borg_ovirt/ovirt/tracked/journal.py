@@ -37,6 +37,11 @@ def state_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "state") / "borg-ovirt"
 
 
+def new_run_id() -> str:
+    """What marks one run in journals, the engine and everything it tells."""
+    return uuid.uuid4().hex[:12]
+
+
 @dataclass
 class Entry:
     """One object of the engine that is ours, or is about to be."""
@@ -66,7 +71,7 @@ class Journal:
     """The journal of this run. Thread-safe. Use as a context manager."""
 
     def __init__(self, directory: Path, engine_id: str, run_id: str | None = None) -> None:
-        self.run_id = run_id or uuid.uuid4().hex[:12]
+        self.run_id = run_id or new_run_id()
         self.directory = directory
         self.path = directory / f"{self.run_id}{_SUFFIX}"
         self._engine_id = engine_id
