@@ -97,7 +97,7 @@ def _fetch_ca(
 ) -> int:
     """Show the engine's CA, and pin it when its fingerprint is the one the user knows."""
     from borg_ovirt.cli.connect import engine_url
-    from borg_ovirt.ovirt.session.certificate import fetch_ca, pin_ca
+    from borg_ovirt.ovirt.session.ca import fetch_ca, pin_ca
 
     fetched = fetch_ca(engine_url(config, given))
     if expected is None:

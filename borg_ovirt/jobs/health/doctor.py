@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from borg_ovirt import __version__
 from borg_ovirt.blocks import MiB
@@ -23,9 +22,11 @@ from borg_ovirt.ovirt.facts.inventory import domain_room, engine_time, list_host
 from borg_ovirt.ovirt.facts.storage import list_clusters, list_domains
 from borg_ovirt.ovirt.facts.vm import list_vms
 from borg_ovirt.ovirt.make.disks import NewDisk, create_disk, remove_disk
-from borg_ovirt.ovirt.session.certificate import certificate_end
+from borg_ovirt.ovirt.session.ca import engine_certificate_end
+from borg_ovirt.ovirt.session.certificate import certificate_end, tls_context
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.probes import backup_rights, disk_flags, read_rights
+from borg_ovirt.ovirt.session.proxy import proxy_of
 from borg_ovirt.ovirt.tracked.cleanup import leftovers
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.repository.open import Repository
@@ -87,6 +88,13 @@ def _machine(plan: DoctorPlan) -> Iterator[Finding]:
 
 
 def _engine(plan: DoctorPlan, access: EngineAccess) -> Iterator[Finding]:
+    try:
+        proxy = proxy_of(access.api_url)
+    except BorgOvirtError as error:
+        yield failed("web proxy", error.message, error.hint)
+        return
+    if proxy:
+        yield ok("web proxy", f"the engine is asked through {proxy}; disk data goes direct")
     yield from _certificate(access)
     try:
         with Engine(access) as engine:
@@ -97,17 +105,16 @@ def _engine(plan: DoctorPlan, access: EngineAccess) -> Iterator[Finding]:
 
 
 def _certificate(access: EngineAccess) -> Iterator[Finding]:
-    parts = urlsplit(access.api_url)
+    if access.ca_pem:
+        return  # the login tells; the PEM lies in no file that could be tried here
+    ca_file = str(access.ca_file) if access.ca_file else None
     try:
-        ca_file = str(access.ca_file) if access.ca_file else None
-        if access.ca_pem:
-            return  # the login tells; the PEM lies in no file that could be tried here
-        end = certificate_end(parts.hostname or "", parts.port or 443, ca_file)
+        tls_context(ca_file)
+        end = engine_certificate_end(access.api_url, ca_file)
     except BorgOvirtError as error:
-        hint = "`borg-ovirt doctor --fetch-ca FILE` fetches the engine's CA to compare and to pin."
-        yield failed("certificate", error.message, error.hint or hint)
+        yield failed("certificate", error.message, error.hint)
         return
-    yield _expiry("certificate", f"{parts.hostname}", end)
+    yield _expiry("certificate", access.host, end)
 
 
 def _expiry(name: str, whose: str, end: datetime) -> Finding:

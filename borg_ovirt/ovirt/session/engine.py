@@ -15,8 +15,11 @@ from urllib.parse import urlsplit
 
 from borg_ovirt.errors import CertificateError, EngineRefused, EngineUnreachable, UsageError
 from borg_ovirt.ovirt.session import sso
+from borg_ovirt.ovirt.session.certificate import tls_context
 from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock
+from borg_ovirt.ovirt.session.proxy import Proxy, proxy_of
 from borg_ovirt.ovirt.session.waiting import Patience
+from borg_ovirt.ovirt.session.web import CONNECT_TIMEOUT
 
 T = TypeVar("T")
 API = "/ovirt-engine/api"
@@ -56,6 +59,8 @@ class Engine:
     version: tuple[int, int, int] = (0, 0, 0)
     full_version: str = ""
     instance_id: str = ""
+    proxy: Proxy | None = None
+    """What the environment puts between this machine and the engine."""
     use_sockets: bool = True
     """Data moves over the unix socket of a daemon on this host where there is one."""
 
@@ -76,8 +81,10 @@ class Engine:
     # -- the session ---------------------------------------------------------------------------------
 
     def __enter__(self) -> Engine:
+        self.proxy = proxy_of(self.access.api_url)
         self._ca_file = self._find_ca()
         try:
+            tls_context(self._ca_file)  # a file without a certificate is told as such
             self._token = self.renew_token(None)
             self._greet()
         except BaseException:
@@ -202,8 +209,8 @@ class Engine:
 
         if not isinstance(error, ovirtsdk4.Error | TypeError) and type(error).__module__ != "pycurl":
             return None
-        status = connection.last_status if connection is not None else 0
-        return classify(error, what, status, self.host)
+        status, page = (connection.last_status, connection.last_page) if connection is not None else (0, b"")
+        return classify(error, what, status, self.host, proxy=self.proxy, page=page)
 
     def _connection(self) -> Any:
         connection = getattr(self._local, "connection", None)
@@ -237,6 +244,26 @@ class Engine:
         }
 
 
+class _Handles:
+    """libcurl's set of requests, in which every request goes the engine's way and none waits long to connect.
+
+    Without it libcurl would read the proxies of the environment by rules of its own.
+    """
+
+    def __init__(self, multi: Any, proxy: Proxy | None) -> None:
+        self._multi = multi
+        self._proxy = proxy.url if proxy else ""
+
+    def add_handle(self, handle: Any) -> None:
+        handle.setopt(handle.PROXY, self._proxy)
+        handle.setopt(handle.NOPROXY, "")
+        handle.setopt(handle.CONNECTTIMEOUT, int(CONNECT_TIMEOUT))
+        self._multi.add_handle(handle)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._multi, name)
+
+
 class _Failed(Verdict):
     """A request that failed; kept apart from anything a request may return."""
 
@@ -261,14 +288,18 @@ def _connection_class() -> Any:
 
     class Connection(ovirtsdk4.Connection):  # type: ignore[misc]
         last_status = 0
+        last_page = b""
+        """The body of the last answer, if it refused the session."""
 
         def __init__(self, engine: Engine) -> None:
             super().__init__(**engine.connection_settings())
             self._engine = engine
+            self._multi: Any = _Handles(self._multi, engine.proxy)
 
         def _read_reponse(self, context: Any) -> Any:
             response = super()._read_reponse(context)
             self.last_status = response.code
+            self.last_page = response.body if response.code == 401 else b""
             return response
 
         def _get_access_token(self) -> str:
