@@ -194,7 +194,7 @@ def _preview(order: Order, access: EngineAccess, names: Sequence[str]) -> int:
     for name in names:
         settings = connect.repository_of(order.config, Location(name), order.repository)
         with connect.repository(settings, write=False) as opened:
-            good = last_good(opened.archives())
+            good = last_good(opened.archives(), engine)
         for member in neediest_first(members, good):
             last = good[member.id].name if member.id in good else None
             rows.append({"repository": name, "vm": member.name, "vm_id": member.id, "last": last})

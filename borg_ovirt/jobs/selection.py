@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 
 from borg_ovirt.config.schema import Config
@@ -14,6 +15,7 @@ from borg_ovirt.ovirt.facts.inventory import Place, places
 from borg_ovirt.ovirt.facts.vm import VmSummary, list_vms
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.series import all_series
 
 
 @dataclass(frozen=True)
@@ -114,21 +116,42 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def last_good(archives: Iterable[ArchiveInfo]) -> dict[str, ArchiveInfo]:
-    """VM id -> its newest archive. A marked one counts: what was doubtful in it was read in full."""
-    newest: dict[str, ArchiveInfo] = {}
-    for info in archives:
-        known = newest.get(info.comment.vm_id)
-        if known is None or info.time > known.time:
-            newest[info.comment.vm_id] = info
+@dataclass(frozen=True)
+class LastArchive:
+    """The newest archive of a VM in one repository."""
+
+    name: str
+    since: datetime | None
+    """It was made at this time or later; None where no clock can be believed."""
+
+
+def last_good(
+    archives: Iterable[ArchiveInfo], engine: Engine | None = None, now: datetime | None = None
+) -> dict[str, LastArchive]:
+    """VM id -> its newest archive (of this engine), whatever its mode.
+
+    A marked one counts: what was doubtful in it was read in full.
+    """
+    newest: dict[str, LastArchive] = {}
+    for series in all_series(archives, now or datetime.now(timezone.utc)):
+        if engine is not None and not series.is_of(engine.instance_id, engine.host):
+            continue
+        last = LastArchive(series.newest.name, series.since[series.newest.name])
+        known = newest.get(series.vm_id)
+        if known is None or _moment(last) > _moment(known):
+            newest[series.vm_id] = last
     return newest
 
 
-def neediest_first(members: Iterable[Member], good: Mapping[str, ArchiveInfo]) -> list[Member]:
+def neediest_first(members: Iterable[Member], good: Mapping[str, LastArchive]) -> list[Member]:
     """VMs without a good archive first, then the one whose last good archive is the oldest."""
 
-    def need(member: Member) -> tuple[float, str]:
-        info = good.get(member.id)
-        return (info.time.timestamp() if info else float("-inf"), member.name)
+    def need(member: Member) -> tuple[bool, float, str]:
+        last = good.get(member.id)
+        return (last is not None, _moment(last), member.name)
 
     return sorted(members, key=need)
+
+
+def _moment(last: LastArchive | None) -> float:
+    return last.since.timestamp() if last and last.since else float("-inf")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from borg_ovirt.blocks import Chunk
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from borg_ovirt.repository.borg_session import Session
     from borg_ovirt.repository.catalogue import ArchiveInfo
     from borg_ovirt.repository.reader import ArchiveReader
+    from borg_ovirt.repository.series import Series
     from borg_ovirt.repository.writer import ArchiveWriter
 
 
@@ -72,6 +73,7 @@ class Repository:
 
         self._session = session
         self._catalogue = Catalogue(session)
+        self._damage: dict[bytes, str | None] = {}
 
     @property
     def id(self) -> str:
@@ -97,6 +99,22 @@ class Repository:
         """Every archive of ours, oldest first; foreign and unfinished ones are not among them."""
         return self._catalogue.archives()
 
+    def series(self, now: datetime | None = None) -> list[Series]:
+        """The archives of each VM of each engine in each mode, in the order in which they were made."""
+        from borg_ovirt.repository.series import all_series
+
+        return all_series(self.archives(), now or datetime.now(timezone.utc))
+
+    def damage(self, name: str) -> str | None:
+        """What keeps an archive from being restored whole; None if nothing does, as far as can be told
+        without reading its data."""
+        from borg_ovirt.repository.health import damage
+
+        id_ = self._session.entry(name).id
+        if id_ not in self._damage:
+            self._damage[id_] = damage(lambda: self.archive(name))
+        return self._damage[id_]
+
     def all_names(self) -> set[str]:
         """The names of all archives, whoever made them."""
         return {entry.name for entry in self._session.entries()}
@@ -116,7 +134,8 @@ class Repository:
         """Make an archive; `started` becomes its time. Without a commit nothing of it stays."""
         from borg_ovirt.repository.writer import writing
 
-        return writing(self._session, name, started)
+        numbers = [info.comment.number or 0 for info in self.archives()]
+        return writing(self._session, name, started, max(numbers, default=0) + 1)
 
     def delete(self, names: Collection[str]) -> int:
         """Remove archives in one transaction; returns the bytes that `compact` can now give back."""

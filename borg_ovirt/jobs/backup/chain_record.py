@@ -121,6 +121,7 @@ def _run(engine: Engine, facts: ChainStory, resumes: int) -> layout.RunRecord:
             "tool_version": __version__,
             "host": platform.node(),
             "engine": engine.host,
+            "engine_id": engine.instance_id,
             "engine_version": engine.full_version,
             "mode_asked": "chain",
             "kind_asked": facts.kind_asked,

@@ -133,6 +133,7 @@ def run_record(engine: Engine, captured: Capture, facts: RunFacts, resumes: int)
             "tool_version": __version__,
             "host": platform.node(),
             "engine": engine.host,
+            "engine_id": engine.instance_id,
             "engine_version": engine.full_version,
             "kind_asked": facts.kind_asked,
             "kind": facts.kind,

@@ -71,7 +71,7 @@ def run(
             run=journal.run_id, repository=repository.location, engine=engine.host, started=started
         )
         work = _Run(shelf, engine, plan, journal, progress, hooks, settling, result)
-        for member in neediest_first(plan.members, last_good(repository.archives())):
+        for member in neediest_first(plan.members, last_good(repository.archives(), engine)):
             work.take(member)
         work.take_postponed()
     if settling.pending:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -101,6 +102,17 @@ def test_the_neediest_goes_first() -> None:
     good = last_good([archive(WEB, 1), archive(WEB2, 9), archive(WEB, 30)])
     assert good[WEB.id].name == "web01-1"
     assert names(neediest_first(ALL, good)) == ["db01", "hidden", "web02", "web01"]
+
+
+def test_only_archives_of_this_engine_count_and_none_by_a_wrong_clock() -> None:
+    here = SimpleNamespace(instance_id="", host="e")
+    elsewhere = SimpleNamespace(instance_id="", host="f")
+    archives = [archive(WEB, 1), archive(WEB2, 9)]
+    assert set(last_good(archives, here)) == {WEB.id, WEB2.id}  # type: ignore[arg-type]
+    assert last_good(archives, elsewhere) == {}  # type: ignore[arg-type]
+    ahead = last_good([archive(WEB, -400), archive(WEB2, 9)], now=NOON)
+    assert ahead[WEB.id].since is None
+    assert names(neediest_first([WEB2, WEB], ahead)) == ["web01", "web02"]
 
 
 def test_a_window_ends_at_the_next_such_time(monkeypatch: pytest.MonkeyPatch) -> None:
