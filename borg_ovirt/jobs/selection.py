@@ -121,8 +121,15 @@ class LastArchive:
     """The newest archive of a VM in one repository."""
 
     name: str
+    number: int
+    """Its place among the archives of the repository; 0 where that was lost."""
     since: datetime | None
     """It was made at this time or later; None where no clock can be believed."""
+
+    @property
+    def place(self) -> tuple[int, float]:
+        """What tells which of two was made later: no clock, where it can be told without."""
+        return (self.number, self.since.timestamp() if self.since else float("-inf"))
 
 
 def last_good(
@@ -136,9 +143,10 @@ def last_good(
     for series in all_series(archives, now or datetime.now(timezone.utc)):
         if engine is not None and not series.is_of(engine.instance_id, engine.host):
             continue
-        last = LastArchive(series.newest.name, series.since[series.newest.name])
+        info = series.newest
+        last = LastArchive(info.name, info.comment.number or 0, series.since[info.name])
         known = newest.get(series.vm_id)
-        if known is None or _moment(last) > _moment(known):
+        if known is None or last.place > known.place:
             newest[series.vm_id] = last
     return newest
 
@@ -146,12 +154,8 @@ def last_good(
 def neediest_first(members: Iterable[Member], good: Mapping[str, LastArchive]) -> list[Member]:
     """VMs without a good archive first, then the one whose last good archive is the oldest."""
 
-    def need(member: Member) -> tuple[bool, float, str]:
+    def need(member: Member) -> tuple[bool, tuple[int, float], str]:
         last = good.get(member.id)
-        return (last is not None, _moment(last), member.name)
+        return (last is not None, last.place if last else (0, 0.0), member.name)
 
     return sorted(members, key=need)
-
-
-def _moment(last: LastArchive | None) -> float:
-    return last.since.timestamp() if last and last.since else float("-inf")

@@ -41,7 +41,9 @@ def find_archive(repository: Repository, name: str) -> ArchiveInfo:
 
 def latest(found: Iterable[Series]) -> ArchiveInfo:
     """The newest archive of a VM, whatever its mode."""
-    return max(found, key=lambda series: (series.times[series.newest.name], series.newest.name)).newest
+    return max(
+        found, key=lambda s: (s.newest.comment.number or 0, s.times[s.newest.name], s.newest.name)
+    ).newest
 
 
 def series_of_vm(archives: Iterable[ArchiveInfo], name_or_id: str) -> list[Series]:
