@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from borg_ovirt.blocks import Chunk
 from borg_ovirt.errors import ArchiveNotFound
-from borg_ovirt.repository.layout import ArchiveComment
 from borg_ovirt.repository.version import check_borg_version
 
 if TYPE_CHECKING:
@@ -141,10 +140,6 @@ class Repository:
         """Remove archives in one transaction; returns the bytes that `compact` can now give back."""
         return self._session.delete(list(names))
 
-    def set_comment(self, name: str, comment: ArchiveComment) -> None:
-        """Give an archive another comment; its id changes, as with `borg recreate --comment`."""
-        self._set_comments({name: comment})
-
     def hold(self, names: Collection[str]) -> list[str]:
         """Mark archives as never to be removed by our retention; returns those that were not yet held."""
         return self._mark_held(names, held=True)
@@ -163,9 +158,7 @@ class Repository:
             if name not in ours:
                 raise ArchiveNotFound(f"The repository {self.location} has no archive {name} of ours.")
         changed = {name: ours[name] for name in names if ours[name].held != held}
-        self._set_comments({n: c.model_copy(update={"held": held}) for n, c in changed.items()})
+        if changed:  # the ids of these archives change, as with `borg recreate --comment`
+            marked = {n: c.model_copy(update={"held": held}) for n, c in changed.items()}
+            self._session.set_comments({name: comment.to_text() for name, comment in marked.items()})
         return list(changed)
-
-    def _set_comments(self, comments: Mapping[str, ArchiveComment]) -> None:
-        if comments:
-            self._session.set_comments({name: comment.to_text() for name, comment in comments.items()})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from borg_ovirt.errors import UsageError
-from borg_ovirt.repository.series import Series, all_series
+from borg_ovirt.repository.series import Series
 
 if TYPE_CHECKING:
     from borg_ovirt.repository.catalogue import ArchiveInfo
@@ -68,15 +68,6 @@ _PERIODS = {
 
 
 def decide(
-    archives: Iterable[ArchiveInfo], rules: KeepRules, *, now: datetime, damaged: Collection[str] = ()
-) -> list[Verdict]:
-    """Judge archives of ours, series by series, the newest first."""
-    _refuse_none(rules)
-    series = all_series(archives, now)
-    return [verdict for one in series for verdict in decide_series(one, rules, now=now, damaged=damaged)]
-
-
-def decide_series(
     series: Series, rules: KeepRules, *, now: datetime, damaged: Collection[str] = ()
 ) -> list[Verdict]:
     """Judge the archives of one series, the newest first.
@@ -87,7 +78,10 @@ def decide_series(
     restored stays, for what is left of it. Held archives stay, and count like any other: a hold never changes
     what becomes of the rest. One that bears a time later than now, and that nothing else dates, stays.
     """
-    _refuse_none(rules)
+    if rules.empty:
+        raise UsageError(
+            "No keep rule is given: everything would go.", "Give at least one, as --keep-daily 7."
+        )
     newest_first = series.newest_first
     whole = [a for a in newest_first if a.name not in damaged]
     counted = [a for a in whole if a.name not in series.adrift]
@@ -110,13 +104,6 @@ def decide_series(
         elif archive.name in series.adrift:
             kept.setdefault(archive.name, "later than now")
     return [Verdict(a, a.name in kept, kept.get(a.name, "")) for a in newest_first]
-
-
-def _refuse_none(rules: KeepRules) -> None:
-    if rules.empty:
-        raise UsageError(
-            "No keep rule is given: everything would go.", "Give at least one, as --keep-daily 7."
-        )
 
 
 def _keep_by_period(

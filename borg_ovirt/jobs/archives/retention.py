@@ -6,7 +6,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from borg_ovirt.config.schema import Retention
-from borg_ovirt.repository.retention import KeepRules, Verdict, decide_series
+from borg_ovirt.repository.retention import KeepRules, Verdict, decide
 from borg_ovirt.repository.series import Series
 
 
@@ -21,7 +21,7 @@ def apply_rules(
         return _of_gone_vm(series, rules, now)
     if rules.keeps_everything:
         return [Verdict(info, True, "no rule is written") for info in series.newest_first]
-    return decide_series(series, _keep_rules(rules), now=now, damaged=damaged)
+    return decide(series, _keep_rules(rules), now=now, damaged=damaged)
 
 
 def _of_gone_vm(series: Series, rules: Retention, now: datetime) -> list[Verdict]:

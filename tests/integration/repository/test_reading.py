@@ -185,9 +185,9 @@ def test_a_comment_is_taken_as_it_is(stock: Stock) -> None:
     with open_repository(stock.location, write=True) as repository:
         back_up(repository, "one", TWO, vm_name=odd.vm_name, reason=odd.reason)
         assert repository.archives()[0].comment == odd
-        changed = odd.model_copy(update={"marked": True})
+        changed = odd.model_copy(update={"held": True})
         before = repository.archive("one").id
-        repository.set_comment("one", changed)
+        repository.hold(["one"])
         assert repository.archive("one").id != before
         assert repository.archives()[0].comment == changed
     (info,) = stock.json("info", "--json", f"{stock.location}::one")["archives"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from borg_ovirt.errors import UsageError
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.layout import ArchiveComment
-from borg_ovirt.repository.retention import KeepRules, Verdict, decide
+from borg_ovirt.repository.retention import KeepRules, Verdict
+from borg_ovirt.repository.retention import decide as decide_series
+from borg_ovirt.repository.series import all_series
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,14 @@ def archive(
         marked=marked,
     )
     return ArchiveInfo(name, name, time, comment, timedelta(0), 0, 0)
+
+
+def decide(
+    archives: Iterable[ArchiveInfo], rules: KeepRules, *, now: datetime, damaged: Collection[str] = ()
+) -> list[Verdict]:
+    """Series by series."""
+    found = all_series(archives, now)
+    return [v for series in found for v in decide_series(series, rules, now=now, damaged=damaged)]
 
 
 def kept(verdicts: list[Verdict]) -> set[str]:
@@ -177,7 +187,7 @@ def test_days_begin_where_the_user_lives(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_no_rules_are_refused() -> None:
     with pytest.raises(UsageError, match="everything would go"):
-        decide([], KeepRules(), now=NOW)
+        decide([archive("one", NOW)], KeepRules(), now=NOW)
     with pytest.raises(UsageError, match="keep-daily is -2"):
         KeepRules(daily=-2)
 

@@ -52,7 +52,8 @@ def nights(*days: float) -> list[ArchiveInfo]:
 
 
 def kept(archives: list[ArchiveInfo], **rules: int) -> set[str]:
-    return {v.archive.name for v in decide(archives, KeepRules(**rules), now=NOW) if v.keep}
+    found = all_series(archives, NOW)
+    return {v.archive.name for s in found for v in decide(s, KeepRules(**rules), now=NOW) if v.keep}
 
 
 @given(st.lists(st.floats(-900, 900), min_size=1, max_size=30), st.randoms())
