@@ -77,7 +77,7 @@ def prune(
     """
     warnings: list[str] = []
     lines: list[PruneLine] = []
-    wish = False
+    wanted = False
     for series in repository.series(now):
         if not _meant(series, vm):
             continue
@@ -85,9 +85,9 @@ def prune(
         verdicts = judge.verdicts()
         lines += [_line(verdict, series, judge.damaged) for verdict in verdicts]
         if not all(verdict.keep for verdict in verdicts):
-            wish = wish or judge.compact
+            wanted = wanted or judge.compact
     doomed = [line.archive for line in lines if not line.keep]
-    compacting = (wish if compact is None else compact) and bool(doomed) and not dry_run
+    compacting = (wanted if compact is None else compact) and bool(doomed) and not dry_run
     if doomed and not dry_run:
         repository.delete(doomed)
         if compacting:

@@ -17,16 +17,15 @@ from borg_ovirt.blocks import MiB
 from borg_ovirt.config.types import Room
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.health.doctor_repository import look_at_repository
+from borg_ovirt.jobs.health.doctor_way import look_at_way
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
 from borg_ovirt.ovirt.facts.inventory import domain_room, engine_time, list_hosts
 from borg_ovirt.ovirt.facts.storage import list_clusters, list_domains
 from borg_ovirt.ovirt.facts.vm import list_vms
 from borg_ovirt.ovirt.make.disks import NewDisk, create_disk, remove_disk
-from borg_ovirt.ovirt.session.ca import engine_certificate_end
-from borg_ovirt.ovirt.session.certificate import certificate_end, tls_context
+from borg_ovirt.ovirt.session.certificate import certificate_end
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.probes import backup_rights, disk_flags, read_rights
-from borg_ovirt.ovirt.session.proxy import proxy_of
 from borg_ovirt.ovirt.tracked.cleanup import leftovers
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.repository.open import Repository
@@ -34,7 +33,6 @@ from borg_ovirt.repository.version import check_borg_version
 from borg_ovirt.units import format_duration, format_size
 
 _SKEW = timedelta(seconds=60)
-_SOON = timedelta(days=30)
 _SHOWN = 5
 
 
@@ -88,39 +86,16 @@ def _machine(plan: DoctorPlan) -> Iterator[Finding]:
 
 
 def _engine(plan: DoctorPlan, access: EngineAccess) -> Iterator[Finding]:
-    try:
-        proxy = proxy_of(access.api_url)
-    except BorgOvirtError as error:
-        yield failed("web proxy", error.message, error.hint)
+    way = list(look_at_way(access))
+    yield from way
+    if any(finding.about == "web proxy" and finding.status == "failure" for finding in way):
         return
-    if proxy:
-        yield ok("web proxy", f"the engine is asked through {proxy}; disk data goes direct")
-    yield from _certificate(access)
     try:
         with Engine(access) as engine:
             yield ok("login", f"{access.username} at {engine.host}")
             yield from _logged_in(plan, engine)
     except BorgOvirtError as error:
         yield failed("login", error.message, error.hint)
-
-
-def _certificate(access: EngineAccess) -> Iterator[Finding]:
-    if access.ca_pem:
-        return  # the login tells; the PEM lies in no file that could be tried here
-    ca_file = str(access.ca_file) if access.ca_file else None
-    try:
-        tls_context(ca_file)
-        end = engine_certificate_end(access.api_url, ca_file)
-    except BorgOvirtError as error:
-        yield failed("certificate", error.message, error.hint)
-        return
-    yield _expiry("certificate", access.host, end)
-
-
-def _expiry(name: str, whose: str, end: datetime) -> Finding:
-    left = end - datetime.now(timezone.utc)
-    text = f"{whose}: trusted, good until {end:%Y-%m-%d}"
-    return warn(name, text, "Renew it before it expires.") if left < _SOON else ok(name, text)
 
 
 def _logged_in(plan: DoctorPlan, engine: Engine) -> Iterator[Finding]:

@@ -17,20 +17,20 @@ _NOT_YET = re.compile(r"not yet valid", re.IGNORECASE)
 _OTHER_NAME = re.compile(r"mismatch|does ?n.t match|does not match|no alternative certificate", re.IGNORECASE)
 
 
-def certificate_error(host: str, told: str) -> CertificateError:
-    """What is wrong with the certificate of a server; `told` is what OpenSSL or libcurl says of it."""
-    if _EXPIRED.search(told):
+def certificate_error(host: str, reason: str) -> CertificateError:
+    """What is wrong with the certificate of a server; `reason` is what OpenSSL or libcurl says of it."""
+    if _EXPIRED.search(reason):
         return CertificateError(
             f"The certificate of {host} (or of the CA that signed it) has expired.",
             "Renew it, on an engine with engine-setup, for a host with Enroll Certificate; or set this "
             "machine's clock, if that is ahead.",
         )
-    if _NOT_YET.search(told):
+    if _NOT_YET.search(reason):
         return CertificateError(
             f"The certificate of {host} (or of the CA that signed it) is not yet valid.",
             "Set the clock of this machine, or of the one that made the certificate.",
         )
-    if _OTHER_NAME.search(told):
+    if _OTHER_NAME.search(reason):
         return CertificateError(
             f"The certificate of {host} is for another name.",
             "Use the name that the certificate bears, as in the address of the engine's web interface.",
@@ -63,12 +63,12 @@ def certificate_end(host: str, port: int, ca_file: str | None) -> datetime:
             socket.create_connection((host, port), _TIMEOUT) as plain,
             context.wrap_socket(plain, server_hostname=host) as secure,
         ):
-            told = secure.getpeercert() or {}
+            certificate = secure.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
         raise certificate_error(f"{host}:{port}", error.verify_message) from None
     except OSError as error:
         raise EngineUnreachable(f"{host}:{port} cannot be reached: {error}.") from None
-    return expiry(told)
+    return expiry(certificate)
 
 
 def expiry(certificate: Mapping[str, object]) -> datetime:

@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from borg_ovirt.errors import CertificateError, EngineRefused, EngineUnreachable, UsageError
 from borg_ovirt.ovirt.session import sso
 from borg_ovirt.ovirt.session.certificate import tls_context
+from borg_ovirt.ovirt.session.connection import connection_class
 from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock
 from borg_ovirt.ovirt.session.proxy import Proxy, proxy_of
 from borg_ovirt.ovirt.session.waiting import Patience
-from borg_ovirt.ovirt.session.web import CONNECT_TIMEOUT
 
 T = TypeVar("T")
 API = "/ovirt-engine/api"
@@ -193,7 +193,7 @@ class Engine:
         except EngineRefused:
             raise
         except Exception as error:
-            verdict = self._judge(error, what, connection)
+            verdict = self._classify(error, what, connection)
             if verdict is None:
                 raise
             if verdict.passing:
@@ -204,7 +204,7 @@ class Engine:
             self._drop(connection)
             raise
 
-    def _judge(self, error: Exception, what: str, connection: Any) -> Verdict | None:
+    def _classify(self, error: Exception, what: str, connection: Any) -> Verdict | None:
         import ovirtsdk4
 
         if not isinstance(error, ovirtsdk4.Error | TypeError) and type(error).__module__ != "pycurl":
@@ -215,7 +215,7 @@ class Engine:
     def _connection(self) -> Any:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = _connection_class()(self)
+            connection = connection_class()(self)
             self._local.connection = connection
             with self._login_lock:
                 self._connections.append(connection)
@@ -244,26 +244,6 @@ class Engine:
         }
 
 
-class _Handles:
-    """libcurl's set of requests, in which every request goes the engine's way and none waits long to connect.
-
-    Without it libcurl would read the proxies of the environment by rules of its own.
-    """
-
-    def __init__(self, multi: Any, proxy: Proxy | None) -> None:
-        self._multi = multi
-        self._proxy = proxy.url if proxy else ""
-
-    def add_handle(self, handle: Any) -> None:
-        handle.setopt(handle.PROXY, self._proxy)
-        handle.setopt(handle.NOPROXY, "")
-        handle.setopt(handle.CONNECTTIMEOUT, int(CONNECT_TIMEOUT))
-        self._multi.add_handle(handle)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._multi, name)
-
-
 class _Failed(Verdict):
     """A request that failed; kept apart from anything a request may return."""
 
@@ -275,35 +255,3 @@ def types() -> Any:
     import ovirtsdk4.types
 
     return ovirtsdk4.types
-
-
-_made: list[Any] = []
-
-
-def _connection_class() -> Any:
-    """The SDK's connection that tells the status of its last answer and shares the engine's token."""
-    if _made:
-        return _made[0]
-    import ovirtsdk4
-
-    class Connection(ovirtsdk4.Connection):  # type: ignore[misc]
-        last_status = 0
-        last_page = b""
-        """The body of the last answer, if it refused the session."""
-
-        def __init__(self, engine: Engine) -> None:
-            super().__init__(**engine.connection_settings())
-            self._engine = engine
-            self._multi: Any = _Handles(self._multi, engine.proxy)
-
-        def _read_reponse(self, context: Any) -> Any:
-            response = super()._read_reponse(context)
-            self.last_status = response.code
-            self.last_page = response.body if response.code == 401 else b""
-            return response
-
-        def _get_access_token(self) -> str:
-            return self._engine.renew_token(self._sso_token)
-
-    _made.append(Connection)
-    return Connection

@@ -128,8 +128,8 @@ def _lost(error: BaseException, what: str, status: int, host: str, proxy: Proxy 
 
 def _refusal(what: str, fault: Any, status: int) -> EngineRefused:
     detail = _detail(fault)
-    told = detail or f"{getattr(fault, 'reason', None) or 'operation failed'} (HTTP {status}, no detail)"
-    return EngineRefused(f"Cannot {what}: {told}", status=status, detail=detail)
+    text = detail or f"{getattr(fault, 'reason', None) or 'operation failed'} (HTTP {status}, no detail)"
+    return EngineRefused(f"Cannot {what}: {text}", status=status, detail=detail)
 
 
 def _detail(fault: Any) -> str:

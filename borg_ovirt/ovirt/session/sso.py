@@ -28,12 +28,12 @@ def log_in(api_url: str, username: str, password: str, ca_file: str | None, time
     token = reply.get("access_token")
     if isinstance(token, str) and token:
         return token
-    told = str(reply.get("error_description") or reply.get("error") or "no token came back")
+    reason = str(reply.get("error_description") or reply.get("error") or "no token came back")
     code = str(reply.get("error_code") or reply.get("error") or "")
     if code == "server_error":
-        raise EngineUnreachable(f"The engine at {_host(api_url)} could not log anybody in: {told}")
+        raise EngineUnreachable(f"The engine at {_host(api_url)} could not log anybody in: {reason}")
     raise LoginFailed(
-        f"The engine at {_host(api_url)} refused to log in {username}: {told}",
+        f"The engine at {_host(api_url)} refused to log in {username}: {reason}",
         "Check user name (with its profile, as in admin@internal) and password.",
     )
 
