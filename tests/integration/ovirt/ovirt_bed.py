@@ -145,9 +145,7 @@ PATIENCE = Patience(engine=20, lock=20, ovf=5, start=30, end=30, snapshot=30, me
 
 
 @contextmanager
-def opened_image(
-    engine: Engine, vm: VmFacts, disks: Sequence[DiskFacts], **more: Any
-) -> Iterator[Capture]:
+def opened_image(engine: Engine, vm: VmFacts, disks: Sequence[DiskFacts], **more: Any) -> Iterator[Capture]:
     """A capture in image mode, every disk open."""
     with capture_image(engine, vm, disks, **{"description": "x", **more}) as captured:
         captured.open(layer for disk in captured.disks for layer in disk.layers)
@@ -155,9 +153,7 @@ def opened_image(
 
 
 @contextmanager
-def opened_chain(
-    engine: Engine, vm: VmFacts, disks: Sequence[DiskFacts], **more: Any
-) -> Iterator[Capture]:
+def opened_chain(engine: Engine, vm: VmFacts, disks: Sequence[DiskFacts], **more: Any) -> Iterator[Capture]:
     """A capture in chain mode, every layer open."""
     with capture_chain(engine, vm, disks, **{"description": "x", **more}) as captured:
         captured.open(layer for disk in captured.disks for layer in disk.layers)
