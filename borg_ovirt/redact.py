@@ -52,7 +52,7 @@ def redact(text: str) -> str:
 
 
 def redact_values(value: Any) -> Any:
-    """A value that JSON can tell, with each secret in its texts hidden, and each text under a secret's name."""
+    """What JSON can tell, with each secret in its texts hidden, and each text under a secret's name."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):

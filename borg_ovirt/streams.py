@@ -1,8 +1,8 @@
 """Standard output and error as the work needs them: words that nobody can take never stop it.
 
-A reader may go away (`| head`, a closed terminal, a parent that died), a disk may be full, a descriptor may be
-closed from the start. Then what is written is dropped, `lost` tells why, and the job goes on or is unwound like
-any other. A character that the terminal's encoding lacks is written escaped.
+A reader may go away (`| head`, a closed terminal, a parent that died), a disk may be full, a descriptor may
+be closed from the start. Then what is written is dropped, `lost` tells why, and the job goes on or is unwound
+like any other. A character that the terminal's encoding lacks is written escaped.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def guard() -> None:
     )
     # Unbuffered: a signal's handler may write in the midst of another line.
     raw = _Descriptor(_ERR)
-    sys.stderr = io.TextIOWrapper(raw, _encoding(sys.stderr), "backslashreplace", write_through=True)  # type: ignore[arg-type]
+    sys.stderr = io.TextIOWrapper(raw, _encoding(sys.stderr), "backslashreplace", write_through=True)
 
 
 def _encoding(stream: TextIO | None) -> str:

@@ -25,7 +25,9 @@ def main() -> None:
 
 def _run() -> int:
     from borg_ovirt.cli.boundary import run
+    from borg_ovirt.config.secrets import take_password
     from borg_ovirt.pipe.malloc import tune_malloc
 
     tune_malloc()
+    take_password()
     return run(sys.argv[1:])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import pty
 import subprocess
@@ -176,11 +176,9 @@ def test_what_the_encoding_lacks_is_shown_escaped(job: Job, encoding: str, seen:
 def test_a_full_terminal_that_does_not_block_is_waited_for(job: Job) -> None:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    try:
+    with contextlib.suppress(BlockingIOError):
         while True:
             os.write(writing, b"x" * 4096)
-    except BlockingIOError as error:
-        assert error.errno == errno.EAGAIN
     process = subprocess.Popen(
         [sys.executable, "-c", JOB.format(changes=True), "web01"],
         env={**os.environ, "DONE": str(job.done)},
