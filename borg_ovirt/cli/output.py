@@ -51,6 +51,8 @@ class Output:
 
     def error(self, message: str, hint: str | None = None, exit_code: int | None = None) -> None:
         """The one line that says why the command failed, and the next step."""
+        if len(message) > _LONGEST:
+            message = f"{message[:_LONGEST]}…"
         if hint:
             message = f"{message.rstrip()}{'' if message.rstrip().endswith(('.', '!', '?')) else '.'} {hint}"
         text = " ".join(message.split())
@@ -135,6 +137,8 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+_LONGEST = 4000
+"""Characters of an error: names and faults of others have no end of their own."""
 _GIVES_WAY = {"NOTES", "RULE", "REASON"}
 """Columns of prose, which may be broken over lines; what names something is never cut or broken."""
 _NARROWEST = 20

@@ -51,6 +51,9 @@ class PruneResult:
     removed: int
     kept: int
     compacted: bool
+    """The repository was asked to free the space."""
+    freed: int | None
+    """Bytes that were freed, as measured; None where nobody can measure (over `borg serve`)."""
     warnings: list[str]
 
 
@@ -76,13 +79,14 @@ def prune(
         verdicts += _judge_series(repository, config, known, now, series, rules, warnings)
     doomed = [verdict.archive.name for verdict in verdicts if not verdict.keep]
     wish = (rules or config.retention).compact if compact is None else compact
+    freed: int | None = 0
     if not dry_run and doomed:
         repository.delete(doomed)
         if wish:
-            repository.compact()
+            freed = repository.compact()
     lines = [_line(verdict) for verdict in verdicts]
     done = wish and not dry_run and bool(doomed)
-    return PruneResult(lines, len(doomed), len(lines) - len(doomed), done, warnings)
+    return PruneResult(lines, len(doomed), len(lines) - len(doomed), done, freed, warnings)
 
 
 def _series(archives: Collection[ArchiveInfo], vm: str | None) -> list[list[ArchiveInfo]]:
