@@ -106,7 +106,10 @@ def engine_settings(
 
 
 def _host(url: str) -> str | None:
-    return urlsplit(url if "://" in url else f"https://{url}").hostname
+    try:
+        return urlsplit(url if "://" in url else f"https://{url}").hostname
+    except ValueError:  # no address at all; whoever connects says so
+        return url
 
 
 def _section(config: Config, name: str | None, *, needed: bool) -> EngineOverrides:

@@ -8,8 +8,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from borg_ovirt.errors import BorgOvirtError, TransferFailed
-from borg_ovirt.ovirt.data.imageio import Source
-from borg_ovirt.ovirt.data.imageio_connection import SLOW_TIMEOUT
+from borg_ovirt.ovirt.data.imageio import Source, export_size
 from borg_ovirt.ovirt.data.transfer import Download, TransferRequest
 from borg_ovirt.ovirt.data.transfer_session import Persistence, TransferSession
 from borg_ovirt.ovirt.facts.chain import LayerFacts
@@ -35,14 +34,12 @@ def layer_request(layer: LayerFacts, name: str, vm_id: str, *, active: bool) -> 
     )
 
 
-def export_size(session: TransferSession) -> int:
+def layer_size(session: TransferSession) -> int:
     """Length in bytes of what the daemon offers: of a qcow2 file the engine tells only what it takes."""
-    extents = session.persist(
-        lambda connection: connection.answer(connection.send("GET", "/extents", timeout=SLOW_TIMEOUT))
-    )
-    if not extents:
+    size = export_size(session)
+    if not size:
         raise TransferFailed(f"The daemon offers nothing of {session.name}.")
-    return int(extents[-1]["start"] + extents[-1]["length"])
+    return size
 
 
 class OpenLayers:
@@ -71,7 +68,7 @@ class OpenLayers:
     def _start(self, image_id: str, transfer: Download) -> None:
         transfer.start(self._persistence)
         raw = transfer.request.format == "raw"
-        self._sizes[image_id] = transfer.request.size if raw else export_size(transfer.session)
+        self._sizes[image_id] = transfer.request.size if raw else layer_size(transfer.session)
 
     def source(self, image_id: str) -> Source:
         """The bytes of the volume."""

@@ -43,7 +43,10 @@ def fetch_ca(api_url: str) -> FetchedCa:
         connection.close()
     if reply.status != 200 or "-----BEGIN CERTIFICATE-----" not in text:
         raise EngineUnreachable(f"The engine at {host} offers no CA at {_PATH} (status {reply.status}).")
-    return FetchedCa(text, fingerprint(text))
+    try:
+        return FetchedCa(text, fingerprint(text))
+    except ValueError:
+        raise EngineUnreachable(f"What the engine at {host} offers as its CA is no certificate.") from None
 
 
 def fingerprint(pem: str) -> str:

@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 
 from borg_ovirt.errors import CertificateError, EngineRefused, EngineUnreachable, UsageError
 from borg_ovirt.ovirt.session import sso
-from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock
+from borg_ovirt.ovirt.session.address import split
+from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock, nonsense, raised_in_reader
+from borg_ovirt.ovirt.session.sense import Bounded, Nonsense, check_ids, check_xml, understood
 from borg_ovirt.ovirt.session.waiting import Patience
 
 T = TypeVar("T")
@@ -37,9 +39,10 @@ class EngineAccess:
     @property
     def api_url(self) -> str:
         """The URL of the REST API, whether or not its path was given."""
-        parts = urlsplit(self.url if "://" in self.url else f"https://{self.url}")
-        if not parts.hostname:
-            raise UsageError(f"No host in the engine's URL: {self.url}")
+        try:
+            parts = split(self.url if "://" in self.url else f"https://{self.url}")
+        except ValueError as error:
+            raise UsageError(f"{self.url} is no address of an engine: {error}.") from None
         path = parts.path.rstrip("/")
         if path in ("", "/ovirt-engine"):
             path = API
@@ -137,6 +140,7 @@ class Engine:
                 )
             return self._token
 
+    @understood
     def _greet(self) -> None:
         info = self.call("read the engine's version", lambda system: system.get()).product_info
         version = info.version if info else None
@@ -176,8 +180,10 @@ class Engine:
         connection = None
         try:
             connection = self._connection()
-            connection.last_status = 0
-            return request(connection.system_service())
+            connection.last_status, connection.endless = 0, False
+            result = request(connection.system_service())
+            check_ids(result)
+            return result
         except EngineUnreachable as error:  # from logging in again: the request itself was not accepted
             return _Failed(error, True, False)
         except (ConnectionError, TimeoutError) as error:
@@ -200,6 +206,10 @@ class Engine:
     def _judge(self, error: Exception, what: str, connection: Any) -> Verdict | None:
         import ovirtsdk4
 
+        if connection is not None and connection.endless:
+            return nonsense("it has no end", what, self.host)
+        if isinstance(error, Nonsense) or raised_in_reader(error):
+            return nonsense(" ".join(str(error).split())[:200], what, self.host)
         if not isinstance(error, ovirtsdk4.Error | TypeError) and type(error).__module__ != "pycurl":
             return None
         status = connection.last_status if connection is not None else 0
@@ -261,10 +271,31 @@ def _connection_class() -> Any:
 
     class Connection(ovirtsdk4.Connection):  # type: ignore[misc]
         last_status = 0
+        endless = False
+        """The last answer was broken off for its length."""
 
         def __init__(self, engine: Engine) -> None:
             super().__init__(**engine.connection_settings())
+            self._bounds: list[Bounded] = []
             self._engine = engine
+
+        def send(self, request: Any) -> Any:
+            context = super().send(request)
+            curl, body, headers, _ = context
+            self._bounds = [Bounded(body.write), Bounded(headers.write)]
+            curl.setopt(curl.WRITEFUNCTION, self._bounds[0])
+            curl.setopt(curl.HEADERFUNCTION, self._bounds[1])
+            return context
+
+        def wait(self, context: Any, failed_auth: bool = False) -> Any:
+            try:
+                return super().wait(context, failed_auth)
+            finally:
+                self.endless = any(bound.full for bound in self._bounds)
+
+        def check_xml_content_type(self, response: Any) -> None:
+            super().check_xml_content_type(response)
+            check_xml(response.body)
 
         def _read_reponse(self, context: Any) -> Any:
             response = super()._read_reponse(context)

@@ -70,7 +70,7 @@ def _post(
         raise EngineUnreachable(f"The engine at {host} answers {status}; it may be restarting.")
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise EngineRefused(
             f"The login page of {host} answers {status} and no JSON.",
             "Is the URL that of an oVirt engine, as in https://engine.example.org/ovirt-engine/api?",
