@@ -141,8 +141,9 @@ class ArchiveReader:
         stored = self._small.get(path)
         if stored is None:
             raise ArchiveNotFound(f"Archive {self.name} has no file {path}.")
-        if stored.size > _LARGEST_FILE:
-            raise NotOurArchive(f"{path} of archive {self.name} is too large: {stored.size} bytes.")
+        size = max(stored.size, stored.chunks.total())
+        if size > _LARGEST_FILE:
+            raise NotOurArchive(f"{path} of archive {self.name} is too large: {size} bytes.")
         if stored.repaired:
             raise self._damage(path)
         return b"".join(self._session.fetch([chunk.id for chunk in stored.chunks]))
