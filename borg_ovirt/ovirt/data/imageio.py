@@ -58,7 +58,7 @@ class Source:
                 raise self._no_extents(context, error) from None
 
     def _stream(self, connection: ImageioConnection, context: str, position: int) -> Iterator[Extent]:
-        """Extents from `position` on, clipped to the disk: a block volume may be larger than its disk."""
+        """Extents from `position` on. A block volume may be longer than its disk: who lays them out knows."""
         import ijson
 
         response = connection.send("GET", f"/extents?context={context}", timeout=SLOW_TIMEOUT)
@@ -69,9 +69,9 @@ class Source:
                 if start != end:
                     raise TransferFailed(f"The extents of {self._session.name} have a gap at byte {end}.")
                 end = start + length
-                first, last = max(start, position), min(end, self.size)
-                if first < last:
-                    yield Extent(first, last - first, bool(item["zero"]), bool(item.get("dirty", True)))
+                first = max(start, position)
+                if first < end:
+                    yield Extent(first, end - first, bool(item["zero"]), bool(item.get("dirty", True)))
         except ijson.JSONError as error:
             raise Broken(f"the list of extents broke off ({type(error).__name__})") from None
         except (OSError, HTTPException) as error:
