@@ -59,11 +59,11 @@ class Source:
                 raise self._no_extents(context, error) from None
 
     def _stream(self, connection: ImageioConnection, context: str, position: int) -> Iterator[Extent]:
-        """Extents from `position` on, clipped to the disk: a block volume may be larger than its disk."""
+        """Extents from `position` on. A block volume may be longer than its disk: who lays them out knows."""
         for extent in _extents(connection, self._session.name, f"?context={context}"):
-            first, last = max(extent.start, position), min(extent.end, self.size)
-            if first < last:
-                yield Extent(first, last - first, extent.zero, extent.dirty)
+            first = max(extent.start, position)
+            if first < extent.end:
+                yield Extent(first, extent.end - first, extent.zero, extent.dirty)
 
     def _no_extents(self, context: str, error: Refused) -> BorgOvirtError:
         if context == "dirty" and error.status == 404:

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.ovirt.capture.backup import backup_phase, end_backup, find_backup, read_backup
-from borg_ovirt.ovirt.capture.methods import thaw
 from borg_ovirt.ovirt.capture.snapshot import (
     find_snapshot,
     read_snapshot,
     remove_snapshot,
     wait_merged,
 )
+from borg_ovirt.ovirt.capture.snapshot_method import thaw
 from borg_ovirt.ovirt.data.transfer import end_transfer, find_transfer, phase_of, read_transfer
 from borg_ovirt.ovirt.facts.vm import read_disks, utc
 from borg_ovirt.ovirt.make.disks import remove_disk
