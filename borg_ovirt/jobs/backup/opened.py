@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from dataclasses import dataclass
 from datetime import datetime
 
-from borg_ovirt.errors import BorgOvirtError, RepositoryError
+from borg_ovirt.errors import BorgOvirtError, RepositoryDamaged, RepositoryError
 from borg_ovirt.jobs.backup.stores import SingleStore, Store
 from borg_ovirt.jobs.selection import last_times
 from borg_ovirt.repository.open import Repository
@@ -128,7 +128,7 @@ class OneRepository(OpenedRepositories):
     def conclude(self, error: Exception | None) -> None:
         if error is None:
             self._state.stored()
-        elif isinstance(error, RepositoryError):
+        elif isinstance(error, RepositoryError) and not isinstance(error, RepositoryDamaged):
             self._state.failed(error)
             self._close_broken(error)
 
