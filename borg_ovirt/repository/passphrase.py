@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 read_once: dict[str, str] = {}
-"""By descriptor what Borg read from it: Borg closes it, and its number may be another file's the next time."""
+"""By descriptor what Borg read from it: Borg closes it, and its number may be another file's later."""
 
 
 @contextmanager
