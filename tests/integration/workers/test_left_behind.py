@@ -92,6 +92,8 @@ def test_different_grids_are_read_once_each(box: Box, desk: Desk) -> None:
 
 def test_chains_go_into_several_repositories_from_one_read(box: Box, desk: Desk) -> None:
     vm = make(box, "chained")
+    box.snapshot(vm, "before the upgrade")
+    box.fill(box.disks(vm)[0], 20 * MIB, 64 << 10, seed=9)
     other = second(desk, "other")
     made = together(vm, [desk, other], "--mode", "chain")
     assert (made["mode"], made["kind"]) == ("chain", "full")
