@@ -31,6 +31,7 @@ lint: setup ## ruff, mypy --strict, and the laws of the house (import-linter)
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-logo
+	@$(PYTHON) -m pytest tests/unit/test_house.py
 
 format: setup ## let ruff lay out the code
 	@$(PYTHON) -m ruff check --fix .

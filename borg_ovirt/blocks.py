@@ -7,7 +7,6 @@ from typing import NamedTuple
 KiB = 1 << 10
 MiB = 1 << 20
 GiB = 1 << 30
-TiB = 1 << 40
 
 CELL = 4 * MiB
 """Default size of a grid cell, in bytes: one cell of the disk is one chunk of the archive."""

@@ -47,7 +47,7 @@ class EngineUnreachable(BorgOvirtError):
 
 
 class CertificateError(BorgOvirtError):
-    """The engine's or the daemon's certificate was not signed by the CA given."""
+    """The engine's or the daemon's certificate: not signed by the CA given, expired, or for another name."""
 
     exit_code = 11
 

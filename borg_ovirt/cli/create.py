@@ -163,13 +163,13 @@ def _preview(output: Output, order: _Order, access: EngineAccess) -> int:
 
     with Engine(access) as engine:
         members = order.members(engine)
+        here = (engine.instance_id, engine.host)
     good = {}
     for name, settings in order.repositories.items():
         with connect.repository(settings, write=False) as opened:
-            good[name] = last_good(opened.archives())
-    times = [{vm: info.time for vm, info in archives.items()} for archives in good.values()]
+            good[name] = last_good(opened.archives(), here)
     rows: list[dict[str, Any]] = []
-    for member in neediest_first(members, times):
+    for member in neediest_first(members, list(good.values())):
         for name, archives in good.items():
             last = archives[member.id].name if member.id in archives else None
             rows.append({"repository": name, "vm": member.name, "vm_id": member.id, "last": last})

@@ -38,7 +38,7 @@ class RepositoryOptions:
 
 
 def bundle(keyword: str, kind: type[Any], *decorators: Callable[[Any], Any]) -> Decorator:
-    """Add the options and hand their values on as `keyword=kind(...)`."""
+    """Add the options, one for each field of `kind`, and hand their values on as `keyword=kind(...)`."""
     names = [field.name for field in fields(kind)]
 
     def decorate(body: Body) -> Body:
@@ -88,10 +88,6 @@ repository = bundle(
     click.option("--rsh", metavar="COMMAND", help="Remote shell instead of ssh. [BORG_RSH]"),
 )
 """Options that say how to reach the repository."""
-
-
-_DRY_RUN = click.option("--dry-run", "-n", is_flag=True, help="Change nothing; show what would be done.")
-_JSON = click.option("--json", is_flag=True, help="The result as JSON on standard output.")
 
 
 def common(*, json: bool = True, dry_run: bool = False) -> Decorator:

@@ -1,4 +1,4 @@
-"""Borg speaks to a console: here its log, its questions and the server's lines become ours to judge."""
+"""Borg speaks to a console: here its log, its questions and the server's lines come to us."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from borg_ovirt.errors import NotOurArchive
 from borg_ovirt.repository.manifest import (
     BaseRecord,
+    Count,
     DiskRecord,
     DiskRunRecord,
     Flag,
@@ -69,6 +70,14 @@ class ArchiveComment(Record):
     vm_name: str
     mode: Mode
     engine: str
+    """Host (and port) of the engine's URL."""
+    engine_id: str | None = None
+    number: Count | None = None
+    """Its place among the archives of ours in this repository, counted when it was committed."""
+    base: str | None = None
+    """The archive whose chunks it refers to."""
+    from_checkpoint: Uuid | None = None
+    """The checkpoint this backup starts from."""
     checkpoint: Uuid | None = None
     """The checkpoint this backup ends at: where the next incremental one starts."""
     kind: Kind
@@ -92,6 +101,9 @@ def comment_of(manifest: Manifest) -> ArchiveComment:
         vm_name=manifest.vm.name,
         mode=manifest.mode,
         engine=manifest.run.engine,
+        engine_id=manifest.run.engine_id,
+        base=manifest.run.base.name if manifest.run.base else None,
+        from_checkpoint=manifest.run.from_checkpoint,
         checkpoint=manifest.run.to_checkpoint,
         kind=manifest.run.kind,
         reason=manifest.run.reason,

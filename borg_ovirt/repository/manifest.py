@@ -185,6 +185,8 @@ class RunRecord(Record):
     """Where the tool ran."""
     engine: str
     """Host (and port) of the engine's URL."""
+    engine_id: str | None = None
+    """The engine's own id: the same under every name that it is reached by."""
     engine_version: str | None = None
     mode_asked: Mode = "image"
     kind_asked: Kind = "incremental"

@@ -134,8 +134,9 @@ class DiskSink:
 class ArchiveWriter:
     """An archive that is being made. Leaving it without `commit` leaves the repository as it was."""
 
-    def __init__(self, session: Session, name: str, started: datetime) -> None:
+    def __init__(self, session: Session, name: str, started: datetime, number: int | None) -> None:
         self.name = name
+        self._number = number
         self.committed = False
         self.borg = BorgArchive(session, name, started)
         self._session = session
@@ -172,6 +173,7 @@ class ArchiveWriter:
     def commit(self, comment: ArchiveComment, manifest: Manifest) -> str:
         """Make the archive visible, whole; returns its id. Any doubt is an error, and nothing is kept."""
         self._check_complete(comment, manifest)
+        comment = comment.model_copy(update={"number": self._number})
         with self.adding():
             head = {MANIFEST: manifest.to_json(), README: readme(manifest, self.name).encode()}
             stored = {path: self._store_file(data) for path, data in head.items()}
@@ -244,9 +246,11 @@ def _listing(sizes: dict[str, int]) -> str:
 
 
 @contextmanager
-def writing(session: Session, name: str, started: datetime) -> Iterator[ArchiveWriter]:
-    """A writer whose archive is rolled back unless it was committed."""
-    writer = ArchiveWriter(session, name, started)
+def writing(
+    session: Session, name: str, started: datetime, number: int | None = None
+) -> Iterator[ArchiveWriter]:
+    """A writer whose archive is rolled back unless it was committed; `number` is for its comment."""
+    writer = ArchiveWriter(session, name, started, number)
     session.busy = True
     try:
         yield writer

@@ -42,10 +42,12 @@ COLLECTIONS = (
 INTERNAL = "ovirtbox.internal"
 """In the WSGI environment of a request that the engine makes to itself (follow)."""
 
-_UNAUTHORIZED = (
-    "<html><head><title>Error</title></head><body>"
-    "<h1>Unauthorized</h1><p>Authentication is required.</p></body></html>"
-)
+_UNAUTHORIZED = "<html><head><title>Error</title></head><body>{}</body></html>"
+"""Seen on 4.5.8 (facts/ovirt-engine-seen.md, 1.3): the reason is all that the page says."""
+_NO_CREDENTIALS = "Unauthorized"
+_UNKNOWN_TOKEN = "invalid_grant: The provided authorization grant for the auth code has expired."
+_TOO_MANY = "Unable to log in because the maximum number of allowed sessions {} is exceeded"
+"""Seen from "because" on (4.5.8); the login itself works, each request is refused."""
 
 
 def make_app(engine: EngineCore) -> Flask:
@@ -101,23 +103,34 @@ def _enter() -> Response | None:
     version = request.headers.get("Version", "4")
     if version not in ("3", "4"):
         raise Fault(400, f"Version {version} of the API isn't supported", "Invalid version")
-    if not request.environ.get(INTERNAL) and not _known_user(core()):
-        answer = Response(_UNAUTHORIZED, status=401, content_type="text/html;charset=UTF-8")
+    refused = None if request.environ.get(INTERNAL) else _refusal(core())
+    if refused is not None:
+        page = _UNAUTHORIZED.format(refused)
+        answer = Response(page, status=401, content_type="text/html;charset=UTF-8")
         answer.headers["WWW-Authenticate"] = 'Basic realm="RESTAPI"'
         return answer
     return None
 
 
-def _known_user(engine: EngineCore) -> bool:
+def _refusal(engine: EngineCore) -> str | None:
+    """Why the user may not enter."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        return value in engine.tokens
+        if value not in engine.tokens:
+            return _UNKNOWN_TOKEN
+        if value not in engine.sessions:
+            engine.sessions &= engine.tokens
+            if engine.max_sessions and len(engine.sessions) >= engine.max_sessions:
+                return _TOO_MANY.format(engine.max_sessions)
+            engine.sessions.add(value)
+        return None
     if scheme.lower() == "basic":
         try:
-            return base64.b64decode(value).decode() == f"{engine.user}:{engine.password}"
+            if base64.b64decode(value).decode() == f"{engine.user}:{engine.password}":
+                return None
         except ValueError:
-            return False
-    return False
+            pass
+    return _NO_CREDENTIALS
 
 
 def _leave(answer: Response) -> Response:

@@ -36,6 +36,10 @@ class EngineCore:
     user: str = "admin@internal"
     password: str = ""
     tokens: set[str] = field(default_factory=set)
+    sessions: set[str] = field(default_factory=set)
+    """Tokens with which a request was made: only then has the user a session."""
+    max_sessions: int = 0
+    """Sessions that the user may have at a time (UserSessionLimit); 0 for any number."""
     on_restart: list[Callable[[], Any]] = field(default_factory=list)
     """Called when the engine "restarts": each state machine says what it forgets."""
     on_disk_detached: list[Callable[[Vm, Disk], Any]] = field(default_factory=list)

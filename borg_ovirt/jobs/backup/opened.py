@@ -10,11 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 
 from borg_ovirt.errors import BorgOvirtError, RepositoryDamaged, RepositoryError
 from borg_ovirt.jobs.backup.stores import SingleStore, Store
-from borg_ovirt.jobs.selection import last_times
+from borg_ovirt.jobs.selection import EngineId, LastArchive, last_good
 from borg_ovirt.repository.open import Repository
 
 Opener = Callable[[], AbstractContextManager[Repository]]
@@ -62,8 +61,8 @@ class OpenedRepositories(ABC):
         """Hold them open. Raises why when none can be opened."""
 
     @abstractmethod
-    def last_good(self) -> Sequence[Mapping[str, datetime]]:
-        """For each that is open: VM id -> the time of its newest archive."""
+    def last_good(self, engine: EngineId) -> Sequence[Mapping[str, LastArchive]]:
+        """For each that is open: VM id -> its newest archive of this engine."""
 
     @abstractmethod
     def store(self) -> Store:
@@ -119,8 +118,8 @@ class OneRepository(OpenedRepositories):
             raise
         self._stack.close()
 
-    def last_good(self) -> Sequence[Mapping[str, datetime]]:
-        return [last_times(self._opened().archives())]
+    def last_good(self, engine: EngineId) -> Sequence[Mapping[str, LastArchive]]:
+        return [last_good(self._opened().archives(), engine)]
 
     def store(self) -> Store:
         return SingleStore(self._opened())

@@ -183,6 +183,7 @@ def _run_record(captured: Capture, facts: RunFacts, resumes: int) -> dict[str, o
         "tool_version": __version__,
         "host": platform.node(),
         "engine": captured.engine.host,
+        "engine_id": captured.engine.instance_id,
         "engine_version": captured.engine.full_version,
         "mode_asked": facts.mode,
         "kind_asked": facts.kind_asked,

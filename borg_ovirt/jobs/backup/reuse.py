@@ -88,6 +88,9 @@ def find_item(reader: ArchiveReader, wanted: Wanted) -> Found:
         content = reader.disk(wanted.path)
     except (RepositoryDamaged, NotOurArchive) as error:
         return Found(None, f"{reader.name} is damaged: {error.message}")
+    if not content.chunks.on_grid(wanted.cell):
+        what = "the last archive is not on the grid"
+        return Found(None, f"{what}: {reader.name} was cut into other chunks (borg recreate, import-tar)")
     if content.damaged:
         return Found(None, f"{reader.name} is damaged: the repository lost chunks of {wanted.path}")
     return Found(BaseItem(reader.name, content, wanted.cell))

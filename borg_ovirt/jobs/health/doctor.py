@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from borg_ovirt import __version__
 from borg_ovirt.blocks import MiB
 from borg_ovirt.config.types import Room
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.health.doctor_repository import look_at_repository
+from borg_ovirt.jobs.health.doctor_way import look_at_way
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
 from borg_ovirt.ovirt.facts.inventory import domain_room, engine_time, list_hosts
 from borg_ovirt.ovirt.facts.storage import list_clusters, list_domains
@@ -33,7 +33,6 @@ from borg_ovirt.repository.version import check_borg_version
 from borg_ovirt.units import format_duration, format_size
 
 _SKEW = timedelta(seconds=60)
-_SOON = timedelta(days=30)
 _SHOWN = 5
 
 
@@ -87,33 +86,16 @@ def _machine(plan: DoctorPlan) -> Iterator[Finding]:
 
 
 def _engine(plan: DoctorPlan, access: EngineAccess) -> Iterator[Finding]:
-    yield from _certificate(access)
+    way = list(look_at_way(access))
+    yield from way
+    if any(finding.about == "web proxy" and finding.status == "failure" for finding in way):
+        return
     try:
         with Engine(access) as engine:
             yield ok("login", f"{access.username} at {engine.host}")
             yield from _logged_in(plan, engine)
     except BorgOvirtError as error:
         yield failed("login", error.message, error.hint)
-
-
-def _certificate(access: EngineAccess) -> Iterator[Finding]:
-    parts = urlsplit(access.api_url)
-    try:
-        ca_file = str(access.ca_file) if access.ca_file else None
-        if access.ca_pem:
-            return  # the login tells; the PEM lies in no file that could be tried here
-        end = certificate_end(parts.hostname or "", parts.port or 443, ca_file)
-    except BorgOvirtError as error:
-        hint = "`borg-ovirt doctor --fetch-ca FILE` fetches the engine's CA to compare and to pin."
-        yield failed("certificate", error.message, error.hint or hint)
-        return
-    yield _expiry("certificate", f"{parts.hostname}", end)
-
-
-def _expiry(name: str, whose: str, end: datetime) -> Finding:
-    left = end - datetime.now(timezone.utc)
-    text = f"{whose}: trusted, good until {end:%Y-%m-%d}"
-    return warn(name, text, "Renew it before it expires.") if left < _SOON else ok(name, text)
 
 
 def _logged_in(plan: DoctorPlan, engine: Engine) -> Iterator[Finding]:

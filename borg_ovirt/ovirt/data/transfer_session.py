@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from borg_ovirt.errors import CertificateError, TransferFailed
+from borg_ovirt.errors import TransferFailed
 from borg_ovirt.ovirt.data.imageio_connection import (
     CONNECT_TIMEOUT,
     Address,
@@ -22,7 +21,7 @@ from borg_ovirt.ovirt.data.imageio_connection import (
     TicketGone,
     Untrusted,
 )
-from borg_ovirt.ovirt.session.sso import untrusted
+from borg_ovirt.ovirt.session.certificate import certificate_error, tls_context
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -85,7 +84,7 @@ class TransferSession:
         self._urls = urls
         self._renew = renew
         self._use_socket = use_socket
-        self._tls = _tls_context(ca_file)
+        self._tls = tls_context(ca_file)
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
@@ -191,7 +190,7 @@ class TransferSession:
                     self._addresses = [address, *rest]
             return connection
         if failures and all(isinstance(error, Untrusted) for error in failures):
-            raise untrusted(str(self._addresses[0].host))
+            raise certificate_error(str(self._addresses[0].host), str(failures[0]))
         raise Broken("; ".join(map(str, failures)))
 
     def hang_up(self, connection: ImageioConnection) -> None:
@@ -313,10 +312,3 @@ class Attempts:
 
     def refused(self, error: Refused) -> TransferFailed:
         return TransferFailed(f"The daemon refused a request for {self._session.name}: {error}.")
-
-
-def _tls_context(ca_file: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError):
-        raise CertificateError(f"The CA file {ca_file} holds no certificate that can be used.") from None

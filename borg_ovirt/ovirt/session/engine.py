@@ -15,7 +15,10 @@ from urllib.parse import urlsplit
 
 from borg_ovirt.errors import CertificateError, EngineRefused, EngineUnreachable, UsageError
 from borg_ovirt.ovirt.session import sso
+from borg_ovirt.ovirt.session.certificate import tls_context
+from borg_ovirt.ovirt.session.connection import connection_class
 from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock
+from borg_ovirt.ovirt.session.proxy import Proxy, proxy_of
 from borg_ovirt.ovirt.session.waiting import Patience
 
 T = TypeVar("T")
@@ -56,6 +59,8 @@ class Engine:
     version: tuple[int, int, int] = (0, 0, 0)
     full_version: str = ""
     instance_id: str = ""
+    proxy: Proxy | None = None
+    """What the environment puts between this machine and the engine."""
     use_sockets: bool = True
     """Data moves over the unix socket of a daemon on this host where there is one."""
 
@@ -76,8 +81,10 @@ class Engine:
     # -- the session ---------------------------------------------------------------------------------
 
     def __enter__(self) -> Engine:
+        self.proxy = proxy_of(self.access.api_url)
         self._ca_file = self._find_ca()
         try:
+            tls_context(self._ca_file)  # a file without a certificate is told as such
             self._token = self.renew_token(None)
             self._greet()
         except BaseException:
@@ -186,7 +193,7 @@ class Engine:
         except EngineRefused:
             raise
         except Exception as error:
-            verdict = self._judge(error, what, connection)
+            verdict = self._classify(error, what, connection)
             if verdict is None:
                 raise
             if verdict.passing:
@@ -197,18 +204,18 @@ class Engine:
             self._drop(connection)
             raise
 
-    def _judge(self, error: Exception, what: str, connection: Any) -> Verdict | None:
+    def _classify(self, error: Exception, what: str, connection: Any) -> Verdict | None:
         import ovirtsdk4
 
         if not isinstance(error, ovirtsdk4.Error | TypeError) and type(error).__module__ != "pycurl":
             return None
-        status = connection.last_status if connection is not None else 0
-        return classify(error, what, status, self.host)
+        status, page = (connection.last_status, connection.last_page) if connection is not None else (0, b"")
+        return classify(error, what, status, self.host, proxy=self.proxy, page=page)
 
     def _connection(self) -> Any:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = _connection_class()(self)
+            connection = connection_class()(self)
             self._local.connection = connection
             with self._login_lock:
                 self._connections.append(connection)
@@ -248,31 +255,3 @@ def types() -> Any:
     import ovirtsdk4.types
 
     return ovirtsdk4.types
-
-
-_made: list[Any] = []
-
-
-def _connection_class() -> Any:
-    """The SDK's connection that tells the status of its last answer and shares the engine's token."""
-    if _made:
-        return _made[0]
-    import ovirtsdk4
-
-    class Connection(ovirtsdk4.Connection):  # type: ignore[misc]
-        last_status = 0
-
-        def __init__(self, engine: Engine) -> None:
-            super().__init__(**engine.connection_settings())
-            self._engine = engine
-
-        def _read_reponse(self, context: Any) -> Any:
-            response = super()._read_reponse(context)
-            self.last_status = response.code
-            return response
-
-        def _get_access_token(self) -> str:
-            return self._engine.renew_token(self._sso_token)
-
-    _made.append(Connection)
-    return Connection

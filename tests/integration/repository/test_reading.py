@@ -45,7 +45,7 @@ def test_everything_comes_back(stock: Stock) -> None:
         reader = repository.archive("one")
         assert (reader.id, reader.time) == (id_, NOON)
         assert reader.manifest == manifest(TWO)
-        assert reader.comment == comment(checkpoint=SYSTEM)
+        assert reader.comment == comment(checkpoint=SYSTEM, number=1)
         assert reader.ovf == OVF_BYTES
         assert b"ovirt-img upload-disk" in reader.read_file("README.txt")
         for disk, data in TWO.items():
@@ -139,7 +139,7 @@ def test_which_archives_are_ours(make_repository: MakeRepository, tmp_path: Path
     with open_repository(stock.location, write=False) as repository:
         ours = repository.archives()
         assert [info.name for info in ours] == ["ours-1", "ours-2"]
-        assert ours[0].comment == comment(checkpoint=DATA)
+        assert ours[0].comment == comment(checkpoint=DATA, number=2)
         assert ours[0].time == NOON
         assert ours[0].duration > timedelta(0)
         assert ours[0].original_size > len(DISK) > ours[0].compressed_size
@@ -162,7 +162,7 @@ def test_renamed_and_recompressed_by_others(make_repository: MakeRepository) -> 
     stock.run("recreate", "--compression", "zlib,1", "--recompress", "always", f"{stock.location}::uno")
     with open_repository(stock.location, write=False) as repository:
         (info,) = repository.archives()
-        assert (info.name, info.comment) == ("uno", comment(checkpoint=DATA))
+        assert (info.name, info.comment) == ("uno", comment(checkpoint=DATA, number=1))
         content = repository.archive("uno").disk(disk_path(SYSTEM))
         assert b"".join(content.fetch(content.chunks)) == DISK
 
@@ -181,13 +181,13 @@ def test_compressions(make_repository: MakeRepository, compression: str) -> None
 
 def test_a_comment_is_taken_as_it_is(stock: Stock) -> None:
     """Stock Borg expands placeholders in --comment; in process nothing does."""
-    odd = comment(vm_name="{now} ::{hostname} \"'\\ ä", reason="{}")
+    odd = comment(vm_name="{now} ::{hostname} \"'\\ ä", reason="{}", number=1)
     with open_repository(stock.location, write=True) as repository:
         back_up(repository, "one", TWO, vm_name=odd.vm_name, reason=odd.reason)
         assert repository.archives()[0].comment == odd
-        changed = odd.model_copy(update={"marked": True})
+        changed = odd.model_copy(update={"held": True})
         before = repository.archive("one").id
-        repository.set_comment("one", changed)
+        repository.hold(["one"])
         assert repository.archive("one").id != before
         assert repository.archives()[0].comment == changed
     (info,) = stock.json("info", "--json", f"{stock.location}::one")["archives"]

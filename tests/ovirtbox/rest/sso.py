@@ -46,6 +46,7 @@ def token() -> Response:
 @blueprint.post("/ovirt-engine/services/sso-logout")
 def logout() -> Response:
     core().tokens.discard(request.form.get("token", ""))
+    core().sessions.discard(request.form.get("token", ""))
     return _json({})
 
 

@@ -75,3 +75,10 @@ def test_runs(runs: list[tuple[Chunk, int]], data: st.DataObject) -> None:
     end = data.draw(st.integers(first, len(items)))
     known = Chunk(b"0" * 32, 4)
     assert list(ours.others(known, first, end)) == [n for n in range(first, end) if items[n] != known]
+
+
+@given(st.lists(st.sampled_from([0, 1, 3, 4, 5, 8]), max_size=8))
+def test_the_grid_is_every_chunk_the_first_and_the_last_too(sizes: list[int]) -> None:
+    ours = packed([Chunk(bytes(32), size) for size in sizes])
+    on_grid = all(size == 4 for size in sizes[:-1]) and all(0 < size <= 4 for size in sizes[-1:])
+    assert ours.on_grid(4) == on_grid

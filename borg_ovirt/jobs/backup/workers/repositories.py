@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
 
 from borg_ovirt.errors import BorgOvirtError, WrongPassphrase
 from borg_ovirt.jobs.backup.opened import OpenedRepositories, RepositoryState
@@ -13,6 +12,7 @@ from borg_ovirt.jobs.backup.stores import Store
 from borg_ovirt.jobs.backup.workers.messages import Spec
 from borg_ovirt.jobs.backup.workers.pool import WorkerPool
 from borg_ovirt.jobs.backup.workers.store import PoolStore
+from borg_ovirt.jobs.selection import EngineId, LastArchive
 from borg_ovirt.redact import redact
 
 STALL = 300.0
@@ -43,8 +43,8 @@ class SeveralRepositories(OpenedRepositories):
             self._open(self.states)
             yield
 
-    def last_good(self) -> Sequence[Mapping[str, datetime]]:
-        return list(self._pool.request("last_good", patient=True).values())
+    def last_good(self, engine: EngineId) -> Sequence[Mapping[str, LastArchive]]:
+        return list(self._pool.request("last_good", engine, patient=True).values())
 
     def store(self) -> Store:
         return PoolStore(self._pool)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from borg_ovirt.errors import RepositoryError
 from borg_ovirt.jobs.backup.base import BaseQuery, Choice, choose_base, needed_checkpoints, series_cell
 from borg_ovirt.jobs.backup.reuse import BaseItem, Wanted
-from borg_ovirt.jobs.selection import last_times
+from borg_ovirt.jobs.selection import EngineId, LastArchive, last_good
 from borg_ovirt.repository import layout
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.writer import ArchiveWriter, DiskSink, PreparedCell
@@ -58,8 +58,8 @@ class RepositoryService:
     def needed(self, vm_id: str) -> set[str]:
         return needed_checkpoints(self._repository, vm_id)
 
-    def last_good(self) -> dict[str, datetime]:
-        return last_times(self._repository.archives())
+    def last_good(self, engine: EngineId) -> dict[str, LastArchive]:
+        return last_good(self._repository.archives(), engine)
 
     def all_names(self) -> set[str]:
         return self._repository.all_names()
