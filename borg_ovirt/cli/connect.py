@@ -32,6 +32,7 @@ from borg_ovirt.errors import UsageError
 from borg_ovirt.ovirt.session.engine import EngineAccess
 from borg_ovirt.redact import redact, remember
 from borg_ovirt.repository.open import Repository, open_repository
+from borg_ovirt.repository.passphrase import handed_over
 
 if TYPE_CHECKING:
     from borg_ovirt.jobs.backup.opened import OpenedRepositories
@@ -237,14 +238,8 @@ def _passphrase(source: SecretSource | None) -> Iterator[None]:
     if source is None or any(name in os.environ for name in _BORG_SECRETS):
         yield
         return
-    reading, writing = os.pipe()
-    with os.fdopen(writing, "w") as stream:
-        stream.write(source.reveal())
-    os.environ["BORG_PASSPHRASE_FD"] = str(reading)
-    try:
+    with handed_over(source.reveal()):
         yield
-    finally:
-        del os.environ["BORG_PASSPHRASE_FD"]
 
 
 _BORG_SECRETS = ("BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD")

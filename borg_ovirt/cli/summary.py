@@ -17,14 +17,17 @@ def summary(output: Output, result: RunResult) -> None:
         for vm in result.vms:
             if vm.archive is not None:
                 _one(output, vm)
+            elif vm.error is not None:
+                output.lines(f"{vm.vm}: no archive: {vm.error}")
         return
     if not result.vms and result.cause is not None:
         return
     _many(output, result.vms)
     if len(result.repositories) > 1:
         _repositories(output, result)
-    for warning in result.warnings:
-        output.lines(warning)
+    for text in [*result.warnings, result.error]:
+        if text is not None:
+            output.lines(text)
     words = ("ok", "warning", "failed", "not started")
     counted = ", ".join(f"{result.count(w)} {w}" for w in words if result.count(w))  # type: ignore[arg-type]
     output.lines(f"{len(result.vms)} VMs: {counted or 'nothing to do'}.")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
-from borg_ovirt.errors import BorgOvirtError, RepositoryError
+from borg_ovirt.errors import BorgOvirtError, RepositoryDamaged, RepositoryError
 from borg_ovirt.jobs.backup.stores import SingleStore, Store
 from borg_ovirt.jobs.selection import EngineId, LastArchive, last_good
 from borg_ovirt.repository.open import Repository
@@ -127,7 +127,7 @@ class OneRepository(OpenedRepositories):
     def conclude(self, error: Exception | None) -> None:
         if error is None:
             self._state.stored()
-        elif isinstance(error, RepositoryError):
+        elif isinstance(error, RepositoryError) and not isinstance(error, RepositoryDamaged):
             self._state.failed(error)
             self._close_broken(error)
 

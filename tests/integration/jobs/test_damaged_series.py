@@ -44,7 +44,7 @@ def test_a_lost_manifest_stops_no_backup(box: Box, desk: Desk, mode: str, repair
     told = desk.run("estimate", "--json", "--mode", mode, f"{desk.repo}::{vm.name}").ok().json
     run = desk.run("create", "--json", "--mode", mode, f"{desk.repo}::{vm.name}").ok()
     assert "damaged" in run.err
-    made = run.json
+    made = run.vm
     if mode == "image":  # the engine does not hold the checkpoint of the one before any more
         assert made["kind"] == "full"
         assert "damaged" in made["reason"] + told["reason"]

@@ -55,7 +55,7 @@ def test_the_way_suits_the_vm_and_is_told(
     vm = make(box, f"way-{cluster}-{running}", running=running, cluster=cluster, backup=backup)
     truth = {d.id: box.sha(d) for d in box.disks(vm)}
     made = desk.create(vm)
-    assert made["method"] == way
+    assert made["way"] == way
     manifest = desk.manifest(made["archive"])
     assert manifest["run"]["way"] == way
     assert manifest["run"]["way_reason"]

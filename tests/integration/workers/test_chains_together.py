@@ -78,7 +78,7 @@ def test_what_one_does_not_know_is_read_once_and_stored_in_all(box: Box, desk: D
     desk.create(vm, "--mode", "chain")
     words = [f"{one.repo}::{vm.name}" for one in (desk, other)]
     run = desk.run("create", "--json", "--mode", "chain", *words).ok()
-    made = run.json
+    made = run.vm
     assert f"is read: {other.repo}: it was not frozen by a snapshot of the VM since" in run.err
     for one in (desk, other):
         assert [name is not None for name in reused(one, made["archive"])] == [True, False, False] * 2

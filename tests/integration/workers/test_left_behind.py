@@ -88,29 +88,3 @@ def test_different_grids_are_read_once_each(box: Box, desk: Desk) -> None:
         assert (mine["archive"], mine["base"]) == (place.archives()[-1], base["archive"])
         place.assert_archived(mine["archive"], vm)
     desk.assert_clean()
-
-
-def test_chains_go_into_several_repositories_from_one_read(box: Box, desk: Desk) -> None:
-    vm = make(box, "chained")
-    other = second(desk, "other")
-    made = together(vm, [desk, other], "--mode", "chain")
-    assert (made["mode"], made["kind"]) == ("chain", "full")
-    assert [one["archive"] for one in made["stored"]] == [made["archive"]] * 2
-    for one in (desk, other):
-        assert one.manifest(made["archive"])["mode"] == "chain"
-        one.borg("check", "--verify-data", one.repo)
-    later = together(vm, [desk, other], "--mode", "chain", "--sample", "0")
-    assert later["kind"] == "incremental"
-    desk.assert_clean()
-
-
-def test_one_whose_archive_was_cut_anew_makes_all_be_read(box: Box, desk: Desk) -> None:
-    vm = make(box, "recut")
-    other = second(desk, "other")
-    first = together(vm, [desk, other], "--chunk-size", "1MiB")
-    other.borg("recreate", "--chunker-params", "fixed,1048576,4096", f"{other.repo}::{first['archive']}")
-    box.fill(box.disks(vm)[0], 20 * MIB, 64 << 10, seed=9)
-    made = together(vm, [desk, other], "--sample", "0")
-    assert (made["kind"], made["warnings"]) == ("full", [])
-    assert made["reason"].startswith(f"{other.repo}: the last archive is not on the grid")
-    assert_equal(made, [desk, other], vm)

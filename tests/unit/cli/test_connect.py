@@ -62,6 +62,22 @@ def test_the_environment_goes_before_the_configured_passphrase(
     assert run(["list", "local", *options]) == 0
 
 
+def test_each_repository_is_opened_with_its_own_passphrase(
+    repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    env = {**os.environ, "BORG_PASSPHRASE": "another word"}
+    subprocess.run([BORG, "init", "-e", "repokey", str(other)], check=True, capture_output=True, env=env)
+    config = tmp_path / "two.yaml"
+    config.write_text(
+        f"repositories:\n"
+        f"  one: {{location: {repo}, passphrase_command: printf 'open sesame'}}\n"
+        f"  two: {{location: {other}, passphrase_command: printf 'another word'}}\n"
+    )
+    words = ["prune", "--no-engine", "--dry-run", "--keep-last", "1", "--config", str(config)]
+    assert run(words) == 0, capsys.readouterr().err
+
+
 def test_a_wrong_passphrase_is_one_line(
     repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

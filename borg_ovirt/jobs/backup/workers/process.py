@@ -6,7 +6,6 @@ When the parent is gone the connection ends, and with it this process: what was 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -32,6 +31,7 @@ from borg_ovirt.jobs.backup.workers.service import RepositoryService
 from borg_ovirt.pipe.malloc import tune_malloc
 from borg_ovirt.redact import redact, remember
 from borg_ovirt.repository.open import Repository, open_repository
+from borg_ovirt.repository.passphrase import handed_over
 from borg_ovirt.repository.writer import PreparedCell
 
 
@@ -68,7 +68,7 @@ def _opened(spec: Spec) -> Iterator[Repository]:
     with ExitStack() as stack:
         if spec.passphrase is not None:
             remember(spec.passphrase)
-            stack.enter_context(_passphrase(spec.passphrase))
+            stack.enter_context(handed_over(spec.passphrase))
         yield stack.enter_context(
             open_repository(
                 spec.location,
@@ -80,19 +80,6 @@ def _opened(spec: Spec) -> Iterator[Repository]:
                 upload_limit=spec.upload_limit,
             )
         )
-
-
-@contextmanager
-def _passphrase(secret: str) -> Iterator[None]:
-    """Through a pipe, so that ssh does not inherit it in its environment."""
-    reading, writing = os.pipe()
-    with os.fdopen(writing, "w") as stream:
-        stream.write(secret)
-    os.environ["BORG_PASSPHRASE_FD"] = str(reading)
-    try:
-        yield
-    finally:
-        del os.environ["BORG_PASSPHRASE_FD"]
 
 
 class _Line:

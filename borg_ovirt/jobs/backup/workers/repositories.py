@@ -17,6 +17,8 @@ from borg_ovirt.redact import redact
 
 STALL = 300.0
 """Seconds that one repository may keep the others waiting."""
+_LETTING_GO = 30.0
+"""Seconds that the server of one that was cut off may take to let go of its lock."""
 Ask = Callable[[str], str | None]
 """The passphrase of the repository at a location, from whoever sits at the terminal; None: nobody does."""
 
@@ -73,13 +75,17 @@ class SeveralRepositories(OpenedRepositories):
         if not self._pool.live:
             raise self._pool.lost[-1][1]
 
-    def _start(self, states: Sequence[RepositoryState]) -> None:
-        for worker in self._pool.open({state.name: self._specs[state.name] for state in states}):
+    def _start(self, states: Sequence[RepositoryState], lock_wait: float = 0.0) -> None:
+        specs = {state.name: self._specs[state.name] for state in states}
+        patient = {
+            name: replace(spec, lock_wait=max(spec.lock_wait, lock_wait)) for name, spec in specs.items()
+        }
+        for worker in self._pool.open(patient):
             state = next(state for state in states if state.name == worker.name)
             state.location, state.error = worker.location, None
 
     def _open_again(self, states: Sequence[RepositoryState]) -> None:
         with suppress(BorgOvirtError):  # the last of all: who failed is asked next
-            self._start(states)
+            self._start(states, _LETTING_GO)
         for name, error in self._pool.take_lost().items():
             next(state for state in states if state.name == name).failed(error)

@@ -99,3 +99,24 @@ def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path
     assert "took longer than 1.0s and was ended" in problem
     assert time.monotonic() - started < 6  # the child holds the pipe: had it lived, this would take 30 s
     assert not mark.exists()
+
+
+def test_a_signal_ends_the_command_it_meets_and_the_others_that_close_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    started = time.monotonic()
+    hooks = Hooks([hook("kill -INT $PPID; sleep 60"), hook(f"touch {marker}")], {})
+    with pytest.raises(KeyboardInterrupt):
+        hooks.call("after-vm")
+    assert marker.exists()
+    assert time.monotonic() - started < 30
+    before = [hook("kill -INT $PPID; sleep 60", when="before-vm"), hook("false", when="before-vm")]
+    with pytest.raises(KeyboardInterrupt):
+        Hooks(before, {}).call("before-vm")
+
+
+def test_after_a_signal_no_command_may_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("borg_ovirt.jobs.runs.hooks.HURRIED", 0.2)
+    hooks = Hooks([hook("sleep 60", timeout="900s")], {})
+    hooks.hurry()
+    (warning,) = hooks.call("after-vm")
+    assert "took longer than 0.2s and was ended" in warning
