@@ -1,0 +1,8 @@
+"""All mutants, room by room."""
+
+from __future__ import annotations
+
+from mutants import pipe, repository
+from mutants.mutant import Mutant
+
+MUTANTS: tuple[Mutant, ...] = (*pipe.MUTANTS, *repository.MUTANTS)
