@@ -90,10 +90,10 @@ _WRITING = (
         "if OVF in self._files and not self._files:",
     ),
     _stored(
-        "manifest-after-the-disks",
-        "The small files lie before the disks: listing reads no disk.",
-        "            for sink in self._sinks:\n                self.borg.add_item(sink.path, sink.size, sink.chunks)\n",
-        "",
+        "small-files-lost",
+        "The OVF is in the archive.",
+        "files = {MANIFEST: stored[MANIFEST], **self._files, README: stored[README]}",
+        "files = {MANIFEST: stored[MANIFEST], README: stored[README]}",
     ),
     of("repository/writer.py", _READING)(
         "cell-too-large",
@@ -191,9 +191,8 @@ _SESSION = (
     of("repository/borg_session.py", f"{_ROLLBACK}::test_a_full_disk_at_any_place")(
         "leftovers-on-a-full-disk",
         "A full disk is cleared of what filled it.",
-        "            except OSError:  # closing the segment flushes it, which fails once more on a full disk\n"
-        "                self._repository._rollback(cleanup=True)",
-        "            except ZeroDivisionError:\n                self._repository._rollback(cleanup=True)",
+        "            except OSError:  # closing",
+        "            except ZeroDivisionError:  # closing",
     ),
     of(
         "repository/borg_session.py",
@@ -327,8 +326,8 @@ _READING_MUTANTS = (
     _reader(
         "lost-chunk-unnoticed",
         "So is one of which a chunk is missing.",
-        "return self._stored.repaired or not all(\n            self._session.seen(chunk) for chunk, _ in groupby(self.chunks)\n        )",
-        "return self._stored.repaired",
+        "self._session.seen(chunk) for chunk, _ in groupby(self.chunks)",
+        "True for chunk, _ in groupby(self.chunks)",
     ),
     _reader(
         "size-not-compared",

@@ -182,6 +182,15 @@ def test_short_last_cell_is_reused_only_at_equal_size() -> None:
     assert list(make_plan(16, 4, [Extent(0, 16, False, False)], base).kinds) == [REUSE, REUSE, FETCH, FETCH]
 
 
+def test_zeros_where_the_base_has_data_are_told() -> None:
+    """In one extent and in several; of a disk that grew, only the cells that are the same on both."""
+    base = Base(b"x" * 4 + bytes(4) + b"x" * 2, 4)
+    for extents in ([Extent(0, 10, True, False)], [Extent(at, 1, True, False) for at in range(10)]):
+        assert list(make_plan(10, 4, extents, base).mismatches) == [0, 2]
+    assert list(make_plan(12, 4, [Extent(0, 12, True, False)], base).mismatches) == [0]
+    assert list(make_plan(10, 4, [Extent(0, 10, True, True)], base).mismatches) == []
+
+
 def test_empty_disk() -> None:
     assert make_plan(0, CELL, []).cells == 0
     plan = make_plan(0, CELL, [Extent(0, 0, False)])
