@@ -48,16 +48,10 @@ _PLAN = (
         "if dirty and not data:\n                touched = True",
     ),
     _plan(
-        "shrunk-disk",
-        "A disk that shrank is read in full.",
-        "if size < base.size:",
-        "if size < 0:",
-    ),
-    _plan(
-        "other-grid",
-        "A base of another grid is not built on.",
-        "if base.cell != cell:",
-        "if base.cell > cell:",
+        "unfit-base",
+        "A base of another grid, or of a larger disk, is not built on.",
+        "if base is not None and (base.cell != cell or base.size > size):",
+        "if base is not None and base.cell != cell and base.size > size:",
     ),
     _plan(
         "grown-tail-reused",
@@ -66,10 +60,22 @@ _PLAN = (
         "self.comparable = min(plan.cells, -(-base.size // plan.cell))",
     ),
     _plan(
-        "odd-chunk-reused",
-        "A chunk of the base that has not its cell's size is not reused.",
-        "and base.chunk(index).size == self.plan.cell_size(index)",
-        "and base.chunk(index).size > 0",
+        "clean-past-the-base",
+        "The part of a disk that the base has not is read, though no bitmap calls it dirty.",
+        "reused = max(first, min(end, self.comparable))",
+        "reused = end",
+    ),
+    _plan(
+        "fragment-past-the-base",
+        "So is a cell of many extents.",
+        "elif not dirty and index < self.comparable:",
+        "elif not dirty:",
+    ),
+    _plan(
+        "zeros-reused-as-data",
+        "What is known to be zeros is stored as zeros when a whole item is reused.",
+        "for index in base.data_cells(0, plan.cells):",
+        "for index in range(plan.cells):",
     ),
     _plan(
         "silent-mismatch",
@@ -149,8 +155,8 @@ _READ = (
     _fetch(
         "claims-out-of-order",
         "Spans are claimed in order together with their buffers, so that nobody waits for ever.",
-        "        with self._claiming:\n            self._crew.check()",
-        "        if True:\n            self._crew.check()",
+        "        with self._claiming:\n            self._group.check()",
+        "        if True:\n            self._group.check()",
     ),
     _fetch(
         "buffers-kept",
@@ -173,8 +179,8 @@ _READ = (
     _download(
         "short-source",
         "A source that is smaller than the disk is refused.",
-        "if source.size < plan.size:",
-        "if source.size < 0:",
+        "if source is not None and source.size < plan.size:",
+        "if source is not None and source.size < 0:",
     ),
     _download(
         "bytes-not-counted",
@@ -191,8 +197,8 @@ _READ = (
     _download(
         "wrong-chunk-reused",
         "Each reused cell is the base's chunk of the same place.",
-        "self._sink.reuse(chunk(index))",
-        "self._sink.reuse(chunk(first))",
+        "reuse(reference(index))",
+        "reuse(reference(first))",
     ),
     _download(
         "new-bytes-overcounted",
@@ -209,8 +215,8 @@ _READ = (
     _sample(
         "sample-foreseen",
         "The guest cannot foresee which cells are looked at.",
-        "(rng or random.SystemRandom())",
-        "(rng or random.Random(1))",
+        "random.SystemRandom().sample",
+        "random.Random(1).sample",
     ),
     _sample(
         "sample-too-small",
@@ -221,14 +227,20 @@ _READ = (
     _sample(
         "sample-believed",
         "A sampled cell whose bytes are not the base's is named.",
-        "same = arrival.prepared.id == base.chunk(index).id",
-        "same = True",
+        "if zero else base.same(index, arrival.prepared)):",
+        "if zero else True):",
     ),
     _sample(
         "sample-zeros-believed",
         "So is one that became zeros.",
-        "same = base.is_zero(index)",
-        "same = True",
+        "if not (base.is_zero(index) if zero",
+        "if not (True if zero",
+    ),
+    _sample(
+        "first-cell-left-out",
+        "Where the first cell holds a header it is among the sample.",
+        "chosen | {0} if with_first and candidates[0] == 0 else chosen",
+        "chosen",
     ),
     _sample(
         "share-without-sign",

@@ -26,6 +26,7 @@ _names = of("repository/names.py", "unit/repository/test_names.py")
 _packed = of("repository/packed.py", "unit/repository/test_packed.py")
 _readme = of("repository/readme.py", "unit/repository/test_readme.py")
 _retention = of("repository/retention.py", "unit/repository/test_retention.py")
+_series = of("repository/series.py", "unit/repository/test_series.py")
 _version = of("repository/version.py", "unit/repository/test_version.py")
 
 _WRITING = (
@@ -524,20 +525,32 @@ _SHAPES = (
     _retention(
         "no-rule-removes-all",
         "Without any rule nothing is removed.",
-        "if rules.empty or (gone_rules is not None and gone_rules.empty):",
-        "if gone_rules is not None and gone_rules.empty:",
+        "    if rules.empty:\n        raise",
+        "    if False:\n        raise",
     ),
     _retention(
         "newest-good-removed",
-        "The newest good archive of each series stays.",
-        'for archive, why in ((good, "newest good"), (intact, "newest")):',
-        'for archive, why in ((intact, "newest"),):',
+        "The newest of those whose change tracking was right stays.",
+        'for archive, why in ((good, "newest good"), (next(iter(whole), None), "newest")):',
+        'for archive, why in ((next(iter(whole), None), "newest"),):',
     ),
     _retention(
-        "damaged-one-counts-as-good",
-        "A damaged archive is not the one that stays.",
-        "good = next((a for a in series if a.name not in damaged and not a.comment.marked), None)",
-        "good = next((a for a in series if not a.comment.marked), None)",
+        "newest-whole-removed",
+        "The newest that can be restored stays.",
+        'for archive, why in ((good, "newest good"), (next(iter(whole), None), "newest")):',
+        'for archive, why in ((good, "newest good"),):',
+    ),
+    _retention(
+        "damaged-one-counts",
+        "A damaged archive is not the one that stays, and no rule counts it.",
+        "whole = [a for a in newest_first if a.name not in damaged]",
+        "whole = list(newest_first)",
+    ),
+    _retention(
+        "damaged-newest-removed",
+        "A damaged archive that is newer than all whole ones stays, for what is left of it.",
+        "        if archive.name not in damaged:\n            break",
+        "        break",
     ),
     _retention(
         "held-removed",
@@ -546,16 +559,88 @@ _SHAPES = (
         "        if archive.comment.marked:\n            kept",
     ),
     _retention(
-        "series-mixed",
-        "Each VM and mode is judged on its own.",
-        "return archive.comment.vm_id, archive.comment.mode",
-        'return archive.comment.vm_id, ""',
+        "later-than-now-removed",
+        "An archive of which nobody knows how old it is stays.",
+        "        elif archive.name in series.adrift:",
+        "        elif archive.name in ():",
     ),
     _retention(
-        "hold-changes-the-rest",
-        "A hold changes nothing for the others.",
-        "        if archive.name not in kept:\n                number += 1",
-        "        if archive.name not in kept and not archive.comment.held:\n                number += 1",
+        "later-than-now-counted",
+        "And counts for no period.",
+        "counted = [a for a in whole if a.name not in series.adrift]",
+        "counted = whole",
+    ),
+    _series(
+        "bare-times",
+        "What numbers, bases and checkpoints tell of the order goes before any clock.",
+        "    after = _known_order(by_name)\n    before",
+        "    after: dict[str, set[str]] = {}\n    before",
+    ),
+    _series(
+        "number-ignored",
+        "The number that an archive got when it was committed tells its place.",
+        "if older.comment.number != newer.comment.number:",
+        "if False:",
+    ),
+    _series(
+        "base-ignored",
+        "An archive is younger than its base.",
+        'for older_name in (info.comment.base, ends.get(info.comment.from_checkpoint or "")):',
+        'for older_name in (ends.get(info.comment.from_checkpoint or ""),):',
+    ),
+    _series(
+        "checkpoint-ignored",
+        "And than the one whose checkpoint it starts from.",
+        'for older_name in (info.comment.base, ends.get(info.comment.from_checkpoint or "")):',
+        "for older_name in (info.comment.base,):",
+    ),
+    _series(
+        "future-newest",
+        "A time later than now counts for nothing.",
+        "return (_FIRST if name in future else by_name[name].time, name)",
+        "return (by_name[name].time, name)",
+    ),
+    _series(
+        "engines-mixed",
+        "VMs of two engines are two series, though their ids are equal.",
+        "groups.setdefault((engine, info.comment.vm_id, info.comment.mode), [])",
+        'groups.setdefault(("", info.comment.vm_id, info.comment.mode), [])',
+    ),
+    _series(
+        "modes-mixed",
+        "So are two modes.",
+        "groups.setdefault((engine, info.comment.vm_id, info.comment.mode), [])",
+        'groups.setdefault((engine, info.comment.vm_id, ""), [])',
+    ),
+    _series(
+        "contradiction-hangs",
+        "Archives that contradict each other are put in order all the same.",
+        "            waiting.discard(first[1])\n            ready.append(first)",
+        "            ready.append(first)",
+    ),
+    of("repository/packed.py", "unit/repository/test_packed.py")(
+        "long-tail-on-the-grid",
+        "A last chunk that is longer than the grid's is off it.",
+        "return whole and (not len(self) or 0 < sizes[-1] <= size)",
+        "return whole",
+    ),
+    of("repository/health.py", "unit/repository/test_health.py")(
+        "damage-unseen",
+        "An archive whose disk lost chunks is damaged.",
+        "if reader.disk(path).damaged]",
+        "if reader.disk(path) is None]",
+    ),
+    of("repository/health.py", "unit/repository/test_health.py")(
+        "ovf-unread",
+        "So is one whose OVF cannot be read.",
+        "        reader.ovf  # noqa: B018  (reading it proves it)\n",
+        "",
+    ),
+    of("repository/packed.py", "unit/repository/test_packed.py")(
+        "off-the-grid",
+        "A disk that others have cut anew is seen to be off the grid.",
+        "whole = sizes[:-1].tobytes() == _SIZE.pack(size) * (len(self) - 1) if len(self) > 1 else True",
+        "whole = True",
     ),
 )
 

@@ -19,6 +19,7 @@ from borg.repository import Repository
 from borg_ovirt.errors import (
     ArchiveNotFound,
     BorgOvirtError,
+    RepositoryDamaged,
     RepositoryError,
     RepositoryLocked,
     RepositoryNotFound,
@@ -51,8 +52,8 @@ def system(number: int) -> OSError:
         (Repository.InsufficientFreeSpaceError("1", "0"), RepositoryError, "No space left"),
         (Repository.StorageQuotaExceeded("1", "2"), RepositoryError, "No space left"),
         (Archive.DoesNotExist("web01"), ArchiveNotFound, "no archive web01"),
-        (Repository.ObjectNotFound(b"\1" * 32, WHERE), RepositoryError, "borg check"),
-        (IntegrityError("chunk"), RepositoryError, "is damaged"),
+        (Repository.ObjectNotFound(b"\1" * 32, WHERE), RepositoryDamaged, "borg check"),
+        (IntegrityError("chunk"), RepositoryDamaged, "is damaged"),
         (Error("anything"), RepositoryError, "Borg failed on"),
         (Exception("bare"), RepositoryError, "Borg failed on"),
         (system(errno.ENOSPC), RepositoryError, "No space left"),
