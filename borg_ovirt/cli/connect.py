@@ -244,7 +244,10 @@ def _passphrase(source: SecretSource | None) -> Iterator[None]:
     try:
         yield
     finally:
+        from borg_ovirt.repository.borg_console import forget_descriptor  # imported by now, as it opens
+
         del os.environ["BORG_PASSPHRASE_FD"]
+        forget_descriptor(reading)
 
 
 _BORG_SECRETS = ("BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from mutants import pipe, repository
+from mutants import cli, config, pipe, repository
 from mutants.mutant import Mutant
 
-MUTANTS: tuple[Mutant, ...] = (*pipe.MUTANTS, *repository.MUTANTS)
+MUTANTS: tuple[Mutant, ...] = (
+    *pipe.MUTANTS,
+    *repository.MUTANTS,
+    *cli.MUTANTS,
+    *config.MUTANTS,
+)
