@@ -12,7 +12,7 @@ HEAD = 64 << 10
 _FIXED = struct.Struct(">4sIQIIQI")
 """Magic, version, offset and length of the backing name, cluster bits, virtual size, encryption: the same in
 versions 2 and 3 (QEMU, docs/interop/qcow2.rst)."""
-_THIRD = struct.Struct(">Q24xII")
+_THIRD = struct.Struct(">Q16xII")
 """Of version 3, from byte 72 on: incompatible features, width of refcounts, length of the header."""
 _SECOND_LENGTH = 72
 _EXTENSION = struct.Struct(">II")
@@ -77,6 +77,8 @@ def _length_of_third(head: bytes | bytearray | memoryview) -> int:
         raise BadHeader("it keeps its data in another file")
     if features & ~_KNOWN_FEATURES:
         raise BadHeader(f"it has features that are not known ({features:#x})")
+    if length < _SECOND_LENGTH + _THIRD.size:
+        raise BadHeader(f"its header has {length} bytes")
     return int(length)
 
 

@@ -70,6 +70,7 @@ def test_a_base_names_no_parent(tmp_path: Path) -> None:
         (32, (2).to_bytes(4, "big"), "encrypted"),
         (79, b"\x20", "not known"),
         (79, b"\x04", "in another file"),
+        (100, (8).to_bytes(4, "big"), "its header has 8 bytes"),
         (112, (0x44415441).to_bytes(4, "big"), "names another file"),
         (116, (1 << 20).to_bytes(4, "big"), "longer than the header"),
         (120, b"nbd", "another format"),
