@@ -37,7 +37,7 @@ class RepositoryOptions:
     rsh: str | None = None
 
 
-def _bundle(keyword: str, kind: type[Any], *decorators: Callable[[Any], Any]) -> Decorator:
+def bundle(keyword: str, kind: type[Any], *decorators: Callable[[Any], Any]) -> Decorator:
     """Add the options and hand their values on as `keyword=kind(...)`."""
     names = [field.name for field in fields(kind)]
 
@@ -55,7 +55,7 @@ def _bundle(keyword: str, kind: type[Any], *decorators: Callable[[Any], Any]) ->
     return decorate
 
 
-engine = _bundle(
+engine = bundle(
     "engine",
     EngineOptions,
     click.option("--engine", metavar="NAME", help="Engine of the configuration."),
@@ -78,7 +78,7 @@ engine = _bundle(
 )
 """Options that say how to reach the engine."""
 
-repository = _bundle(
+repository = bundle(
     "repository",
     RepositoryOptions,
     click.option(

@@ -27,7 +27,12 @@ def find_archive(repository: Repository, name: str) -> ArchiveInfo:
             else f"{repository.location} has no archive {name}, and none of a VM of that name or id.",
             "Use `borg extract` for it." if foreign else "`borg-ovirt list REPO` shows what there is.",
         )
-    return max(found, key=lambda info: info.time)
+    return newest_first(found)[0]
+
+
+def newest_first(archives: Iterable[ArchiveInfo]) -> list[ArchiveInfo]:
+    """The latest archive of a series at the front."""
+    return sorted(archives, key=lambda info: info.time, reverse=True)
 
 
 def of_vm(archives: Iterable[ArchiveInfo], name_or_id: str) -> list[ArchiveInfo]:
@@ -46,5 +51,5 @@ def of_vm(archives: Iterable[ArchiveInfo], name_or_id: str) -> list[ArchiveInfo]
 
 
 def _latest(archives: list[ArchiveInfo], vm_id: str) -> str:
-    last = max((a for a in archives if a.comment.vm_id == vm_id), key=lambda a: a.time)
+    last = newest_first(a for a in archives if a.comment.vm_id == vm_id)[0]
     return f"{vm_id} (latest archive {last.name})"
