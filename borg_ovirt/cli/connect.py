@@ -240,14 +240,6 @@ def _passphrase(source: SecretSource | None) -> Iterator[None]:
         return
     with handed_over(source.reveal()):
         yield
-<<<<<<< HEAD
-=======
-    finally:
-        from borg_ovirt.repository.borg_console import forget_descriptor  # imported by now, as it opens
-
-        del os.environ["BORG_PASSPHRASE_FD"]
-        forget_descriptor(reading)
->>>>>>> tests
 
 
 _BORG_SECRETS = ("BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD")

@@ -134,10 +134,5 @@ def _fd_passphrase(kind: type[Any]) -> Any:
     return kind(read_once[descriptor])
 
 
-def forget_descriptor(descriptor: int) -> None:
-    """Another passphrase may come under this number: what it held is not for the next repository."""
-    _read_once.pop(str(descriptor), None)
-
-
 def _no_passphrase(_: type[Any], prompt: str) -> Any:
     raise NoPassphraseFailure(prompt)

@@ -85,6 +85,7 @@ class OvfFacts:
     layers: tuple[OvfLayer, ...]
     nics: tuple[OvfNic, ...]
     snapshots: tuple[OvfSnapshot, ...]
+    delete_protected: bool = False
 
     @property
     def disk_ids(self) -> tuple[str, ...]:
@@ -111,6 +112,7 @@ def parse(ovf: bytes) -> OvfFacts:
         layers=tuple(_layers(root)),
         nics=tuple(_nics(root)),
         snapshots=tuple(_snapshots(root)),
+        delete_protected=(content.findtext("DeleteProtected") or "").strip().lower() == "true",
     )
 
 
@@ -126,7 +128,8 @@ def rewrite(
 
     `fresh_nics_and_macs`: ids that `ids` does not name (network cards, snapshots, other layers) become new
     ones, and MAC addresses are dropped so that the engine gives new ones. `keep_disks`: leave out every disk
-    whose id, old or new, is not among these.
+    whose id, old or new, is not among these. Delete protection is left out: what an import makes must be
+    removable until it is whole.
     """
     facts = parse(ovf)
     root = _tree(ovf)
@@ -141,6 +144,8 @@ def rewrite(
     content = root.find("Content")
     if name is not None and content is not None:
         _set_text(content, "Name", name)
+    if facts.delete_protected and content is not None:
+        _set_text(content, "DeleteProtected", "false")
     return _written(root)
 
 

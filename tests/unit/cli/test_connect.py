@@ -75,22 +75,6 @@ def test_the_environment_goes_before_the_configured_passphrase(
     assert run(["list", "local", *options]) == 0
 
 
-<<<<<<< HEAD
-def test_each_repository_is_opened_with_its_own_passphrase(
-    repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    other = tmp_path / "other"
-    env = {**os.environ, "BORG_PASSPHRASE": "another word"}
-    subprocess.run([BORG, "init", "-e", "repokey", str(other)], check=True, capture_output=True, env=env)
-    config = tmp_path / "two.yaml"
-    config.write_text(
-        f"repositories:\n"
-        f"  one: {{location: {repo}, passphrase_command: printf 'open sesame'}}\n"
-        f"  two: {{location: {other}, passphrase_command: printf 'another word'}}\n"
-    )
-    words = ["prune", "--no-engine", "--dry-run", "--keep-last", "1", "--config", str(config)]
-    assert run(words) == 0, capsys.readouterr().err
-=======
 def test_borgs_descriptor_goes_before_the_configured_passphrase(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,7 +109,6 @@ def test_the_environment_goes_before_the_configuration_of_a_run(
 def test_a_repository_is_named_once() -> None:
     with pytest.raises(UsageError, match="/srv/a is named twice"):
         repositories({"a": RepositorySettings("/srv/a"), "b": RepositorySettings("/srv/a")})
->>>>>>> tests
 
 
 def test_a_wrong_passphrase_is_one_line(
