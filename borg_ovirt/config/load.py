@@ -252,6 +252,8 @@ def _shown(given: Any) -> str:
 
 
 def _did_you_mean(key: Key) -> str:
+    if not key:  # the whole document is meant
+        return ""
     close = difflib.get_close_matches(str(key[-1])[:_LONGEST], _known_keys(key[:-1]), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import groupby, repeat
 from typing import Any
@@ -28,29 +27,7 @@ from borg_ovirt.repository import frames
 from borg_ovirt.repository.borg_behind import WriteBehind
 from borg_ovirt.repository.borg_console import Warnings
 from borg_ovirt.repository.borg_errors import translate_errors
-
-
-@dataclass(frozen=True)
-class ArchiveEntry:
-    """An archive as Borg's manifest lists it."""
-
-    name: str
-    id: bytes
-    time: datetime
-
-
-@dataclass(frozen=True)
-class ArchiveFacts:
-    """An archive as its own metadata tell it."""
-
-    entry: ArchiveEntry
-    comment: str
-    command: tuple[str, ...]
-    items: tuple[bytes, ...]
-    """Ids of the chunks of its item stream."""
-    ended: datetime
-    original_size: int
-    compressed_size: int
+from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
 
 
 class _Compressor:

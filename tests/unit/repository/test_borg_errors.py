@@ -55,7 +55,7 @@ def system(number: int) -> OSError:
         (Repository.ObjectNotFound(b"\1" * 32, WHERE), RepositoryDamaged, "borg check"),
         (IntegrityError("chunk"), RepositoryDamaged, "is damaged"),
         (Error("anything"), RepositoryError, "Borg failed on"),
-        (Exception("bare"), RepositoryError, "Borg failed on"),
+        (Exception("bare"), RepositoryError, "cannot make sense"),
         (system(errno.ENOSPC), RepositoryError, "No space left"),
         (system(errno.EDQUOT), RepositoryError, "No space left"),
         (system(errno.EACCES), RepositoryError, "The system refused access"),

@@ -19,6 +19,8 @@ CHUNK = (b"\1" * 32, 100, 40)
 class Session:
     """Serves a stream cut into pieces that end anywhere."""
 
+    where = "/srv/repo"
+
     def __init__(self, *items: dict[bytes, Any], piece: int = 7) -> None:
         self._stream = b"".join(packb(item) for item in items)
         self._piece = piece

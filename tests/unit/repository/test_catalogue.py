@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from borg_ovirt.errors import RepositoryError
-from borg_ovirt.repository.borg_session import ArchiveEntry, ArchiveFacts
+from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
 from borg_ovirt.repository.catalogue import Catalogue
 from borg_ovirt.repository.layout import ArchiveComment
 
