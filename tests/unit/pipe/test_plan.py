@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from borg_ovirt.blocks import CELL, Extent, GiB, KiB, MiB, TiB
+from borg_ovirt.blocks import CELL, Extent, GiB, KiB, MiB
 from borg_ovirt.errors import TransferFailed
 from borg_ovirt.pipe.plan import FETCH, REUSE, ZERO, Plan, make_plan, plan_reuse
 
 from .fakes import Base
 from .strategies import bases, extent_lists
+
+TiB = 1024 * GiB
 
 
 def model(
