@@ -9,6 +9,8 @@ MiB = 1 << 20
 GiB = 1 << 30
 
 CELL = 4 * MiB
+LARGEST_CELL = 16 * MiB
+"""Borg stores no object of more than some 20 MiB."""
 """Default size of a grid cell, in bytes: one cell of the disk is one chunk of the archive."""
 
 

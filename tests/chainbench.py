@@ -16,7 +16,8 @@ from ovirtbox.model import Disk, Snapshot, Vm
 
 from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult, create
 from borg_ovirt.jobs.backup.stores import SingleStore
-from borg_ovirt.jobs.restore.extract_chain import ChainExtract, extract_chain
+from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.restore import Destination, RestoreResult, restore
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.waiting import Patience
 from borg_ovirt.ovirt.tracked.journal import Journal
@@ -86,15 +87,15 @@ class Bench:
             result.warnings += result.wait_for_merge()
         return result
 
-    def extract(self, name: str, options: ChainExtract | None = None, **changes: Any) -> Any:
+    def extract(self, archive: str, /, **wanted: Any) -> RestoreResult:
+        """A restore into the engine, or with `directory` into files."""
         self.told = Told()
-        with (
-            self.repository() as repository,
-            self.engine() as engine,
-            Journal(self.state, engine.instance_id) as journal,
-        ):
-            wanted = replace(options or ChainExtract(), **changes)
-            return extract_chain(repository, engine, name, wanted, journal, self.told)
+        options = RestoreOptions(**wanted)
+        with self.repository() as repository:
+            if options.directory is not None:
+                return restore(repository, archive, options, None, self.told)
+            with self.engine() as engine, Journal(self.state, engine.instance_id) as journal:
+                return restore(repository, archive, options, Destination(engine, journal), self.told)
 
     def archives(self) -> list[str]:
         with self.repository() as repository:

@@ -11,6 +11,7 @@ import click
 
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output, local_time
+from borg_ovirt.units import format_size
 
 if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config, Retention
@@ -157,10 +158,17 @@ def _show(output: Output, name: str, result: PruneResult, dry_run: bool) -> None
         ],
     )
     done = "would be removed" if dry_run else "removed"
-    output.lines(
-        f"{result.removed} archives {done}, {result.kept} kept."
-        + (" The space was freed." if result.compacted else "")
-    )
+    output.lines(f"{result.removed} archives {done}, {result.kept} kept.{_space(result)}")
+
+
+def _space(result: PruneResult) -> str:
+    if not result.compacted:
+        return ""
+    if result.freed is None:
+        return " The server was asked to free the space; an append-only repository keeps it."
+    if result.freed == 0:
+        return " No space was freed: the repository is append-only, or others need most of each segment."
+    return f" {format_size(result.freed)} were freed."
 
 
 def _word(keep: bool, dry_run: bool) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
-from borg_ovirt.blocks import Chunk, Extent
+from borg_ovirt.blocks import Extent
 
 
 class Meter(Protocol):
@@ -119,20 +119,27 @@ class Sink(Protocol[P, R_contra]):
         ...
 
 
+class Piece(Protocol):
+    """A part of a content, as this content alone understands it: for everybody else a size, in bytes."""
+
+    @property
+    def size(self) -> int: ...
+
+
 class Content(Protocol):
-    """A disk as an archive holds it: its chunks in order."""
+    """A disk as an archive holds it: its chunks in order. They are opaque: only their content reads them."""
 
     @property
     def size(self) -> int: ...
 
     @property
-    def chunks(self) -> Sequence[Chunk]: ...
+    def chunks(self) -> Sequence[Piece]: ...
 
-    def is_zero(self, chunk: Chunk) -> bool:
-        """Whether the chunk is known by its id to be all zeros."""
+    def is_zero(self, chunk: Any) -> bool:
+        """Whether the chunk is known, without reading it, to be all zeros."""
         ...
 
-    def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
+    def fetch(self, chunks: Iterable[Any]) -> Iterator[memoryview]:
         """The plain bytes of the chunks, decrypted and verified, in order, prefetched. One thread.
 
         A view stays good after the next one is taken: it may wait for its turn to be written.

@@ -157,9 +157,9 @@ class Repository:
         """Take the mark of `hold` away; returns those that had it."""
         return self._mark_held(names, held=False)
 
-    def compact(self, threshold: int = 10) -> None:
-        """Free space, as `borg compact --threshold` does (in percent)."""
-        self._session.compact(threshold)
+    def compact(self, threshold: int = 10) -> int | None:
+        """Free space, as `borg compact --threshold` does (in percent); returns the bytes freed, if known."""
+        return self._session.compact(threshold)
 
     def _mark_held(self, names: Collection[str], *, held: bool) -> list[str]:
         ours = {info.name: info.comment for info in self.archives()}

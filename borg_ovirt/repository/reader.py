@@ -46,10 +46,7 @@ class DiskContent:
     @cached_property
     def damaged(self) -> bool:
         """Whether `borg check --repair` put zeros in place of lost chunks, or a chunk is missing now."""
-        # Zeros come in long runs: each run is looked up once.
-        return self._stored.repaired or not all(
-            self._session.seen(chunk) for chunk, _ in groupby(self.chunks)
-        )
+        return _is_damaged(self._session, self._stored)
 
     def is_zero(self, chunk: Chunk) -> bool:
         """Whether the chunk is known by its id to be all zeros."""
@@ -104,6 +101,11 @@ class DiskContent:
         return memoryview(data)
 
 
+def _is_damaged(session: Session, stored: StoredFile) -> bool:
+    # Zeros come in long runs: each run is looked up once.
+    return stored.repaired or not all(session.seen(chunk) for chunk, _ in groupby(stored.chunks))
+
+
 class ArchiveReader:
     """One archive of ours, checked as far as it is read."""
 
@@ -141,11 +143,17 @@ class ArchiveReader:
         stored = self._small.get(path)
         if stored is None:
             raise ArchiveNotFound(f"Archive {self.name} has no file {path}.")
-        if stored.size > _LARGEST_FILE:
-            raise NotOurArchive(f"{path} of archive {self.name} is too large: {stored.size} bytes.")
+        size = max(stored.size, stored.chunks.total())
+        if size > _LARGEST_FILE:
+            raise NotOurArchive(f"{path} of archive {self.name} is too large: {size} bytes.")
         if stored.repaired:
             raise self._damage(path)
         return b"".join(self._session.fetch([chunk.id for chunk in stored.chunks]))
+
+    def damaged(self, path: str) -> bool:
+        """Whether one of the small files is missing, lacks chunks, or was filled with zeros by a repair."""
+        stored = self._small.get(path)
+        return stored is None or _is_damaged(self._session, stored)
 
     def disk(self, path: str) -> DiskContent:
         """A disk or layer by its path; `NotOurArchive` where it is not as the manifest says."""

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from borg_ovirt.blocks import CELL, Chunk, MiB
+from borg_ovirt.blocks import CELL, LARGEST_CELL, Chunk
 from borg_ovirt.errors import RepositoryError, UsageError
 from borg_ovirt.repository.borg_archive import BorgArchive
 from borg_ovirt.repository.borg_session import Session, archive_id
@@ -15,9 +15,6 @@ from borg_ovirt.repository.frames import Frame
 from borg_ovirt.repository.layout import MANIFEST, OVF, README, TOOL, ArchiveComment, Manifest
 from borg_ovirt.repository.packed import PackedChunks
 from borg_ovirt.repository.readme import readme
-
-LARGEST_CELL = 16 * MiB
-"""Borg stores no object of more than some 20 MiB."""
 
 
 @dataclass(frozen=True)

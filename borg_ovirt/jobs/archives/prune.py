@@ -56,6 +56,9 @@ class PruneResult:
     removed: int
     kept: int
     compacted: bool
+    """The repository was asked to free the space."""
+    freed: int | None
+    """Bytes that were freed, as measured; None where nobody can measure (over `borg serve`)."""
     warnings: list[str]
 
 
@@ -88,12 +91,13 @@ def prune(
             wanted = wanted or judge.compact
     doomed = [line.archive for line in lines if not line.keep]
     compacting = (wanted if compact is None else compact) and bool(doomed) and not dry_run
+    freed: int | None = 0
     if doomed and not dry_run:
         repository.delete(doomed)
         if compacting:
-            repository.compact()
+            freed = repository.compact()
     kept = len(lines) - len(doomed)
-    return PruneResult(lines, len(doomed), kept, compacting, warnings)
+    return PruneResult(lines, len(doomed), kept, compacting, freed, warnings)
 
 
 def _meant(series: Series, vm: str | None) -> bool:

@@ -17,6 +17,7 @@ from borg_ovirt.jobs.backup import wording
 from borg_ovirt.jobs.backup.base import Choice
 from borg_ovirt.jobs.backup.begin import base_query, capture, choose
 from borg_ovirt.jobs.backup.checkpoints import describe, drop_unneeded
+from borg_ovirt.jobs.backup.disks import choose_disks
 from borg_ovirt.jobs.backup.items import DiskItems, Items
 from borg_ovirt.jobs.backup.options import CreateOptions
 from borg_ovirt.jobs.backup.record import DiskOutcome, RunFacts, manifest
@@ -127,7 +128,7 @@ class _Job:
             log=self.progress.step,
         ) as captured:
             cell = choice.cell or options.cell or CELL
-            items = Items(captured, cell, options.sampling, options.readers, options.through)
+            items = Items(captured, self.domains, cell, options.sampling, options.readers, options.through)
             skipped = self._left_out(captured)
             for loss in wording.losses(captured.vm, skipped, options):
                 self._warn(loss)
@@ -142,11 +143,15 @@ class _Job:
                 return self._commit(archive, captured, choice, done, skipped, cell)
 
     def _left_out(self, captured: Capture) -> list[layout.SkippedDisk]:
+        """The disks that were skipped, hold nothing that can be read, or came when it was too late."""
+        came = {disk.id for disk in captured.vm.disks} - {disk.id for disk in self.vm.disks}
+        chosen, skipped = choose_disks(captured.vm, self.options.rules) if came else ([], [])
+        late = [(d, "it was attached while the backup began") for d in chosen if d.id in came]
         more = (
             layout.SkippedDisk(id=disk.id, alias=disk.alias, reason=reason, size=disk.size)
-            for disk, reason in captured.left_out
+            for disk, reason in [*captured.left_out, *late]
         )
-        return [*self.skipped, *more]
+        return [*self.skipped, *(disk for disk in skipped if disk.id in came), *more]
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)

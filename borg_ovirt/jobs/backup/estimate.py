@@ -13,6 +13,7 @@ from borg_ovirt.jobs.backup.checkpoints import describe, drop_unneeded
 from borg_ovirt.jobs.backup.items import DiskItems, Items
 from borg_ovirt.jobs.backup.options import CreateOptions
 from borg_ovirt.jobs.backup.stores import Store
+from borg_ovirt.ovirt.facts.storage import domain_names
 from borg_ovirt.ovirt.facts.vm import find_vm
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.journal import Journal
@@ -61,6 +62,7 @@ def estimate(
     vm = find_vm(engine, vm_name)
     chosen, _ = choose(vm, options)
     choice = store.choose(base_query(engine, vm.id, options, datetime.now(timezone.utc)))
+    domains = domain_names(engine)
     needed = store.needed(vm.id)
 
     def measure(choice: Choice) -> Estimate:
@@ -74,7 +76,8 @@ def estimate(
             description=describe(store.ids),
             log=progress.step,
         ) as captured:
-            items = Items(captured, choice.cell or options.cell or CELL, options.sampling, options.readers)
+            cell = choice.cell or options.cell or CELL
+            items = Items(captured, domains, cell, options.sampling, options.readers)
             items.lay_out(choice)
         base = choice.base.name if choice.base else None
         return Estimate(captured.vm.name, base, choice.reason, [_measured(disk) for disk in items.disks])

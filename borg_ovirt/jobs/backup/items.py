@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from borg_ovirt.blocks import Extent
+from borg_ovirt.errors import BackupFailed
 from borg_ovirt.jobs.backup.base import Choice
 from borg_ovirt.jobs.backup.headed import Headed
 from borg_ovirt.jobs.backup.reuse import Found, ItemBase, Wanted
 from borg_ovirt.jobs.backup.stores import Archive
 from borg_ovirt.ovirt.capture.capture import Capture, CapturedDisk, CapturedLayer
-from borg_ovirt.ovirt.facts.chain import check_head
+from borg_ovirt.ovirt.facts.chain import LayerFacts, check_head
 from borg_ovirt.ovirt.facts.model import DiskFacts
 from borg_ovirt.pipe.download import DownloadStats, download
 from borg_ovirt.pipe.fetch import Buffers
@@ -27,6 +28,10 @@ from borg_ovirt.pipe.ports import Source
 from borg_ovirt.pipe.sample import Sampling, check_sample, choose_sample
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository import layout
+
+_FILES = {"nfs", "localfs", "posixfs", "glusterfs"}
+"""Types of storage whose raw volumes are files: as long as the disk, or up to the end of a block."""
+_BLOCK = 4096
 
 
 @dataclass(eq=False)
@@ -41,8 +46,8 @@ class Item:
     """Why nothing is reused."""
     fallback: bool
     """That nothing is reused is a step back, not the item's nature."""
-    longer_export: bool
-    """What is exported may be longer: a raw volume on block storage is."""
+    most: int | None
+    """Bytes that its export may have; None for a raw volume on block storage, which ends after its disk."""
     source: Source | None = None
     plan: Plan = field(default_factory=lambda: Plan(0, 1))
 
@@ -52,10 +57,18 @@ class Item:
         return self.base is not None and self.layer.facts is not None
 
     def extents(self) -> Iterator[Extent]:
+        """All of the source's, none beyond it unless it may be longer."""
         assert self.source is not None
         if self.layer.is_file:
-            return iter([Extent(0, self.source.size, zero=False)])
-        return self.source.extents("dirty" if self.base else "zero")
+            yield Extent(0, self.source.size, zero=False)
+            return
+        for extent in self.source.extents("dirty" if self.base else "zero"):
+            if self.most is not None and extent.end > self.most:
+                raise BackupFailed(
+                    f"{self.layer.request.name} is longer than the engine says: {self.source.size} bytes.",
+                    "Nothing was stored. Did it grow while the backup began? Try again.",
+                )
+            yield extent
 
 
 @dataclass(eq=False)
@@ -92,6 +105,7 @@ class Items:
     def __init__(
         self,
         captured: Capture,
+        domains: Mapping[str, tuple[str, str]],
         cell: int,
         sampling: Sampling,
         readers: int,
@@ -100,6 +114,7 @@ class Items:
         self.disks: list[DiskItems] = []
         self.cell = cell
         self._captured = captured
+        self._domains = domains
         self._sampling = sampling
         self._readers = readers
         self._through = through or (lambda source: source)
@@ -126,8 +141,15 @@ class Items:
         wanted = Wanted(
             path, disk.facts.id, self.cell, disk.facts.size, layer.facts, layer.child, self._snapshots
         )
-        raw = (layer.facts or disk.facts).format == "raw"
-        return Item(path, name, layer, *_look_up(choice, disk.facts, layer, wanted), longer_export=raw)
+        most = self._most(layer.facts or disk.facts, layer.request.size)
+        return Item(path, name, layer, *_look_up(choice, disk.facts, layer, wanted), most=most)
+
+    def _most(self, volume: LayerFacts | DiskFacts, size: int) -> int | None:
+        """How long the export of a volume may be: only a raw one may be longer than what is in it."""
+        _, storage_type = self._domains.get(volume.storage_domain or "", ("", ""))
+        if volume.format != "raw":
+            return size
+        return -(-size // _BLOCK) * _BLOCK if storage_type in _FILES else None
 
     def _pick(self, disk: DiskItems) -> list[Item]:
         """Which known layers are looked into all the same: a share of them, but at least one of each disk."""
@@ -155,7 +177,7 @@ class Items:
             self.cell,
             item.extents(),
             item.base,
-            longer_export=item.longer_export,
+            longer_export=item.most != item.source.size,
             name=name,
         )
 

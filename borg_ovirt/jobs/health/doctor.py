@@ -22,7 +22,7 @@ from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
 from borg_ovirt.ovirt.facts.inventory import domain_room, engine_time, list_hosts
 from borg_ovirt.ovirt.facts.storage import list_clusters, list_domains
 from borg_ovirt.ovirt.facts.vm import list_vms
-from borg_ovirt.ovirt.make.disks import NewDisk, create_disk, remove_disk
+from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
 from borg_ovirt.ovirt.session.certificate import certificate_end
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.probes import backup_rights, disk_flags, read_rights
@@ -272,10 +272,12 @@ def _probe_write(plan: DoctorPlan, engine: Engine) -> Finding:
             storage_domain_id=domain.id,
             description=journal.describe("probe of doctor"),
         )
+        disk = MadeDisk(engine, journal, new)
         try:
-            entry = create_disk(engine, journal, new)
-            remove_disk(engine, new.id)
-            entry.done()
+            try:
+                disk.make()
+            finally:
+                disk.remove()
         except BorgOvirtError as error:
             return failed("write", f"no disk could be made on {domain.name}: {error.message}", error.hint)
     return ok("write", f"a disk was made on {domain.name} and removed: restores can be")

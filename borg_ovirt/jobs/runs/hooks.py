@@ -16,25 +16,21 @@ from datetime import datetime
 from typing import Any
 
 from borg_ovirt.config.schema import Hook
+from borg_ovirt.config.secrets import environment_of_children
 from borg_ovirt.errors import HookFailed
-from borg_ovirt.redact import redact
+from borg_ovirt.redact import json_text, redact
 from borg_ovirt.units import format_duration
 
 Facts = Mapping[str, Any]
 
-_SECRETS = (
-    "BORG_OVIRT_PASSWORD",
-    "BORG_PASSPHRASE",
-    "BORG_PASSCOMMAND",
-    "BORG_PASSPHRASE_FD",
-    "BORG_NEW_PASSPHRASE",
-)
 _GRACE = 5.0
 """Seconds between asking a command to end and ending it."""
 HURRIED = 10.0
 """Seconds that a command may take when a signal ends the run."""
 _CLOSING = ("on-success", "on-failure", "after-vm", "after-run")
 """What closes something that was begun is run whatever signal comes."""
+_LONGEST = 32 << 10
+"""Characters of one variable: a command with more than some 128 KiB in one does not start."""
 _LINES = 20
 """How much of a failed command's words is shown."""
 
@@ -122,8 +118,8 @@ def run_hook(
 
 def environment(facts: Facts) -> dict[str, str]:
     """The environment of a command: ours without secrets, and the flat facts as BORG_OVIRT_* variables."""
-    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-    return {**kept, **{f"BORG_OVIRT_{name.upper()}": _flat(value) for name, value in facts.items()}}
+    told = {f"BORG_OVIRT_{name.upper()}": _flat(value) for name, value in facts.items()}
+    return {**environment_of_children(), **told}
 
 
 def _flat(value: Any) -> str:
@@ -135,11 +131,12 @@ def _flat(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, (list, tuple, dict)):
         return str(len(value))
-    return redact(str(value)).replace("\0", "")
+    text = redact(str(value)).replace("\0", "")[:_LONGEST]
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _json(facts: Facts) -> bytes:
-    return redact(json.dumps(dict(facts), default=_flat)).encode()
+    return json_text(json.loads(json.dumps(dict(facts), default=_flat))).encode()
 
 
 def _shown(command: str | list[str]) -> str:

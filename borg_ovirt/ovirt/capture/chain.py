@@ -8,11 +8,13 @@ from dataclasses import replace
 
 from borg_ovirt.errors import BackupFailed, VmNotSuitable
 from borg_ovirt.ovirt.capture.capture import Capture, CapturedDisk, CapturedLayer, look_again
-from borg_ovirt.ovirt.capture.methods import AsItIs, CaptureMethod, Log, SnapshotMethod
+from borg_ovirt.ovirt.capture.instant import disks_now
+from borg_ovirt.ovirt.capture.methods import AsItIs, CaptureMethod, Log
+from borg_ovirt.ovirt.capture.snapshot_method import SnapshotMethod
 from borg_ovirt.ovirt.data.transfer import TransferRequest
 from borg_ovirt.ovirt.facts.chain import Chain, LayerFacts, read_chain
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
-from borg_ovirt.ovirt.facts.vm import read_disks, read_snapshots
+from borg_ovirt.ovirt.facts.vm import read_snapshots
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.journal import Journal
 
@@ -33,31 +35,27 @@ def capture_chain(
     vm = look_again(engine, vm)
     # The engine merges a running VM's layers only on disks that are plugged in; what is not, rests anyway.
     plugged = [disk for disk in disks if disk.active or vm.status != "up"]
-    frozen: Mapping[str, str] = {}
     method: CaptureMethod
     if snapshot and plugged:
-        taken = SnapshotMethod(engine, journal, vm, plugged, description=description, freeze=freeze, log=log)
-        method, reason = taken, "it freezes the layers that the VM writes to"
-        method.start()
-        frozen = taken.frozen
+        method = SnapshotMethod(engine, journal, vm, plugged, description=description, freeze=freeze, log=log)
+        reason = "it freezes the layers that the VM writes to"
     else:
         method = AsItIs(vm, "frozen layers", "frozen" if vm.status == "down" else "unknown")
         reason = "no disk is plugged in" if snapshot else "no temporary snapshot was asked for"
-        method.start()
+    method.start()
     captured = Capture(engine, journal, vm, method, reason, log)
     with captured.unwinding():
-        _compose(captured, disks, frozen)
+        _compose(captured, disks, method.frozen or {})
         yield captured
 
 
 def _compose(captured: Capture, disks: Sequence[DiskFacts], frozen: Mapping[str, str]) -> None:
     """Read the chains as they are now."""
     engine, vm = captured.engine, captured.vm
-    now = {disk.id: disk for disk in read_disks(engine, vm.id)}
-    chains = [read_chain(engine, now.get(disk.id, disk), vm) for disk in disks]
+    chains = [read_chain(engine, disk, vm) for disk in disks_now(captured, disks)]
     own = _temporary(chains, frozen)
     snapshots = tuple(s for s in read_snapshots(engine, vm.id) if s.id != own)
-    captured.vm = replace(vm, snapshots=snapshots)
+    captured.vm = replace(captured.vm, snapshots=snapshots)
     for chain in chains:
         disk = chain.disk
         resting = disk.id not in frozen and (vm.status == "down" or not disk.active)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from borg_ovirt.errors import EngineRefused
 from borg_ovirt.ovirt.capture.capture import Capture, CapturedDisk, CapturedLayer, look_again
+from borg_ovirt.ovirt.capture.instant import disks_at_the_instant
 from borg_ovirt.ovirt.capture.methods import (
     COLD_LEVEL,
     HYBRID_LEVEL,
@@ -15,8 +16,8 @@ from borg_ovirt.ovirt.capture.methods import (
     BackupMethod,
     CaptureMethod,
     Log,
-    SnapshotMethod,
 )
+from borg_ovirt.ovirt.capture.snapshot_method import SnapshotMethod
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.journal import Journal
@@ -64,7 +65,7 @@ def capture_image(
     resting = AsItIs(vm)
     captured = Capture(engine, journal, vm, method, reason, log)
     with captured.unwinding():
-        for disk in disks:
+        for disk in disks_at_the_instant(captured, disks):
             captured.disks.append(_disk(disk, method if disk.active else resting))
         yield captured
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from borg_ovirt.errors import TransferFailed
+from borg_ovirt.ovirt.data import answers
+from borg_ovirt.ovirt.data.answers import Features
 from borg_ovirt.ovirt.data.imageio_connection import (
     CONNECT_TIMEOUT,
     Address,
@@ -53,14 +55,6 @@ class Persistence:
 
     def pause(self, attempt: int) -> float:
         return float(min(self.first * 2**attempt, self.most))
-
-
-class Features(NamedTuple):
-    """What the daemon says it can do for the ticket."""
-
-    names: frozenset[str]
-    max_readers: int
-    max_writers: int
 
 
 class TransferSession:
@@ -122,15 +116,10 @@ class TransferSession:
         return found
 
     def _options(self, connection: ImageioConnection) -> Features:
-        reply = connection.answer(connection.send("OPTIONS")) or {}
-        socket_path = reply.get("unix_socket")
-        if socket_path and self._use_socket and connection.address.kind == "direct":
-            self._try_socket(connection.address.over_socket(str(socket_path)))
-        return Features(
-            frozenset(map(str, reply.get("features", ()))),
-            int(reply.get("max_readers", 1)),
-            int(reply.get("max_writers", 1)),
-        )
+        found = answers.features(connection.answer(connection.send("OPTIONS")), self.name)
+        if found.socket and self._use_socket and connection.address.kind == "direct":
+            self._try_socket(connection.address.over_socket(found.socket))
+        return found
 
     def _try_socket(self, address: Address) -> None:
         """Prefer the daemon's unix socket if it is on this host and knows our ticket."""

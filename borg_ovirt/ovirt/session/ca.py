@@ -35,7 +35,10 @@ def fetch_ca(api_url: str) -> FetchedCa:
         raise EngineUnreachable(
             f"The engine at {host} offers no CA at {CA_RESOURCE} (status {reply.status})."
         )
-    return FetchedCa(text, fingerprint(text))
+    try:
+        return FetchedCa(text, fingerprint(text))
+    except ValueError:
+        raise EngineUnreachable(f"What the engine at {host} offers as its CA is no certificate.") from None
 
 
 def engine_certificate_end(api_url: str, ca_file: str | None) -> datetime:

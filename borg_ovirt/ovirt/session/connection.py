@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from borg_ovirt.ovirt.session.proxy import Proxy
+from borg_ovirt.ovirt.session.sense import Bounded, check_xml
 from borg_ovirt.ovirt.session.web import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -44,11 +45,32 @@ def connection_class() -> Any:
         last_status = 0
         last_page = b""
         """The body of the last answer, if it refused the session."""
+        endless = False
+        """The last answer was broken off for its length."""
 
         def __init__(self, engine: Engine) -> None:
             super().__init__(**engine.connection_settings())
             self._engine = engine
             self._multi: Any = _Handles(self._multi, engine.proxy)
+            self._bounds: list[Bounded] = []
+
+        def send(self, request: Any) -> Any:
+            context = super().send(request)
+            curl, body, headers, _ = context
+            self._bounds = [Bounded(body.write), Bounded(headers.write)]
+            curl.setopt(curl.WRITEFUNCTION, self._bounds[0])
+            curl.setopt(curl.HEADERFUNCTION, self._bounds[1])
+            return context
+
+        def wait(self, context: Any, failed_auth: bool = False) -> Any:
+            try:
+                return super().wait(context, failed_auth)
+            finally:
+                self.endless = any(bound.full for bound in self._bounds)
+
+        def check_xml_content_type(self, response: Any) -> None:
+            super().check_xml_content_type(response)
+            check_xml(response.body)
 
         def _read_reponse(self, context: Any) -> Any:
             response = super()._read_reponse(context)

@@ -15,10 +15,12 @@ from urllib.parse import urlsplit
 
 from borg_ovirt.errors import CertificateError, EngineRefused, EngineUnreachable, UsageError
 from borg_ovirt.ovirt.session import sso
+from borg_ovirt.ovirt.session.address import split
 from borg_ovirt.ovirt.session.certificate import tls_context
 from borg_ovirt.ovirt.session.connection import connection_class
-from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock
+from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock, nonsense, raised_in_reader
 from borg_ovirt.ovirt.session.proxy import Proxy, proxy_of
+from borg_ovirt.ovirt.session.sense import Nonsense, check_ids, understood
 from borg_ovirt.ovirt.session.waiting import Patience
 
 T = TypeVar("T")
@@ -40,9 +42,10 @@ class EngineAccess:
     @property
     def api_url(self) -> str:
         """The URL of the REST API, whether or not its path was given."""
-        parts = urlsplit(self.url if "://" in self.url else f"https://{self.url}")
-        if not parts.hostname:
-            raise UsageError(f"No host in the engine's URL: {self.url}")
+        try:
+            parts = split(self.url if "://" in self.url else f"https://{self.url}")
+        except ValueError as error:
+            raise UsageError(f"{self.url} is no address of an engine: {error}.") from None
         path = parts.path.rstrip("/")
         if path in ("", "/ovirt-engine"):
             path = API
@@ -144,6 +147,7 @@ class Engine:
                 )
             return self._token
 
+    @understood
     def _greet(self) -> None:
         info = self.call("read the engine's version", lambda system: system.get()).product_info
         version = info.version if info else None
@@ -183,8 +187,10 @@ class Engine:
         connection = None
         try:
             connection = self._connection()
-            connection.last_status = 0
-            return request(connection.system_service())
+            connection.last_status, connection.endless = 0, False
+            result = request(connection.system_service())
+            check_ids(result)
+            return result
         except EngineUnreachable as error:  # from logging in again: the request itself was not accepted
             return _Failed(error, True, False)
         except (ConnectionError, TimeoutError) as error:
@@ -207,6 +213,10 @@ class Engine:
     def _classify(self, error: Exception, what: str, connection: Any) -> Verdict | None:
         import ovirtsdk4
 
+        if connection is not None and connection.endless:
+            return nonsense("it has no end", what, self.host)
+        if isinstance(error, Nonsense) or raised_in_reader(error):
+            return nonsense(" ".join(str(error).split())[:200], what, self.host)
         if not isinstance(error, ovirtsdk4.Error | TypeError) and type(error).__module__ != "pycurl":
             return None
         status, page = (connection.last_status, connection.last_page) if connection is not None else (0, b"")

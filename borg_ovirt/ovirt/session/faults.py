@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from traceback import walk_tb
 from typing import Any, NamedTuple
 
 from borg_ovirt.errors import BorgOvirtError, EngineRefused, EngineUnreachable, LoginFailed, NotAuthorized
@@ -107,6 +108,21 @@ def _no_session(what: str, host: str, page: bytes) -> Verdict:
         False,
         False,
     )
+
+
+def raised_in_reader(error: BaseException) -> bool:
+    """Whether the SDK raised it over what it read: a date that is none, a number that is a word."""
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in walk_tb(error.__traceback__)]
+    return bool(modules) and modules[-1] in ("ovirtsdk4.reader", "ovirtsdk4.readers")
+
+
+def nonsense(why: str, what: str, host: str) -> Verdict:
+    """The verdict on an answer that is none of the API's. The request may have been done all the same."""
+    told = EngineUnreachable(
+        f"Cannot {what}: the answer of {host} is not what an oVirt engine says ({why}).",
+        "Is something between here and the engine that changes or cuts its answers?",
+    )
+    return Verdict(told, True, True)
 
 
 def _lost(error: BaseException, what: str, status: int, host: str, proxy: Proxy | None) -> Verdict:

@@ -57,7 +57,7 @@ def _post(
         raise EngineUnreachable(f"The engine at {host} answers {reply.status}; it may be restarting.")
     try:
         body = json.loads(reply.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise EngineRefused(
             f"The login page of {host} answers {reply.status} and no JSON.",
             "Is the URL that of an oVirt engine, as in https://engine.example.org/ovirt-engine/api?",

@@ -168,6 +168,15 @@ def test_a_source_shorter_than_the_plan_is_refused() -> None:
     assert source.opened == 0
 
 
+def test_a_plan_that_does_not_add_up_is_an_error() -> None:
+    """What arrived is compared with what was asked for, whoever was wrong."""
+    plan = make_plan(64, 4, [Extent(0, 64, True)])
+    plan.starts.append(0)
+    plan.ends.append(4)
+    with pytest.raises(TransferFailed, match="0 bytes of the disk arrived, 4 were asked for"):
+        download(plan, Source(bytes(64)), Sink(4))
+
+
 def test_memory_is_bounded_while_the_first_reader_stalls() -> None:
     """The first span hangs: the others fill their buffers and wait, then all goes on in order."""
     data = random_disk(4, 400)

@@ -11,7 +11,7 @@ import pytest
 from borg_ovirt.blocks import KiB, MiB
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
 from borg_ovirt.pipe.digests import BlockDigests
-from borg_ovirt.pipe.file_target import FileTarget, write_into, write_sparse
+from borg_ovirt.pipe.file_target import FileTarget, write_small, write_sparse
 from borg_ovirt.pipe.proof import Proof, prove
 
 from .fakes import Content, Fault, FaultAt
@@ -59,14 +59,12 @@ def test_a_fault_leaves_no_file(nth: int, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_an_existing_file_is_kept_unless_told(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "disk.raw"
     path.write_bytes(b"precious")
     with pytest.raises(RestoreBlocked, match="exists already"):
         write_sparse(Content(b"new", 4), path)
     assert path.read_bytes() == b"precious"
-    write_sparse(Content(b"new", 4), path, overwrite=True)
-    assert path.read_bytes() == b"new"
 
 
 def test_a_missing_directory_is_told(tmp_path: Path) -> None:
@@ -80,19 +78,27 @@ def test_a_full_file_system_is_told() -> None:
         writer = FileTarget(full.fileno(), 4).open()
         with pytest.raises(OSError, match="No space left"):
             writer.write(0, [memoryview(b"data")])
-        with pytest.raises(RestoreFailed, match="regular file"):
-            write_into(Content(b"x", 4), full.fileno())
 
 
-def test_into_an_open_file_whatever_was_in_it(tmp_path: Path) -> None:
-    path = tmp_path / "disk.raw"
-    path.write_bytes(b"?" * 9 * MiB)
+def test_a_file_target_is_proven_by_reading_it_back(tmp_path: Path) -> None:
     data = disk()
+    write_sparse(Content(data, MiB), tmp_path / "disk.raw")
     digests = BlockDigests(len(data), MiB)
-    with path.open("r+b") as file:
-        write_into(Content(data, MiB), file.fileno(), digests=digests)
-        assert path.read_bytes() == data
+    digests.feed(0, memoryview(data))
+    with (tmp_path / "disk.raw").open("rb") as file:
         assert prove(digests, FileTarget(file.fileno(), len(data))) is Proof.READ_BACK
+
+
+def test_what_was_written_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    write_sparse(Content(bytes(5000), 4096), tmp_path / "disk.raw")
+    assert synced[-1] == 5000
+    write_small(tmp_path / "vm.ovf", b"<xml/>")
+    assert synced[-1] == 6
+    with pytest.raises(RestoreFailed, match="File exists"):
+        write_small(tmp_path / "vm.ovf", b"another")
+    assert (tmp_path / "vm.ovf").read_bytes() == b"<xml/>"
 
 
 def test_zeroing_a_file_target_is_honest(tmp_path: Path) -> None:

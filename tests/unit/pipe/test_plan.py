@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from borg_ovirt.blocks import CELL, Extent, GiB, KiB, MiB, TiB
+from borg_ovirt.blocks import CELL, Extent, GiB, KiB, MiB
 from borg_ovirt.errors import TransferFailed
 from borg_ovirt.pipe.plan import FETCH, REUSE, ZERO, Plan, make_plan, plan_reuse
 
 from .fakes import Base
 from .strategies import bases, extent_lists
+
+TIB = 1024 * GiB
 
 
 def model(
@@ -215,17 +217,17 @@ def test_a_terabyte_is_lean() -> None:
     """Within 30 bytes a cell; the time is bounded loosely, against a wrong order of growth only."""
 
     def sparse() -> Iterator[Extent]:
-        for start in range(0, TiB, GiB):
+        for start in range(0, TIB, GiB):
             yield Extent(start, 64 * MiB, False, start % (4 * GiB) == 0)
             yield Extent(start + 64 * MiB, GiB - 64 * MiB, True, False)
 
     tracemalloc.start()
     began = time.perf_counter()
-    plan = make_plan(TiB, CELL, sparse(), SparseBase(TiB))
+    plan = make_plan(TIB, CELL, sparse(), SparseBase(TIB))
     took = time.perf_counter() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert plan.count_cells() == (TiB // CELL - 16 * 1024, 12 * 1024, 4 * 1024)
+    assert plan.count_cells() == (TIB // CELL - 16 * 1024, 12 * 1024, 4 * 1024)
     assert plan.bytes_to_fetch == 256 * 64 * MiB
     assert peak < 30 * plan.cells
     assert took < 10

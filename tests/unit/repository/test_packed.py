@@ -82,3 +82,11 @@ def test_the_grid_is_every_chunk_the_first_and_the_last_too(sizes: list[int]) ->
     ours = packed([Chunk(bytes(32), size) for size in sizes])
     on_grid = all(size == 4 for size in sizes[:-1]) and all(0 < size <= 4 for size in sizes[-1:])
     assert ours.on_grid(4) == on_grid
+
+
+def test_on_the_grid_or_off_it() -> None:
+    def sizes(*found: int) -> bool:
+        return packed([Chunk(bytes(32), size) for size in found]).on_grid(4)
+
+    assert all((sizes(), sizes(4), sizes(3), sizes(4, 4, 4), sizes(4, 4, 1)))
+    assert not any((sizes(5), sizes(0), sizes(4, 3, 4), sizes(5, 4), sizes(4, 4, 5), sizes(4, 0)))

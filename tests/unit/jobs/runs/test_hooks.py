@@ -29,6 +29,15 @@ def test_facts_come_as_variables_and_as_json(tmp_path: Path) -> None:
     assert json.loads(rest) == {"when": "after-vm", "run": "r1", "vm_name": "web 01", "warnings": ["a", "b"]}
 
 
+def test_facts_stay_json_whatever_others_wrote(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    facts = {"error": 'password: "x', "vm_name": "a\ud800\0" + "x" * 200_000, "vms": [{"n": 'token="y'}]}
+    assert run_hook(hook(f"cat > {out}"), facts, print) is None
+    told = json.loads(out.read_text())
+    assert told["error"] == "password: ***"
+    assert told["vms"] == [{"n": "token=***"}]
+
+
 def test_only_the_hooks_of_the_point_run_in_their_order(tmp_path: Path) -> None:
     out = tmp_path / "out"
     hooks = Hooks(

@@ -1,0 +1,317 @@
+"""Breakages of the command line and of what it stands on: words, secrets, signals, progress."""
+
+from __future__ import annotations
+
+from mutants.mutant import of
+
+_OUTPUT = "unit/cli/test_output.py"
+_BOUNDARY = "unit/cli/test_boundary.py"
+_CONNECT = "unit/cli/test_connect.py"
+
+_output = of("cli/output.py", _OUTPUT)
+_boundary = of("cli/boundary.py", _BOUNDARY)
+_signals = of("cli/signals.py", "unit/cli/test_signals.py")
+_location = of("cli/location.py", "unit/cli/test_location.py")
+_connect = of("cli/connect.py", _CONNECT)
+_redact = of("redact.py", "unit/test_redact.py")
+_units = of("units.py", "unit/test_units.py")
+_qcow2 = of("qcow2.py", "unit/test_qcow2.py")
+_progress = of("progress/__init__.py", "unit/progress/test_progress.py")
+_plain = of("progress/plain.py", "unit/progress/test_progress.py")
+_lines = of("progress/jsonlines.py", "unit/progress/test_progress.py")
+_bars = of("progress/bars.py", "unit/progress/test_progress.py")
+
+_WORDS = (
+    _output(
+        "table-with-secrets",
+        "No secret is in a table.",
+        "rows = [[redact(cell) for cell in row] for row in rows]",
+        "rows = [list(row) for row in rows]",
+    ),
+    _output(
+        "result-with-secrets",
+        "None is in the JSON of a result.",
+        "print(redact(json.dumps(value, default=plain, indent=2)))",
+        "print(json.dumps(value, default=plain, indent=2))",
+    ),
+    _output(
+        "lines-with-secrets",
+        "None is in a result in words.",
+        "            print(redact(line))",
+        "            print(line)",
+    ),
+    _output(
+        "message-with-secrets",
+        "None is in a message.",
+        "print(redact(text), file=sys.stderr, flush=True)",
+        "print(text, file=sys.stderr, flush=True)",
+    ),
+    _output(
+        "log-with-secrets",
+        "None is in the log, Borg's and the SDK's too.",
+        "RedactingFormatter(_JsonFormatter() if self.log_json else _PlainFormatter())",
+        "_JsonFormatter() if self.log_json else _PlainFormatter()",
+    ),
+    _output(
+        "markup-interpreted",
+        "Names are printed as they are: brackets are no markup.",
+        "table.add_row(*(escape(cell) for cell in row))",
+        "table.add_row(*row)",
+    ),
+    _output(
+        "hidden-field-printed",
+        "A field that does not show itself is in no JSON.",
+        "for f in dataclasses.fields(value) if f.repr}",
+        "for f in dataclasses.fields(value)}",
+    ),
+    _output(
+        "words-on-stdout",
+        "Standard output is for results alone.",
+        "print(redact(text), file=sys.stderr, flush=True)",
+        "print(redact(text), flush=True)",
+    ),
+    _boundary(
+        "error-of-two-lines",
+        "An error is one line.",
+        "output.error(error.message, error.hint, error.exit_code)",
+        'output.tell(error.message + "\\n" + (error.hint or ""))',
+    ),
+    _boundary(
+        "same-code-for-all",
+        "Each cause has its exit status.",
+        "        output.error(error.message, error.hint, error.exit_code)\n        return error.exit_code",
+        "        output.error(error.message, error.hint, error.exit_code)\n        return EXIT_ERROR",
+    ),
+    _boundary(
+        "warning-is-success",
+        "A warning has an exit status of its own.",
+        "return status if isinstance(status, int) else 0",
+        "return 0",
+    ),
+    _boundary(
+        "traceback-for-all",
+        "A traceback is for --debug.",
+        "    if output.debug:\n        output.tell(traceback",
+        "    if True:\n        output.tell(traceback",
+    ),
+    _boundary(
+        "any-broken-pipe-is-silence",
+        "A broken pipe is silent only where it is our output's.",
+        "        if _stdout_is_gone():\n            return",
+        "        if True:\n            return",
+    ),
+    _signals(
+        "second-signal-ignored",
+        "A second signal ends the process at once.",
+        "            os._exit(128 + number)",
+        "            return",
+    ),
+    _signals(
+        "signal-swallowed-by-except",
+        "No `except Exception` swallows the wish to end.",
+        "class SignalReceived(KeyboardInterrupt):",
+        "class SignalReceived(Exception):",
+    ),
+    _signals(
+        "nohup-overruled",
+        "A job under nohup keeps ignoring the hang-up.",
+        "        if previous is not signal.SIG_IGN:",
+        "        if True:",
+    ),
+    _signals(
+        "handlers-kept",
+        "Handlers are put back.",
+        "        for number, previous in before.items():\n            signal.signal(number, previous)",
+        "        for number, previous in before.items():\n            signal.getsignal(number)",
+    ),
+    _location(
+        "split-in-an-address",
+        "An IPv6 address is not split.",
+        'masked = _BRACKETS.sub(lambda match: "x" * len(match[0]), text)',
+        "masked = text",
+    ),
+    _location(
+        "split-in-a-path",
+        "A name holds no slash.",
+        'if cut < 0 or "/" in name:',
+        "if cut < 0:",
+    ),
+)
+
+_SECRETS = (
+    _connect(
+        "configured-over-environment",
+        "Borg's own variables go before the configured passphrase.",
+        "    if source is None or any(name in os.environ for name in _BORG_SECRETS):\n        yield",
+        "    if source is None:\n        yield",
+    ),
+    _connect(
+        "configured-over-environment-of-a-run",
+        "In a run, too.",
+        "        elif from_borg:\n            source = None\n",
+        "",
+    ),
+    _connect(
+        "passphrase-left-in-the-environment",
+        "The configured passphrase leaves the environment again.",
+        '        del os.environ["BORG_PASSPHRASE_FD"]\n        forget',
+        "        forget",
+    ),
+    _connect(
+        "passphrase-of-another-repository",
+        "Each repository is opened with its own passphrase.",
+        "        forget_descriptor(reading)\n",
+        "",
+    ),
+    _connect(
+        "repository-twice",
+        "A repository that is named twice is refused.",
+        "        if locations.count(location) > 1:",
+        "        if locations.count(location) > 2:",
+    ),
+    _connect(
+        "limit-of-nothing",
+        "A small upload limit is no limit of zero, which Borg takes for none.",
+        "max(rate // KiB, 1)",
+        "rate // KiB",
+    ),
+    _redact(
+        "ticket-shown",
+        "The id of a transfer is never shown.",
+        '(re.compile(rf"(/(?:images|tickets)/){_UUID}"), rf"\\1{HIDDEN}"),',
+        "",
+    ),
+    _redact(
+        "token-shown",
+        "Nor a token.",
+        "(bearer|basic)\\s+",
+        "(basic)\\s+",
+    ),
+    _redact(
+        "url-password-shown",
+        "Nor a password in a URL.",
+        '(re.compile(r"(\\b[a-z][a-z0-9+.-]*://[^/\\s:@]+):[^/\\s@]+@"), rf"\\1:{HIDDEN}@"),',
+        "",
+    ),
+    _redact(
+        "known-secret-shown",
+        "A secret that was read is hidden wherever it turns up.",
+        "        text = text.replace(secret, HIDDEN)",
+        "        pass",
+    ),
+    _redact(
+        "part-of-a-secret-shown",
+        "The longest secret is hidden first: nothing of it is left over.",
+        "sorted(_known, key=len, reverse=True)",
+        "sorted(_known, key=len)",
+    ),
+    _redact(
+        "every-letter-hidden",
+        "A secret of a letter does not blot out the text.",
+        "if len(secret) >= _SHORTEST_KNOWN:",
+        "if secret:",
+    ),
+)
+
+_SMALL = (
+    _units("binary-for-decimal", "20MB are decimal.", "1000**power for power", "1024**power for power"),
+    _units(
+        "share-over-all",
+        "No share is more than all.",
+        "if not match or float(match[1]) > 100:",
+        "if not match:",
+    ),
+    _units(
+        "minutes-of-sixty",
+        "A duration is rounded once: no `60s`.",
+        "whole = int(seconds + 0.5)",
+        "whole = int(seconds)",
+    ),
+    _qcow2(
+        "data-elsewhere",
+        "A qcow2 file that keeps its data in another file is refused: it could be any file of the machine.",
+        "if features & _EXTERNAL_DATA:",
+        "if features & _EXTERNAL_DATA and not bits:",
+    ),
+    _qcow2(
+        "name-of-another-length",
+        "A backing name gives way only to one of its length.",
+        "if len(data) != len(header.backing.encode()):",
+        "if len(data) < len(header.backing.encode()):",
+    ),
+    _qcow2(
+        "name-in-the-header",
+        "A backing name lies where QEMU may write it.",
+        "if not 0 < length <= _LONGEST_NAME or offset < _FIXED.size or offset + length > 1 << bits:",
+        "if not 0 < length <= _LONGEST_NAME or offset + length > 1 << bits:",
+    ),
+    _qcow2(
+        "raw-taken-for-qcow2",
+        "What does not begin as a qcow2 file is none.",
+        "    if magic != MAGIC:\n        raise",
+        '    if magic == b"":\n        raise',
+    ),
+    _progress(
+        "bytes-lost-by-threads",
+        "No byte is lost between threads.",
+        "        with self._lock:\n            self.read += read",
+        "        if True:\n            self.read += read",
+        survives="The interpreter switches threads too seldom for a test to see it; free threading would.",
+    ),
+    _progress(
+        "reused-not-done",
+        "What is reused is done.",
+        "return self.read + self.zero + self.reused",
+        "return self.read + self.zero",
+    ),
+    _progress(
+        "quiet-bars",
+        "Quiet leaves warnings only.",
+        "if bars and not quiet and stream.isatty():",
+        "if bars and stream.isatty():",
+    ),
+    _plain(
+        "quiet-warning",
+        "A warning is printed even when quiet.",
+        '        self._line(f"warning: {text}")',
+        '        self.step(f"warning: {text}")',
+    ),
+    _plain(
+        "line-for-each-chunk",
+        "A disk says a line now and then, not for each chunk.",
+        "due = now - self._told.get(id(gauge), now) >= self._every",
+        "due = True",
+    ),
+    _plain(
+        "progress-with-secrets",
+        "No line of progress shows a secret.",
+        'self._stream.write(redact(text) + "\\n")',
+        'self._stream.write(text + "\\n")',
+    ),
+    _lines(
+        "json-progress-with-secrets",
+        "Nor a line of JSON.",
+        'self._stream.write(redact(json.dumps(line)) + "\\n")',
+        'self._stream.write(json.dumps(line) + "\\n")',
+    ),
+    _lines(
+        "one-operation-for-all",
+        "Each disk is an operation of its own.",
+        "            self._operations += 1\n",
+        "            self._operations = 1\n",
+    ),
+    _bars(
+        "bars-with-secrets",
+        "Nor a line above the bars.",
+        "self._console.print(escape(redact(text)), soft_wrap=True)",
+        "self._console.print(escape(text), soft_wrap=True)",
+    ),
+    _bars(
+        "display-left",
+        "The display is down when the work ends, and the cursor visible.",
+        "            self._tasks.clear()\n            if self._live is not None:",
+        "            self._tasks.clear()\n            if self._live is None:",
+    ),
+)
+
+MUTANTS = _WORDS + _SECRETS + _SMALL
