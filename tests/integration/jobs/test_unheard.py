@@ -7,7 +7,6 @@ import os
 import pty
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,11 +65,6 @@ def test_a_run_that_does_nothing_does_not_end_with_1(desk: Desk, vm: Vm) -> None
     done = shell(desk, '"$@" --url https://localhost:9 2>/dev/full')
     assert done.returncode == 10
     assert desk.archives() == []
-
-
-def _until(box: Box, process: subprocess.Popen[bytes], holds: Callable[[], bool]) -> int:
-    box.wait(holds, "the moment", timeout=60)
-    return process.poll() or 0
 
 
 def test_a_terminal_that_is_closed_in_the_midst_of_it_unwinds(box: Box, desk: Desk, vm: Vm) -> None:
