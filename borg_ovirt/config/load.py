@@ -198,7 +198,10 @@ class _Tree:
 
     def explain(self, mistake: Any) -> str:
         """One mistake of the schema in words: `file:line: key: what is wrong`."""
-        key: Key = tuple(part for part in mistake["loc"] if not _is_branch(part))
+        *above, last = mistake["loc"] or ("",)
+        key: Key = tuple(part for part in above if not _is_branch(part))
+        if mistake["type"] == "extra_forbidden" or not _is_branch(last):  # an unknown key may look like one
+            key += (last,) if last != "" else ()
         for end in range(len(key), 0, -1):
             if key[:end] in self._set:
                 return f"{SETTING} {_dotted(key)}: {_words(mistake, key)}"

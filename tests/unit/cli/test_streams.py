@@ -206,3 +206,26 @@ def test_a_program_that_cannot_start_does_not_end_as_if_it_had_worked(tmp_path: 
     )
     assert done.returncode == 2
     assert done.stderr == "borg-ovirt: The program could not be started: MemoryError\n"
+
+
+def test_names_are_never_cut_on_a_narrow_terminal() -> None:
+    """What names something has its whole width at 80 columns; notes give way."""
+    code = (
+        "import borg_ovirt.cli.output as o; archive = 'web01-2026-03-01T12:00:00-' + 'x' * 30;"
+        "o.Output().table(['ARCHIVE', 'VM', 'TIME', 'NOTES'],"
+        " [[archive, 'web01', '2026-03-01 12:00:00', 'the reason is long, ' * 8]])"
+    )
+    master, slave = pty.openpty()
+    env = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=slave, env=env)
+    os.close(slave)
+    shown = b""
+    with contextlib.suppress(OSError):
+        while block := os.read(master, 4096):
+            shown += block
+    os.close(master)
+    assert process.wait(timeout=60) == 0
+    assert b"web01-2026-03-01T12:00:00-" + b"x" * 30 in shown
+    assert b"2026-03-01 12:00:00" in shown
+    assert shown.count(b"reason") == 8
+    assert "\u2026".encode() not in shown

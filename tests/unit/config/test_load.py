@@ -221,6 +221,9 @@ def test_a_setting_of_a_section_goes_before_the_files_keys() -> None:
         ("[" * 100_000, "nested too deep"),
         ("policy: {freeze: " + "x" * 100_000 + "}", "xxx... is not one of"),
         ("x" * 1000 + ": 1", "there is no such key"),
+        ("e[]ngines: 1", "c.yaml:1: e[]ngines: there is no such key; did you mean engines?"),
+        ("str: 1", "c.yaml:1: str: there is no such key"),
+        ("'': 1", "there is no such key"),
     ],
     ids=lambda text: text[:20],
 )

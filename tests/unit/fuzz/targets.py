@@ -304,30 +304,18 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
 }
 
 
-def main(name: str, seconds: int) -> None:
+def main(name: str, seconds: int, corpus: Path) -> None:
     """Let atheris look for bytes that a target neither reads nor refuses."""
     import atheris
 
-    with atheris.instrument_imports(include=["borg_ovirt"]):
-        pass  # what is imported already is instrumented by its functions below
     target, seeds = TARGETS[name]
-    corpus = Path(sys.argv[3])
     for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
     atheris.instrument_all()
-    atheris.Setup(
-        [
-            sys.argv[0],
-            f"-max_total_time={seconds}",
-            "-max_len=20000",
-            "-rss_limit_mb=2048",
-            "-timeout=20",
-            str(corpus),
-        ],
-        target,
-    )
+    limits = [f"-max_total_time={seconds}", "-max_len=20000", "-rss_limit_mb=2048", "-timeout=20"]
+    atheris.Setup([name, *limits, str(corpus)], target)
     atheris.Fuzz()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +16,8 @@ from hypothesis import strategies as st
 from borg_ovirt.ovirt.facts import checkpoints, vm
 from unit.fuzz.targets import ID, TARGETS, Mocked
 
+SECONDS = 120
+"""How long atheris looks at each target in the soak."""
 _ODD = [
     b"9" * 400,
     b"-1",
@@ -112,6 +117,17 @@ def test_broken_documents_are_read_or_refused(name: str) -> None:
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_many_broken_documents_are_read_or_refused(name: str) -> None:
     _fuzz(name, 20_000)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("name", list(TARGETS))
+def test_atheris_finds_nothing_that_is_neither_read_nor_refused(name: str, tmp_path: Path) -> None:
+    """It follows the branches of our code, where the other fuzzers only break what is known to be read."""
+    command = [sys.executable, "-m", "unit.fuzz.targets", name, str(SECONDS), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "Done " in done.stderr, "it ended by itself"
 
 
 def _fuzz(name: str, examples: int) -> None:
