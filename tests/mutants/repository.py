@@ -123,8 +123,14 @@ _WRITING = (
     of("repository/borg_archive.py", f"{_ROLLBACK}::test_a_full_disk_after_the_commit")(
         "committed-and-denied",
         "Where the archive is whole though the end failed, this is said.",
-        "            if not self._session.holds(self.name):\n                raise",
-        "            raise",
+        "            if there:\n",
+        "            if there is None:\n",
+    ),
+    of("repository/borg_archive.py", f"{_ROLLBACK}::test_a_full_disk_at_any_place")(
+        "not-there-and-claimed",
+        "Where it is not there, the error is told as it is.",
+        "            if there is False:\n                raise",
+        "            if there is False:\n                pass",
     ),
     of("repository/borg_archive.py", "integration/repository/test_writing.py")(
         "readable-by-all",
@@ -270,7 +276,7 @@ _OPEN = (
     of("repository/borg_console.py", f"{_OPENING}::test_passphrases")(
         "descriptor-read-twice",
         "A passphrase from a descriptor is read once and remembered.",
-        "if descriptor not in _read_once:",
+        "if descriptor not in read_once:",
         "if True:",
     ),
     of("repository/borg_console.py", "unit/repository/test_borg_console.py")(
@@ -321,14 +327,14 @@ _READING_MUTANTS = (
     _reader(
         "repaired-zeros-restored",
         "A disk in which `borg check --repair` put zeros is damaged.",
-        "return self._stored.repaired or not all(",
+        "return stored.repaired or not all(",
         "return not all(",
     ),
     _reader(
         "lost-chunk-unnoticed",
         "So is one of which a chunk is missing.",
-        "self._session.seen(chunk) for chunk, _ in groupby(self.chunks)",
-        "True for chunk, _ in groupby(self.chunks)",
+        "return stored.repaired or not all(session.seen(chunk) for chunk, _ in groupby(stored.chunks))",
+        "return stored.repaired",
     ),
     _reader(
         "size-not-compared",
@@ -343,6 +349,12 @@ _READING_MUTANTS = (
         '        if stored == 0:\n            raise NotOurArchive(f"Archive {self.name} lacks',
     ),
     of("repository/reader.py", "unit/repository/test_reader.py")(
+        "repaired-manifest-read",
+        "A small file that a repair filled with zeros is not read.",
+        "        if stored.repaired:\n            raise",
+        "        if False:\n            raise",
+    ),
+    of("repository/reader.py", "unit/repository/test_reader.py")(
         "chunk-of-another-length",
         "A chunk whose bytes are not as many as its item says is refused.",
         "if len(data) != chunk.size:",
@@ -351,8 +363,8 @@ _READING_MUTANTS = (
     of("repository/reader.py", "unit/repository/test_reader.py")(
         "huge-manifest",
         "A manifest of gigabytes is not loaded.",
-        "if stored.size > _LARGEST_FILE:",
-        "if stored.size < 0:",
+        "        if size > _LARGEST_FILE:",
+        "        if size < 0:",
     ),
     of("repository/borg_items.py", f"{_READING}::test_a_chunk_that_is_lost")(
         "repair-not-seen",
