@@ -7,12 +7,15 @@ request by request: the answers that a living engine gives once in a year can be
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
+
+from ovirtbox.pki import Pki
 
 from borg_ovirt.ovirt.session.waiting import Patience
 
@@ -64,13 +67,22 @@ def fault(detail: str, status: int = 409, reason: str = "Operation Failed") -> A
 class Script:
     """The server. Each request must have been foreseen; the last answer to it is given again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, pki: Pki | None = None, host: str = "127.0.0.1") -> None:
+        """With `pki` over TLS."""
         self.requests: list[Request] = []
         self.unforeseen: list[str] = []
         self._replies: dict[tuple[str, str], list[Reply]] = defaultdict(list)
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server((host, 0), _handler(self))
+        self._scheme = "http"
+        if pki is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(pki.cert_file, pki.key_file)
+            # A client that turns away must not hold up who comes after it.
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self._scheme = "https"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
         token = Answer(body='{"access_token": "token-of-the-script"}', type="application/json")
@@ -84,7 +96,7 @@ class Script:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://{self._server.server_address[0]!s}:{self.port}"
 
     def on(self, method: str, path: str, *replies: Reply) -> None:
         """Answer so, one after the other; instead of what was said of this request before."""
@@ -110,6 +122,13 @@ class Script:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A client that turned away is what some tests are about."""
 
 
 def version(major: int, minor: int) -> str:

@@ -8,7 +8,8 @@ import pytest
 from unit.ovirt.script import Answer, Reply, Request, Script, fault
 
 from borg_ovirt.errors import BackupFailed, BorgOvirtError, CheckpointLost, EngineRefused, VmNotSuitable
-from borg_ovirt.ovirt.capture.methods import BackupMethod, SnapshotMethod, check_suitable
+from borg_ovirt.ovirt.capture.methods import BackupMethod, check_suitable
+from borg_ovirt.ovirt.capture.snapshot_method import SnapshotMethod
 from borg_ovirt.ovirt.facts.model import DiskFacts, SnapshotFacts, VmFacts
 from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.session.engine import Engine
