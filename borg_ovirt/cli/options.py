@@ -105,7 +105,7 @@ def common(*, json: bool = True, dry_run: bool = False) -> Decorator:
             output.log_json = values.pop("log_json")
             output.bars = not values.pop("no_progress")
             output.json = values.pop("json", False)
-            output.changes = dry_run and not values["dry_run"]
+            output.changes = dry_run and not click.get_current_context().params["dry_run"]
             output.start_logging()
             return body(*args, output=output, **values)
 
