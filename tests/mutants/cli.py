@@ -1,4 +1,4 @@
-"""Breakages of the command line and of what it stands on: words, secrets, signals, progress."""
+"""Breakages of the command line: words, secrets, signals."""
 
 from __future__ import annotations
 
@@ -14,43 +14,58 @@ _signals = of("cli/signals.py", "unit/cli/test_signals.py")
 _location = of("cli/location.py", "unit/cli/test_location.py")
 _connect = of("cli/connect.py", _CONNECT)
 _redact = of("redact.py", "unit/test_redact.py")
-_units = of("units.py", "unit/test_units.py")
-_qcow2 = of("qcow2.py", "unit/test_qcow2.py")
-_progress = of("progress/__init__.py", "unit/progress/test_progress.py")
-_plain = of("progress/plain.py", "unit/progress/test_progress.py")
-_lines = of("progress/jsonlines.py", "unit/progress/test_progress.py")
-_bars = of("progress/bars.py", "unit/progress/test_progress.py")
+_terminal = of("terminal.py", f"{_BOUNDARY} unit/cli/test_streams.py")
+_streams = of("streams.py", "unit/cli/test_streams.py")
+_passphrase = of("repository/passphrase.py", _CONNECT)
 
-_WORDS = (
+MUTANTS = (
     _output(
         "table-with-secrets",
         "No secret is in a table.",
-        "rows = [[redact(cell) for cell in row] for row in rows]",
+        "rows = [[shown(cell) for cell in row] for row in rows]",
         "rows = [list(row) for row in rows]",
     ),
     _output(
         "result-with-secrets",
         "None is in the JSON of a result.",
-        "print(redact(json.dumps(value, default=plain, indent=2)))",
+        "print(json_text(json.loads(json.dumps(value, default=plain)), indent=2))",
         "print(json.dumps(value, default=plain, indent=2))",
     ),
     _output(
         "lines-with-secrets",
         "None is in a result in words.",
-        "            print(redact(line))",
+        "            print(shown(line))",
         "            print(line)",
     ),
     _output(
         "message-with-secrets",
         "None is in a message.",
-        "print(redact(text), file=sys.stderr, flush=True)",
-        "print(text, file=sys.stderr, flush=True)",
+        'text = render(f"borg-ovirt: {prefix}{text}")',
+        'text = f"borg-ovirt: {prefix}{text}"',
     ),
     _output(
         "log-with-secrets",
         "None is in the log, Borg's and the SDK's too.",
-        "RedactingFormatter(_JsonFormatter() if self.log_json else _PlainFormatter())",
-        "_JsonFormatter() if self.log_json else _PlainFormatter()",
+        'text = shown(f"borg-ovirt: {prefix}{record.getMessage()}")',
+        'text = f"borg-ovirt: {prefix}{record.getMessage()}"',
+    ),
+    _output(
+        "traceback-with-secrets",
+        "Nor in a traceback.",
+        'text += "\\n" + shown_lines(self.formatException(record.exc_info))',
+        'text += "\\n" + self.formatException(record.exc_info)',
+    ),
+    _output(
+        "json-log-with-secrets",
+        "Nor in a log of JSON lines.",
+        'return json_text({**line, "msgid": msgid} if msgid else line)',
+        'return json.dumps({**line, "msgid": msgid} if msgid else line)',
+    ),
+    _output(
+        "json-message-with-secrets",
+        "Nor in a message of JSON.",
+        "text = json_text(line)",
+        "text = json.dumps(line)",
     ),
     _output(
         "markup-interpreted",
@@ -67,8 +82,8 @@ _WORDS = (
     _output(
         "words-on-stdout",
         "Standard output is for results alone.",
-        "print(redact(text), file=sys.stderr, flush=True)",
-        "print(redact(text), flush=True)",
+        "print(text, file=sys.stderr, flush=True)",
+        "print(text, flush=True)",
     ),
     _boundary(
         "error-of-two-lines",
@@ -91,14 +106,50 @@ _WORDS = (
     _boundary(
         "traceback-for-all",
         "A traceback is for --debug.",
-        "    if output.debug:\n        output.tell(traceback",
-        "    if True:\n        output.tell(traceback",
+        "    if output.debug:\n        output.traceback(",
+        "    if True:\n        output.traceback(",
     ),
     _boundary(
         "any-broken-pipe-is-silence",
-        "A broken pipe is silent only where it is our output's.",
-        "        if _stdout_is_gone():\n            return",
-        "        if True:\n            return",
+        "Only a reader that left is no error: a full disk under the output is one.",
+        "left = lost.errno in _READER_LEFT",
+        "left = True",
+    ),
+    _boundary(
+        "done-work-undone",
+        "Work that was done is done, whoever reads of it.",
+        "    if output.changes:\n",
+        "    if not output.changes:\n",
+    ),
+    _boundary(
+        "one-for-a-fault",
+        "Exit status 1 is left to commands that did their work.",
+        "return max(error.exit_code, EXIT_ERROR)",
+        "return error.exit_code",
+    ),
+    _terminal(
+        "terminal-steered",
+        "Nothing that others wrote steers the terminal.",
+        "    if text.isprintable():\n        return text\n",
+        "    if text:\n        return text\n",
+    ),
+    _terminal(
+        "text-reordered",
+        "Nor hides or reorders text.",
+        '_STEERING = {"Cc", "Cf", "Cs", "Zl", "Zp"}',
+        '_STEERING = {"Cc", "Cs"}',
+    ),
+    _streams(
+        "closed-descriptor-left",
+        "No file is opened in the place of a closed standard stream.",
+        "            os.fstat(number)\n",
+        "            number < 0 and os.fstat(number)\n",
+    ),
+    _streams(
+        "lost-result-unnoticed",
+        "What could not be written is told.",
+        "self.lost = self.lost or error",
+        "self.lost = None",
     ),
     _signals(
         "second-signal-ignored",
@@ -136,9 +187,6 @@ _WORDS = (
         'if cut < 0 or "/" in name:',
         "if cut < 0:",
     ),
-)
-
-_SECRETS = (
     _connect(
         "configured-over-environment",
         "Borg's own variables go before the configured passphrase.",
@@ -151,17 +199,17 @@ _SECRETS = (
         "        elif from_borg:\n            source = None\n",
         "",
     ),
-    _connect(
+    _passphrase(
         "passphrase-left-in-the-environment",
         "The configured passphrase leaves the environment again.",
-        '        del os.environ["BORG_PASSPHRASE_FD"]\n        forget',
-        "        forget",
+        '        os.environ.pop("BORG_PASSPHRASE_FD", None)\n',
+        "",
     ),
-    _connect(
+    _passphrase(
         "passphrase-of-another-repository",
         "Each repository is opened with its own passphrase.",
-        "        forget_descriptor(reading)\n",
-        "",
+        "if read_once.pop(str(reading), None) is None:",
+        "if read_once.get(str(reading)) is None:",
     ),
     _connect(
         "repository-twice",
@@ -190,8 +238,20 @@ _SECRETS = (
     _redact(
         "url-password-shown",
         "Nor a password in a URL.",
-        '(re.compile(r"(\\b[a-z][a-z0-9+.-]*://[^/\\s:@]+):[^/\\s@]+@"), rf"\\1:{HIDDEN}@"),',
+        '(re.compile(r"(\\b[a-z][a-z0-9+.-]*://[^/\\s:@]+):[^/\\s]+@"), rf"\\1:{HIDDEN}@"),',
         "",
+    ),
+    _redact(
+        "assignment-shown",
+        "Nor in NAME=VALUE, whatever stands before the name.",
+        'rf"(?i)({_NAME}\\s?=\\s?)(?:{_QUOTED}|[^\\s&\'\\"}}]+)"',
+        'rf"(?i)\\b({_NAME}\\s?=\\s?)(?:{_QUOTED}|[^\\s&\'\\"}}]+)"',
+    ),
+    _redact(
+        "value-of-a-secret-key-shown",
+        "Nor under a key of JSON that says what it is.",
+        "isinstance(key, str) and _SECRET_KEY.fullmatch(key)",
+        "isinstance(key, str) and _SECRET_KEY is None",
     ),
     _redact(
         "known-secret-shown",
@@ -212,106 +272,3 @@ _SECRETS = (
         "if secret:",
     ),
 )
-
-_SMALL = (
-    _units("binary-for-decimal", "20MB are decimal.", "1000**power for power", "1024**power for power"),
-    _units(
-        "share-over-all",
-        "No share is more than all.",
-        "if not match or float(match[1]) > 100:",
-        "if not match:",
-    ),
-    _units(
-        "minutes-of-sixty",
-        "A duration is rounded once: no `60s`.",
-        "whole = int(seconds + 0.5)",
-        "whole = int(seconds)",
-    ),
-    _qcow2(
-        "data-elsewhere",
-        "A qcow2 file that keeps its data in another file is refused: it could be any file of the machine.",
-        "if features & _EXTERNAL_DATA:",
-        "if features & _EXTERNAL_DATA and not bits:",
-    ),
-    _qcow2(
-        "name-of-another-length",
-        "A backing name gives way only to one of its length.",
-        "if len(data) != len(header.backing.encode()):",
-        "if len(data) < len(header.backing.encode()):",
-    ),
-    _qcow2(
-        "name-in-the-header",
-        "A backing name lies where QEMU may write it.",
-        "if not 0 < length <= _LONGEST_NAME or offset < _FIXED.size or offset + length > 1 << bits:",
-        "if not 0 < length <= _LONGEST_NAME or offset + length > 1 << bits:",
-    ),
-    _qcow2(
-        "raw-taken-for-qcow2",
-        "What does not begin as a qcow2 file is none.",
-        "    if magic != MAGIC:\n        raise",
-        '    if magic == b"":\n        raise',
-    ),
-    _progress(
-        "bytes-lost-by-threads",
-        "No byte is lost between threads.",
-        "        with self._lock:\n            self.read += read",
-        "        if True:\n            self.read += read",
-        survives="The interpreter switches threads too seldom for a test to see it; free threading would.",
-    ),
-    _progress(
-        "reused-not-done",
-        "What is reused is done.",
-        "return self.read + self.zero + self.reused",
-        "return self.read + self.zero",
-    ),
-    _progress(
-        "quiet-bars",
-        "Quiet leaves warnings only.",
-        "if bars and not quiet and stream.isatty():",
-        "if bars and stream.isatty():",
-    ),
-    _plain(
-        "quiet-warning",
-        "A warning is printed even when quiet.",
-        '        self._line(f"warning: {text}")',
-        '        self.step(f"warning: {text}")',
-    ),
-    _plain(
-        "line-for-each-chunk",
-        "A disk says a line now and then, not for each chunk.",
-        "due = now - self._told.get(id(gauge), now) >= self._every",
-        "due = True",
-    ),
-    _plain(
-        "progress-with-secrets",
-        "No line of progress shows a secret.",
-        'self._stream.write(redact(text) + "\\n")',
-        'self._stream.write(text + "\\n")',
-    ),
-    _lines(
-        "json-progress-with-secrets",
-        "Nor a line of JSON.",
-        'self._stream.write(redact(json.dumps(line)) + "\\n")',
-        'self._stream.write(json.dumps(line) + "\\n")',
-    ),
-    _lines(
-        "one-operation-for-all",
-        "Each disk is an operation of its own.",
-        "            self._operations += 1\n",
-        "            self._operations = 1\n",
-    ),
-    _bars(
-        "bars-with-secrets",
-        "Nor a line above the bars.",
-        "self._console.print(escape(redact(text)), soft_wrap=True)",
-        "self._console.print(escape(text), soft_wrap=True)",
-    ),
-    _bars(
-        "display-left",
-        "The display is down when the work ends, and the cursor visible.",
-        "            self._tasks.clear()\n            if self._live is not None:",
-        "            self._tasks.clear()\n            if self._live is None:",
-    ),
-)
-
-MUTANTS = _WORDS + _SECRETS + _SMALL

@@ -40,20 +40,32 @@ MUTANTS = (
     _load(
         "wrong-line",
         "A mistake is told with its line.",
-        "self._lines.setdefault(key, node.start_mark.line + 1)",
-        "self._lines.setdefault(key, node.start_mark.line)",
+        "line = node.start_mark.line + 1\n",
+        "line = node.start_mark.line\n",
     ),
     _load(
         "setting-ignored",
         "What --set says goes before the file.",
-        "        section[key[-1]] = None if node is None else self._value(node, key)",
-        "        section.setdefault(key[-1], None if node is None else self._value(node, key))",
+        "        section[key[-1]] = value",
+        "        section.setdefault(key[-1], value)",
     ),
     _load(
         "user-after-system",
         "The user's file goes before the system's.",
         "for path in (user_file, SYSTEM_FILE) if",
         "for path in (SYSTEM_FILE, user_file) if",
+    ),
+    _load(
+        "alias-of-itself",
+        "An alias that refers to itself is told, not followed.",
+        "        if len(key) > _DEEPEST:",
+        "        if len(key) > 100 * _DEEPEST:",
+    ),
+    _load(
+        "aliases-without-end",
+        "So are aliases that make a page of a line a gigabyte.",
+        "        if self._left < 0:",
+        "        if self._left == 1:",
     ),
     _secrets(
         "empty-secret",

@@ -11,7 +11,7 @@ import pytest
 from borg_ovirt.blocks import KiB, MiB
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
 from borg_ovirt.pipe.digests import BlockDigests
-from borg_ovirt.pipe.file_target import FileTarget, write_small, write_sparse
+from borg_ovirt.pipe.file_target import FileTarget, sync, write_small, write_sparse
 from borg_ovirt.pipe.proof import Proof, prove
 
 from .fakes import Content, Fault, FaultAt
@@ -107,3 +107,23 @@ def test_zeroing_a_file_target_is_honest(tmp_path: Path) -> None:
     with path.open("r+b") as file:
         FileTarget(file.fileno(), 200_000).open().zero(10, 150_000)
     assert path.read_bytes() == b"?" * 10 + bytes(150_000) + b"?" * 49_990
+
+
+def test_what_is_restored_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a file without any data, a small one, one of another program, and the names in a directory."""
+    synced: list[tuple[str, int]] = []
+    real = os.fsync
+
+    def watch(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor).st_size))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    write_sparse(Content(bytes(9 * MiB), MiB), tmp_path / "zeros.raw")
+    assert synced == [(str(tmp_path / "zeros.raw"), 9 * MiB)]
+    write_sparse(Content(disk(), MiB), tmp_path / "disk.raw")
+    assert synced[-1] == (str(tmp_path / "disk.raw"), len(disk()))
+    write_small(tmp_path / "vm.ovf", b"<ovf/>")
+    assert synced[-1] == (str(tmp_path / "vm.ovf"), 6)
+    sync(tmp_path)
+    assert synced[-1][0] == str(tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from borg_ovirt.blocks import Chunk
-from borg_ovirt.errors import NotOurArchive, RepositoryError
+from borg_ovirt.errors import NotOurArchive, RepositoryDamaged, RepositoryError
 from borg_ovirt.repository.borg_items import StoredFile
 from borg_ovirt.repository.packed import PackedChunks
 from borg_ovirt.repository.reader import ArchiveReader, DiskContent
@@ -72,11 +72,23 @@ def test_what_is_damaged() -> None:
     assert disk(session, chunk_of(b"aaaa"), chunk_of(b"bbbb")).damaged
 
 
-def test_a_small_file_that_is_not_small_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    huge = PackedChunks()
-    huge.append(b"\1" * 32, 1 << 30)
+def archive(stored: StoredFile) -> ArchiveReader:
     reader = ArchiveReader.__new__(ArchiveReader)
     reader.name = "web01"
-    reader.__dict__["_small"] = {"manifest.json": StoredFile("manifest.json", 1 << 30, huge, False)}
-    with pytest.raises(NotOurArchive, match="too large"):
-        _ = reader.manifest
+    reader.__dict__["_small"] = {stored.path: stored}
+    return reader
+
+
+def test_a_small_file_that_is_not_small_is_not_loaded() -> None:
+    huge = PackedChunks()
+    huge.append(b"\1" * 32, 1 << 30)
+    for size in (1 << 30, 5):
+        with pytest.raises(NotOurArchive, match="too large"):
+            _ = archive(StoredFile("manifest.json", size, huge, False)).manifest
+
+
+def test_a_small_file_of_zeros_in_place_of_lost_chunks_is_not_read() -> None:
+    small = PackedChunks()
+    small.append(b"\1" * 32, 5)
+    with pytest.raises(RepositoryDamaged, match=r"lost manifest\.json"):
+        _ = archive(StoredFile("manifest.json", 5, small, True)).manifest
