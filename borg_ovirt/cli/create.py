@@ -163,7 +163,7 @@ def _preview(output: Output, order: _Order, access: EngineAccess) -> int:
 
     with Engine(access) as engine:
         members = order.members(engine)
-        here = (engine.instance_id, engine.host)
+        here = engine.identity
     good = {}
     for name, settings in order.repositories.items():
         with connect.repository(settings, write=False) as opened:

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
 from borg_ovirt.errors import NotOurArchive, RepositoryDamaged
 from borg_ovirt.jobs.backup.reuse import Found, Wanted, find_item
+from borg_ovirt.jobs.selection import EngineId
 from borg_ovirt.repository import layout
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.reader import ArchiveReader
+from borg_ovirt.repository.series import all_series
 
 
 class Start(Protocol):
@@ -74,6 +76,8 @@ class BaseQuery:
     full_every: timedelta | None
     """Read everything again when the last full read is older."""
     now: datetime
+    engine: EngineId | None = None
+    """Whose VM it is: the same id may stand for a VM of another engine too."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +97,18 @@ class Choice:
 _MARKS = {"image": "its change tracking was found wrong", "chain": "reused layers were found changed"}
 
 
-def newest_first(repository: Repository, vm_id: str, mode: str) -> list[ArchiveInfo]:
-    """The archives of one VM and mode, the latest first."""
-    ours = [a for a in repository.archives() if a.comment.vm_id == vm_id and a.comment.mode == mode]
-    return sorted(ours, key=lambda a: a.time, reverse=True)
+def newest_first(
+    repository: Repository, vm_id: str, mode: str, engine: EngineId | None, now: datetime | None = None
+) -> list[ArchiveInfo]:
+    """The archives of one VM (of one engine) and mode, the latest first, as told by no clock alone."""
+    every = all_series(repository.archives(), now or datetime.now(timezone.utc))
+    mine = [series for series in every if (series.vm_id, series.mode) == (vm_id, mode)]
+    return [info for s in mine if engine is None or s.is_of(*engine) for info in s.newest_first]
 
 
-def needed_checkpoints(repository: Repository, vm_id: str) -> set[str]:
+def needed_checkpoints(repository: Repository, vm_id: str, engine: EngineId | None = None) -> set[str]:
     """The checkpoint from which the next incremental backup of the VM would start, if there is one."""
-    for info in newest_first(repository, vm_id, "image"):
+    for info in newest_first(repository, vm_id, "image", engine):
         if info.comment.marked:
             break
         if info.comment.checkpoint:
@@ -109,15 +116,15 @@ def needed_checkpoints(repository: Repository, vm_id: str) -> set[str]:
     return set()
 
 
-def series_cell(repository: Repository, vm_id: str, mode: str) -> int | None:
+def series_cell(repository: Repository, vm_id: str, mode: str, engine: EngineId | None = None) -> int | None:
     """The size of the series' grid cells: that of its latest archive that can be read."""
-    opened = (_opened(repository, info) for info in newest_first(repository, vm_id, mode))
+    opened = (_opened(repository, info) for info in newest_first(repository, vm_id, mode, engine))
     return next((one.manifest.run.cell for one in opened if not isinstance(one, str)), None)
 
 
 def choose_base(repository: Repository, query: BaseQuery) -> Choice:
     """Choose the archive to build on."""
-    archives = newest_first(repository, query.vm_id, query.mode)
+    archives = newest_first(repository, query.vm_id, query.mode, query.engine, query.now)
     reason = _why_none(archives, query)
     looking = reason is None
     fallback = looking and _was_expected(archives[0])

@@ -34,7 +34,7 @@ def base_query(engine: Engine, vm_id: str, options: CreateOptions, now: datetime
     """What decides on the base: the engine's checkpoints, and what was asked for."""
     held = list_checkpoints(engine, vm_id) if options.mode == "image" else []
     checkpoints = {checkpoint.id: checkpoint.state for checkpoint in held}
-    return BaseQuery(vm_id, options.mode, checkpoints, options.full, options.full_every, now)
+    return BaseQuery(vm_id, options.mode, checkpoints, options.full, options.full_every, now, engine.identity)
 
 
 def capture(

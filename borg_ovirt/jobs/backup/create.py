@@ -78,7 +78,7 @@ def create(
     choice = store.choose(base_query(engine, vm.id, options, started))
     domains = domain_names(engine)
     job = _Job(store, engine, vm, chosen, skipped, ovf, domains, options, journal, progress, started)
-    needed = store.needed(vm.id)
+    needed = store.needed(vm.id, engine.identity)
     try:
         try:
             return job.run(choice)

@@ -63,7 +63,7 @@ def estimate(
     chosen, _ = choose(vm, options)
     choice = store.choose(base_query(engine, vm.id, options, datetime.now(timezone.utc)))
     domains = domain_names(engine)
-    needed = store.needed(vm.id)
+    needed = store.needed(vm.id, engine.identity)
 
     def measure(choice: Choice) -> Estimate:
         with capture(

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from borg_ovirt.jobs.backup.base import BaseQuery, Choice, choose_base, needed_checkpoints
+from borg_ovirt.jobs.selection import EngineId
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.pipe.ports import Sink
 from borg_ovirt.repository import layout
@@ -57,12 +58,12 @@ class Store(Protocol):
         """The repositories whose checkpoints this run may judge."""
         ...
 
-    def by_grid(self, vm_id: str, mode: str) -> Sequence[Store]:
+    def by_grid(self, vm_id: str, mode: str, engine: EngineId) -> Sequence[Store]:
         """Normally this one alone; one for each size where repositories hold the VM in chunks of different
         sizes, for then it must be read once for each."""
         ...
 
-    def needed(self, vm_id: str) -> set[str]:
+    def needed(self, vm_id: str, engine: EngineId) -> set[str]:
         """The checkpoints from which the next backups of the VM would start."""
         ...
 
@@ -97,11 +98,11 @@ class SingleStore:
         self._stored: list[Stored] = []
         self.ids = [repository.id]
 
-    def by_grid(self, vm_id: str, mode: str) -> Sequence[Store]:
+    def by_grid(self, vm_id: str, mode: str, engine: EngineId) -> Sequence[Store]:
         return [self]
 
-    def needed(self, vm_id: str) -> set[str]:
-        return needed_checkpoints(self.repository, vm_id)
+    def needed(self, vm_id: str, engine: EngineId) -> set[str]:
+        return needed_checkpoints(self.repository, vm_id, engine)
 
     def still_needed(self) -> set[str]:
         return set()

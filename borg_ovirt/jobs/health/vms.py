@@ -84,7 +84,7 @@ def protection(
     """One line for each VM and repository (name -> what it holds), the least protected first."""
     lines = []
     here = {
-        name: [series for series in held.series if series.is_of(engine.instance_id, engine.host)]
+        name: [series for series in held.series if series.is_of(*engine.identity)]
         for name, held in histories.items()
     }
     checkpoints = _checkpoints(engine, members, [series for held in here.values() for series in held])

@@ -48,7 +48,7 @@ def back_up_limited(
     """
     vm = read_vm(engine, vm_id)
     with _within(bounds, engine, vm, options, progress) as limited:
-        stores = store.by_grid(vm.id, options.mode)
+        stores = store.by_grid(vm.id, options.mode, engine.identity)
         if len(stores) == 1:
             return [create(stores[0], engine, vm_id, limited, journal, progress)]
         progress.step(

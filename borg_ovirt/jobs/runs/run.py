@@ -67,7 +67,7 @@ def _back_up(
     members = plan.members(engine)
     merges = PendingMerges()
     with plan.repositories.opened():
-        ordered = neediest_first(members, plan.repositories.last_good((engine.instance_id, engine.host)))
+        ordered = neediest_first(members, plan.repositories.last_good(engine.identity))
         result.vms = [VmOutcome(vm=member.name, vm_id=member.id) for member in ordered]
         turns = Turns(plan, engine, plan.repositories, journal, merges, hooks, progress)
         turns.take(list(zip(ordered, result.vms, strict=True)))

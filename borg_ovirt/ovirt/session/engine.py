@@ -67,6 +67,11 @@ class Engine:
     use_sockets: bool = True
     """Data moves over the unix socket of a daemon on this host where there is one."""
 
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Its own id, and its host: what tells its VMs from another engine's of the same ids."""
+        return self.instance_id, self.host
+
     def __init__(
         self, access: EngineAccess, *, patience: Patience | None = None, correlation: str | None = None
     ) -> None:

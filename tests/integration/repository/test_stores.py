@@ -156,7 +156,7 @@ def test_what_cannot_be_built_on_has_its_reason(shop: Shop) -> None:
         assert choice.base is None
         assert word in str(choice.reason)
         assert choice.cell == (None if more.get("mode") else CELL)
-    assert list(shop.store.by_grid(VM, "image")) == [shop.store]
+    assert list(shop.store.by_grid(VM, "image", ("", "engine.example"))) == [shop.store]
 
 
 def test_without_a_commit_nothing_stays_and_the_next_goes_on(shop: Shop) -> None:

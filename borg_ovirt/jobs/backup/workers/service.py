@@ -52,11 +52,11 @@ class RepositoryService:
 
     # Before the backup
 
-    def series_cell(self, vm_id: str, mode: str) -> int | None:
-        return series_cell(self._repository, vm_id, mode)
+    def series_cell(self, vm_id: str, mode: str, engine: EngineId) -> int | None:
+        return series_cell(self._repository, vm_id, mode, engine)
 
-    def needed(self, vm_id: str) -> set[str]:
-        return needed_checkpoints(self._repository, vm_id)
+    def needed(self, vm_id: str, engine: EngineId) -> set[str]:
+        return needed_checkpoints(self._repository, vm_id, engine)
 
     def last_good(self, engine: EngineId) -> dict[str, LastArchive]:
         return last_good(self._repository.archives(), engine)

@@ -14,6 +14,7 @@ from borg_ovirt.jobs.backup.workers.pool import WorkerPool
 from borg_ovirt.jobs.backup.workers.service import Offer
 from borg_ovirt.jobs.backup.workers.sink import PoolSink
 from borg_ovirt.jobs.backup.workers.worker import Worker
+from borg_ovirt.jobs.selection import EngineId
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.repository import layout
 
@@ -28,21 +29,21 @@ class PoolStore:
         self._archive: _PoolArchive | None = None
         self.ids = [worker.id for worker in pool.live if worker.id]
 
-    def by_grid(self, vm_id: str, mode: str) -> Sequence[PoolStore]:
+    def by_grid(self, vm_id: str, mode: str, engine: EngineId) -> Sequence[PoolStore]:
         """This one alone, or one store for each size of chunks in which they hold the VM.
 
         A repository without archives of the VM goes with the first.
         """
-        cells: dict[Worker, int | None] = self._pool.request("series_cell", vm_id, mode)
+        cells: dict[Worker, int | None] = self._pool.request("series_cell", vm_id, mode, engine)
         sizes = sorted({cell for cell in cells.values() if cell})
         if len(sizes) < 2:
             return [self]
         grids = ([worker for worker, cell in cells.items() if (cell or sizes[0]) == size] for size in sizes)
         return [PoolStore(self._pool.narrowed(workers)) for workers in grids]
 
-    def needed(self, vm_id: str) -> set[str]:
+    def needed(self, vm_id: str, engine: EngineId) -> set[str]:
         """The checkpoints from which the next backups of the VM would start."""
-        self._needs = self._pool.request("needed", vm_id)
+        self._needs = self._pool.request("needed", vm_id, engine)
         return set().union(*self._needs.values())
 
     def still_needed(self) -> set[str]:

@@ -28,6 +28,7 @@ class Info:
     time: datetime
     comment: ArchiveComment
     id: str = "id"
+    duration: timedelta = timedelta()
 
 
 @dataclass
@@ -58,7 +59,7 @@ class OpenedRepository:
             vm_id=more.pop("vm_id", VM),
             vm_name="web01",
             mode=more.pop("mode", "image"),
-            engine="e",
+            engine=more.pop("engine", "e"),
             checkpoint=None if number is None else checkpoint(number),
             kind=kind,  # type: ignore[arg-type]
             **more,
@@ -216,3 +217,19 @@ def test_a_chain_needs_no_checkpoint_but_heeds_all_else() -> None:
     marked = choose(repository, {}, mode="chain")
     assert (marked.base, marked.fallback) == (None, True)
     assert "found changed" in marked.reason
+
+
+def test_another_engines_vm_of_the_same_id_is_no_base() -> None:
+    repository = OpenedRepository()
+    repository.add(3, 1)
+    repository.add(1, 2, engine_id="other", engine="f")
+    mine = choose(repository, {1: "created", 2: "created"}, engine=("id", "e"))
+    assert mine.base.name == "a0"
+    assert needed_checkpoints(repository, VM, ("id", "e")) == {checkpoint(1)}  # type: ignore[arg-type]
+
+
+def test_the_number_of_a_commit_goes_before_the_clock() -> None:
+    repository = OpenedRepository()
+    repository.add(1, 1, number=1)
+    repository.add(2, 2, number=2)  # the engine's clock was set back in between
+    assert choose(repository, {1: "created", 2: "created"}).base.name == "a1"
