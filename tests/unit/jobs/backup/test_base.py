@@ -53,14 +53,14 @@ class OpenedRepository:
     cells: dict[str, int] = field(default_factory=dict)
     opened: list[str] = field(default_factory=list)
 
-    def add(self, days_ago: float, number: int | None, *, kind: str = "incremental", **more: Any) -> str:
+    def add(self, days_ago: float, ends_at: int | None, *, kind: str = "incremental", **more: Any) -> str:
         name = f"a{len(self.infos)}"
         comment = ArchiveComment(
             vm_id=more.pop("vm_id", VM),
             vm_name="web01",
             mode=more.pop("mode", "image"),
             engine=more.pop("engine", "e"),
-            checkpoint=None if number is None else checkpoint(number),
+            checkpoint=None if ends_at is None else checkpoint(ends_at),
             kind=kind,  # type: ignore[arg-type]
             **more,
         )
