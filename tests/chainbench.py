@@ -87,15 +87,16 @@ class Bench:
             result.warnings += result.wait_for_merge()
         return result
 
-    def extract(self, archive: str, /, **wanted: Any) -> RestoreResult:
+    def extract(self, archive: str, /, dry_run: bool = False, **wanted: Any) -> RestoreResult:
         """A restore into the engine, or with `directory` into files."""
         self.told = Told()
         options = RestoreOptions(**wanted)
         with self.repository() as repository:
             if options.directory is not None:
-                return restore(repository, archive, options, None, self.told)
+                return restore(repository, archive, options, None, self.told, dry_run=dry_run)
             with self.engine() as engine, Journal(self.state, engine.instance_id) as journal:
-                return restore(repository, archive, options, Destination(engine, journal), self.told)
+                into = Destination(engine, journal)
+                return restore(repository, archive, options, into, self.told, dry_run=dry_run)
 
     def archives(self) -> list[str]:
         with self.repository() as repository:

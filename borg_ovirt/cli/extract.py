@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,106 +10,62 @@ import click
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, RestoreBlocked
+from borg_ovirt.jobs.restore.options import RestoreOptions
 
 if TYPE_CHECKING:
     from borg_ovirt.config.settings import RepositorySettings
-    from borg_ovirt.jobs.restore.options import RestoreOptions
     from borg_ovirt.jobs.restore.restore import RestoreResult
     from borg_ovirt.ovirt.session.engine import EngineAccess
 
 
-@dataclass(frozen=True)
-class ExtractOptions:
-    """The command line, word for word; None and empty stand for what was not said."""
-
-    name: str | None
-    cluster: str | None
-    storage_domain: tuple[str, ...]
-    disks: tuple[str, ...]
-    over: str | None
-    yes: bool
-    start: bool
-    keep: bool
-    no_proof: bool
-    directory: Path | None
-    form: str | None
-    flatten: bool
-    snapshot: str | None
-    work_dir: Path | None
-    writers: int | None
-    dry_run: bool
-
-    def check(self) -> None:
-        """Options that contradict each other are wrong before anything is opened."""
-        if self.directory is not None:
-            self._refuse(_ENGINE_ONLY, "makes no sense with --to")
-        elif self.form is not None:
-            raise click.UsageError("--format goes with --to.")
-        if self.over is not None:
-            self._refuse(("name", *_VM_ONLY, "storage_domain", "keep"), "makes no sense with --over")
-            if len(self.disks) != 1:
-                raise click.UsageError("--over goes with exactly one --disk.")
-        elif self.yes:
-            raise click.UsageError("--yes goes with --over.")
-        if self.name and self.disks:
-            raise click.UsageError("--name is for a VM, --disk for disks alone.")
-        if self.disks:
-            self._refuse(_VM_ONLY, "is for a VM, --disk for disks alone")
-
-    def _refuse(self, names: tuple[str, ...], why: str) -> None:
-        for name in names:
-            if getattr(self, name) not in (None, False, ()):
-                raise click.UsageError(f"--{name.replace('_', '-')} {why}.")
-
-    def wanted(self) -> RestoreOptions:
-        """What the job understands."""
-        from borg_ovirt.jobs.restore.options import RestoreOptions
-        from borg_ovirt.pipe.upload import WRITERS
-
-        everywhere, domains = None, {}
-        for word in self.storage_domain:
-            disk, equals, domain = word.rpartition("=")
-            if equals:
-                domains[disk] = domain
-            else:
-                everywhere = domain
-        return RestoreOptions(
-            name=self.name,
-            cluster=self.cluster,
-            storage_domain=everywhere,
-            storage_domains=domains,
-            disks=self.disks,
-            over=self.over,
-            yes=self.yes,
-            flatten=self.flatten,
-            snapshot=self.snapshot,
-            work_dir=self.work_dir,
-            start=self.start,
-            keep=self.keep,
-            proof=not self.no_proof,
-            writers=self.writers or WRITERS,
-            directory=self.directory,
-            form=self.form or "raw",
-            dry_run=self.dry_run,
-        )
-
-
 _VM_ONLY = ("cluster", "start")
-_ENGINE_ONLY = ("name", *_VM_ONLY, "storage_domain", "over", "yes", "keep", "no_proof", "writers")
+_ENGINE_ONLY = ("name", *_VM_ONLY, "storage_domains", "over", "yes", "keep", "no_proof", "writers")
+
+
+def _check(asked: RestoreOptions) -> None:
+    """Options that contradict each other are wrong before anything is opened."""
+
+    def refuse(names: tuple[str, ...], why: str) -> None:
+        for name in names:
+            if getattr(asked, name):
+                option = name.replace("_", "-").replace("domains", "domain")
+                raise click.UsageError(f"--{option} {why}.")
+
+    if asked.directory is not None:
+        refuse(_ENGINE_ONLY, "makes no sense with --to")
+    elif asked.form is not None:
+        raise click.UsageError("--format goes with --to.")
+    if asked.over is not None:
+        refuse(("name", *_VM_ONLY, "storage_domains", "keep"), "makes no sense with --over")
+        if len(asked.disks) != 1:
+            raise click.UsageError("--over goes with exactly one --disk.")
+    elif asked.yes:
+        raise click.UsageError("--yes goes with --over.")
+    if asked.name and asked.disks:
+        raise click.UsageError("--name is for a VM, --disk for disks alone.")
+    if asked.disks:
+        refuse(_VM_ONLY, "is for a VM, --disk for disks alone")
+
+
+def _domains(context: object, parameter: object, words: tuple[str, ...]) -> dict[str, str]:
+    """Disk -> domain; what names no disk is for all."""
+    return {disk: domain for disk, _, domain in (word.rpartition("=") for word in words)}
 
 
 @click.command("extract")
 @click.argument("archive", type=location.named, metavar="REPO::NAME")
 @options.bundle(
     "asked",
-    ExtractOptions,
+    RestoreOptions,
     click.option(
         "--name", metavar="NEW", help="Restore beside the original, as a VM of this name with new ids."
     ),
     click.option("--cluster", metavar="CLUSTER", help="Cluster to restore into, if not the archived one."),
     click.option(
         "--storage-domain",
+        "storage_domains",
         multiple=True,
+        callback=_domains,
         metavar="[DISK=]DOMAIN",
         help="Storage domain of all disks, or of one (alias or id).",
     ),
@@ -161,9 +116,10 @@ _ENGINE_ONLY = ("name", *_VM_ONLY, "storage_domain", "over", "yes", "keep", "no_
 def command(
     output: Output,
     archive: location.Location,
-    asked: ExtractOptions,
+    asked: RestoreOptions,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
+    dry_run: bool,
 ) -> int:
     """Restore NAME: an archive, or a VM (name or id), which stands for its latest archive.
 
@@ -174,15 +130,14 @@ def command(
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.restore.restore import restore
 
-    asked.check()
-    wanted = asked.wanted()
+    _check(asked)
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)
     if asked.directory is not None:
         with output.progress() as progress, connect.repository(settings, write=False) as opened:
-            result = restore(opened, archive.name or "", wanted, None, progress)
+            result = restore(opened, archive.name or "", asked, None, progress, dry_run=dry_run)
     else:
-        result = _into_ovirt(output, archive, wanted, settings, connect.engine_access(config, engine))
+        result = _into_ovirt(output, archive, asked, dry_run, settings, connect.engine_access(config, engine))
     if output.json:
         output.result(result)
     else:
@@ -195,7 +150,8 @@ def command(
 def _into_ovirt(
     output: Output,
     archive: location.Location,
-    wanted: RestoreOptions,
+    asked: RestoreOptions,
+    dry_run: bool,
     settings: RepositorySettings,
     access: EngineAccess,
 ) -> RestoreResult:
@@ -211,6 +167,8 @@ def _into_ovirt(
         Engine(access) as ovirt,
         Journal(state_dir(), ovirt.instance_id) as journal,
     ):
-        if not wanted.dry_run:
+        if not dry_run:
             heal(ovirt, state_dir(), progress.step)
-        return restore(opened, archive.name or "", wanted, Destination(ovirt, journal), progress)
+        return restore(
+            opened, archive.name or "", asked, Destination(ovirt, journal), progress, dry_run=dry_run
+        )

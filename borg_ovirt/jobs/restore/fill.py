@@ -19,7 +19,7 @@ from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.pipe.digests import BlockDigests
 from borg_ovirt.pipe.ports import Content
 from borg_ovirt.pipe.proof import prove
-from borg_ovirt.pipe.upload import UploadStats, upload
+from borg_ovirt.pipe.upload import WRITERS, UploadStats, upload
 from borg_ovirt.progress import Progress
 
 AT_ONCE = 4
@@ -120,13 +120,13 @@ class Filling:
     def _move(
         self, content: Content, target: Target, name: str, zero: bool, exact: bool
     ) -> tuple[UploadStats, str | None]:
-        digests = BlockDigests.of_nothing_yet(content) if self.options.proof else None
+        digests = BlockDigests.of_nothing_yet(content) if not self.options.no_proof else None
         with self.progress.disk(name, target.size) as gauge:
             stats = upload(
                 content,
                 target,
                 target_is_zero=zero,
-                writers=max(1, min(self.options.writers, target.max_writers)),
+                writers=max(1, min(self.options.writers or WRITERS, target.max_writers)),
                 digests=digests,
                 progress=gauge,
                 name=f"disk {name}",

@@ -86,7 +86,7 @@ def _files(
     files = [FilePlan(directory / name, size, name) for name, size in small.items()]
     for disk in wanted.disks:
         if disk.joined or options.form == "qcow2":
-            path = directory / f"{disk.record.id}.{options.form}"
+            path = directory / f"{disk.record.id}.{options.form or 'raw'}"
             files.append(FilePlan(path, disk.record.size, disk=disk))
         elif disk.whole:
             files.append(FilePlan(directory / f"{disk.record.id}.raw", disk.record.size, disk.layers[0].path))
@@ -114,7 +114,7 @@ def write_files(
                     write_sparse(contents.archived(file.item), part, progress=gauge, name=name)
             elif file.disk is not None:
                 with tempfile.TemporaryDirectory(dir=options.work_dir or placing.beside) as place:
-                    contents.join(file.disk, Path(place), part, options.form)
+                    contents.join(file.disk, Path(place), part, options.form or "raw")
         placing.place([file.path for file in plan.files])
 
 

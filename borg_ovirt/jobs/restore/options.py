@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from borg_ovirt.pipe.upload import WRITERS
-
 
 @dataclass(frozen=True)
 class RestoreOptions:
@@ -17,10 +15,8 @@ class RestoreOptions:
     """Restore beside the original, under this name and with new ids."""
     cluster: str | None = None
     """Name or id; None means the one of the manifest."""
-    storage_domain: str | None = None
-    """Name or id for all disks; None means each disk's own."""
     storage_domains: Mapping[str, str] = field(default_factory=dict)
-    """Disk alias or id -> storage domain name or id."""
+    """Disk alias or id, or empty for all others -> storage domain name or id; else each disk's own."""
     disks: tuple[str, ...] = ()
     """Aliases or ids: only these, without the VM."""
     over: str | None = None
@@ -36,13 +32,14 @@ class RestoreOptions:
     start: bool = False
     keep: bool = False
     """Leave what was made in place when a later step fails."""
-    proof: bool = True
-    writers: int = WRITERS
+    no_proof: bool = False
+    """Do not compare what was restored with the archive."""
+    writers: int | None = None
+    """Connections per disk."""
     directory: Path | None = None
     """Into files there, without any engine."""
-    form: str = "raw"
-    """Of the images in files: `raw` or `qcow2`."""
-    dry_run: bool = False
+    form: str | None = None
+    """Of the images in files: `raw` (as None), or `qcow2`."""
 
     @property
     def fresh(self) -> bool:

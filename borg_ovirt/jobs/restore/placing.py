@@ -55,12 +55,8 @@ class Placing:
         )
 
     def _domain(self, record: DiskRecord) -> Domain:
-        options = self.options
-        chosen = (
-            options.storage_domains.get(record.alias)
-            or options.storage_domains.get(record.id)
-            or options.storage_domain
-        )
+        words = self.options.storage_domains
+        chosen = words.get(record.alias) or words.get(record.id) or words.get("")
         for word in (chosen,) if chosen else (record.storage_domain_id, record.storage_domain):
             domain = self.site.domain(word)
             if domain is not None:

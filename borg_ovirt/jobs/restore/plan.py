@@ -140,7 +140,7 @@ class RestorePlan:
         return [*words, self.advice] if self.advice else words
 
 
-def missing_tool(wanted: Wanted, form: str = "raw") -> str | None:
+def missing_tool(wanted: Wanted, form: str | None = None) -> str | None:
     """The blocker where qemu-img is needed and not there."""
     if form == "qcow2" or any(disk.joined for disk in wanted.disks):
         what = "joining layers" if any(disk.joined for disk in wanted.disks) else "--format qcow2"

@@ -66,6 +66,8 @@ def restore(
     options: RestoreOptions,
     destination: Destination | None,
     progress: Progress,
+    *,
+    dry_run: bool = False,
 ) -> RestoreResult:
     """Restore an archive (or the latest one of a VM) into the engine, or into `options.directory`."""
     info = find_archive(repository, name)
@@ -76,8 +78,8 @@ def restore(
     except (NotOurArchive, RepositoryError) as error:
         raise _unreadable(repository, info, error) from error
     files = [(str(file.path), file.size) for file in plan.files]
-    result = RestoreResult(info.name, plan, options.dry_run, files=files)
-    if options.dry_run:
+    result = RestoreResult(info.name, plan, dry_run, files=files)
+    if dry_run:
         return result
     if plan.blockers:
         raise RestoreBlocked(

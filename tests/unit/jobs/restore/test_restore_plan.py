@@ -148,7 +148,7 @@ def test_disks_alone_make_no_vm() -> None:
 def test_the_nearest_form_that_the_domain_takes(
     facts: dict[str, Any], domain: str, form: tuple[str, bool, str]
 ) -> None:
-    (made,) = plan(disk("root", **facts), storage_domain=domain).disks
+    (made,) = plan(disk("root", **facts), storage_domains={"": domain}).disks
     assert (made.format, made.sparse, made.backup) == form
     changed = (made.format, made.sparse) != (facts["format"], facts["sparse"])
     assert bool(made.notes) == changed
@@ -163,9 +163,9 @@ def test_the_nearest_form_that_the_domain_takes(
         ({"disk_ids": frozenset({uid("root")})}, {}, "disk root"),
         ({"clusters": {}}, {}, "no cluster Default"),
         ({}, {"cluster": "nowhere"}, "no cluster nowhere"),
-        ({}, {"storage_domain": "nowhere"}, "no storage domain nowhere"),
-        ({}, {"storage_domain": "old"}, "old is maintenance"),
-        ({}, {"storage_domain": "far"}, "another data center"),
+        ({}, {"storage_domains": {"": "nowhere"}}, "no storage domain nowhere"),
+        ({}, {"storage_domains": {"": "old"}}, "old is maintenance"),
+        ({}, {"storage_domains": {"": "far"}}, "another data center"),
         ({}, {"disks": ("nope",)}, "no disk nope"),
     ],
 )
@@ -183,7 +183,7 @@ def test_space_is_counted_over_all_disks_of_a_domain() -> None:
 
 
 def test_a_map_of_domains_goes_before_the_one_for_all() -> None:
-    made = plan(disk("a"), disk("b"), storage_domain="data", storage_domains={"b": "san"})
+    made = plan(disk("a"), disk("b"), storage_domains={"": "data", "b": "san"})
     assert [d.domain.name for d in made.disks] == ["data", "san"]
 
 
