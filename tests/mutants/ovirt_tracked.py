@@ -41,8 +41,8 @@ MUTANTS = (
     _journal(
         "journal-removed-too-early",
         "What is open at the end stays in the journal.",
-        "            if not self._open:\n                self.path.unlink(missing_ok=True)\n            self._file",
-        "            if self.path:\n                self.path.unlink(missing_ok=True)\n            self._file",
+        "return\n            if not self._open:\n                self.path",
+        "return\n            if self._count:\n                self.path",
     ),
     _journal(
         "torn-line",

@@ -1,0 +1,77 @@
+"""`cleanup` removes what dead runs left; what only bears our tag is asked for, and never a living run's."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from unit.ovirt.script import Answer, Script
+
+from borg_ovirt.jobs.health.cleanup import CleanupResult, cleanup
+from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.tracked.journal import Journal
+
+NOW = datetime(2026, 3, 10, 12, tzinfo=timezone.utc)
+LIVING, STRANGER = "0123456789ab", "fedcba987654"
+
+
+def snapshot(run: str, created: str) -> str:
+    return (
+        f"<snapshot id='of-{run}'><description>borg-ovirt nightly [{run}.1]</description>"
+        f"<snapshot_status>ok</snapshot_status><date>{created}</date></snapshot>"
+    )
+
+
+@pytest.fixture
+def tagged(script: Script) -> Script:
+    """A VM with a snapshot of a run of this machine, and one of a run that nobody here knows."""
+    script.on("GET", "/vms", "<vms><vm id='v-1'><name>web01</name></vm></vms>")
+    script.on("GET", "/vms/v-1/backups", "<backups/>")
+    old = "2026-03-01T12:00:00.000Z"
+    script.on(
+        "GET",
+        "/vms/v-1/snapshots",
+        f"<snapshots>{snapshot(LIVING, old)}{snapshot(STRANGER, old)}</snapshots>",
+    )
+    path = f"/vms/v-1/snapshots/of-{STRANGER}"
+    script.on("GET", path, snapshot(STRANGER, old), Answer(404, "<fault/>"))
+    script.on("DELETE", path, Answer())
+    return script
+
+
+def tidy(engine: Engine, state: Path, **options: object) -> CleanupResult:
+    return cleanup(engine, state, NOW, **options)  # type: ignore[arg-type]
+
+
+def test_a_living_run_is_left_alone_whatever_is_asked(
+    tagged: Script, engine: Engine, journal: Journal
+) -> None:
+    result = tidy(engine, journal.directory, tagged=True)
+    assert [line.run for line in result.found] == [STRANGER]
+    assert [r.path for r in tagged.asked("DELETE")] == [f"/vms/v-1/snapshots/of-{STRANGER}"]
+    assert result.left == []
+    assert len(result.removed) == 1
+
+
+def test_what_no_journal_knows_is_removed_only_when_asked_for(
+    tagged: Script, engine: Engine, journal: Journal
+) -> None:
+    result = tidy(engine, journal.directory)
+    assert tagged.asked("DELETE") == []
+    assert "--tagged removes it" in result.left[0]
+
+
+def test_what_is_young_may_be_a_living_runs_elsewhere(
+    tagged: Script, engine: Engine, journal: Journal
+) -> None:
+    result = tidy(engine, journal.directory, tagged=True, older_than=timedelta(days=30))
+    assert tagged.asked("DELETE") == []
+    assert "too young" in result.left[0]
+
+
+def test_a_dry_run_removes_nothing(tagged: Script, engine: Engine, journal: Journal) -> None:
+    result = tidy(engine, journal.directory, tagged=True, dry_run=True)
+    assert len(result.found) == 1
+    assert (result.removed, result.left) == ([], [])
+    assert tagged.asked("DELETE") == []
