@@ -125,7 +125,7 @@ class Store:
         found: Any = SimpleNamespace(name=base, checkpoint="cp-1", record=None)
         self._choice = Choice(found if base else None, None if base else "first backup", fallback=False)
 
-    def needed(self, vm_id: str) -> set[str]:
+    def needed(self, vm_id: str, engine: object) -> set[str]:
         return {"cp-1"}
 
     def still_needed(self) -> set[str]:
@@ -157,7 +157,7 @@ class Store:
 
 def back_up(bench: Bench, base: str | None = None) -> CreateResult:
     store: Any = Store(bench, base)
-    engine: Any = SimpleNamespace()
+    engine: Any = SimpleNamespace(identity=("id", "engine"))
     journal: Any = None
     return create(store, engine, "web01", CreateOptions(), journal, Progress())
 

@@ -147,11 +147,16 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def go(
-    reader: Any, destination: object, others: dict[str, bool] | None = None, **options: Any
+    reader: Any,
+    destination: object,
+    others: dict[str, bool] | None = None,
+    *,
+    dry_run: bool = False,
+    **options: Any,
 ) -> RestoreResult:
     repository: Any = Repository(reader, others)
     into: Any = None if destination is None else Destination(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
-    return restore(repository, "web01", RestoreOptions(**options), into, Progress())
+    return restore(repository, "web01", RestoreOptions(**options), into, Progress(), dry_run=dry_run)
 
 
 def tree(directory: Path) -> list[str]:
@@ -357,14 +362,16 @@ def test_a_layer_that_names_another_file_is_never_restored(
     record = ROOT.model_copy(update={"path": chain_path(ROOT.id), "layers": tuple(layers), "size": 1 << 20})
     reader = Reader(manifest(record, mode="chain"))
     reader.content = lambda path: Content(heads[path.rsplit("/", 1)[1]], 65536)
-    options: dict[str, Any] = {"directory": tmp_path / "out"} if into == "files" else {"dry_run": True}
+    options: dict[str, Any] = {"directory": tmp_path / "out"} if into == "files" else {}
+    dry = into == "oVirt"
     where = None if into == "files" else engine
     if words is None:
-        result = go(reader, where, **options)
+        result = go(reader, where, dry_run=dry, **options)
         assert not any("not sound" in line for line in result.lines())
     elif into == "files":
         with pytest.raises(RestoreBlocked, match=words):
             go(reader, where, **options)
         assert tree(tmp_path) == []
     else:
-        assert any(words in blocker for blocker in go(reader, where, **options).plan.blockers)
+        result = go(reader, where, dry_run=True)
+        assert any(words in blocker for blocker in result.plan.blockers)
