@@ -69,7 +69,7 @@ def start(engine: EngineCore, vm: Vm, wanted: Wanted) -> Backup:
             modified=engine.clock.now(),
             from_checkpoint=wanted.from_checkpoint,
             own_id=wanted.id is not None,
-            host=vm.host if kind == "live" else None,
+            host=_host(engine, vm, kind),
             require_consistency=wanted.require_consistency and kind == "live",
             updated=engine.clock.monotonic(),
             busy=True,
@@ -81,6 +81,14 @@ def start(engine: EngineCore, vm: Vm, wanted: Wanted) -> Backup:
         _redefine(engine, vm, backup, disks)
     backup.busy = False
     return backup
+
+
+def _host(engine: EngineCore, vm: Vm, kind: str) -> str | None:
+    """Cold backups have one too; hybrid ones none."""
+    if kind == "hybrid":
+        return None
+    up = (h.id for h in engine.world.hosts.values() if h.status == "up")
+    return vm.host if kind == "live" else next(up, None)
 
 
 def _kind(engine: EngineCore, vm: Vm, wanted: Wanted) -> str:
@@ -126,7 +134,9 @@ def _validate(engine: EngineCore, vm: Vm, wanted: Wanted, backup: Backup) -> lis
     if any(other.phase not in OVER for other in of_vm(engine, vm.id)):
         raise conflict(f"{ADD}. {DURING_BACKUP}")
     if len(wanted.description) > _LONGEST_DESCRIPTION:
-        raise bad(f"{ADD}. Description is too long.")
+        raise bad(
+            f"{ADD}. The VM backup description shouldn't contain more than {_LONGEST_DESCRIPTION} characters."
+        )
     if wanted.id is not None and wanted.id in world.backups:
         raise bad(f"{ADD}. The specified VM backup ID {wanted.id} already exists.")
     return disks

@@ -365,7 +365,9 @@ class Box:
         wanted = None
         if only is not None or initial_size is not None:
             chosen = only if only is not None else [d for d in self.disks(vm) if snapshots.snapable(d)]
-            wanted = {disk.id: snapshots.NewLayer(initial_size=initial_size) for disk in chosen}
+            block = {d.id for d in chosen if self.world.domains[d.domain].kind == "block"}
+            sizes = {d.id: initial_size if d.id in block else None for d in chosen}
+            wanted = {disk_id: snapshots.NewLayer(initial_size=size) for disk_id, size in sizes.items()}
         made = snapshots.create(self.engine, vm, description, wanted=wanted, memory=memory)
         self._snapshots_as_found.add(made.id)
         self.wait(lambda: made.status == "ok" or made not in vm.snapshots, f"snapshot {description}")

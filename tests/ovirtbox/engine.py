@@ -12,7 +12,7 @@ from flask import current_app
 from ovirtbox import events
 from ovirtbox.clock import Clock
 from ovirtbox.locks import Locks
-from ovirtbox.model import Disk, Event, Vm, World
+from ovirtbox.model import Disk, Event, Role, User, Vm, World, new_id
 
 if TYPE_CHECKING:
     from ovirtbox.dataplane import DataPlane
@@ -34,8 +34,13 @@ class EngineCore:
     data: DataPlane
     faults_injection: Inject
     user: str = "admin@internal"
+    """Of the administrator, who may do everything."""
     password: str = ""
-    tokens: set[str] = field(default_factory=set)
+    users: dict[str, User] = field(default_factory=dict)
+    """Who may log in, by name with profile; the administrator is among them."""
+    roles: dict[str, Role] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+    """Token -> name of the user."""
     on_restart: list[Callable[[], Any]] = field(default_factory=list)
     """Called when the engine "restarts": each state machine says what it forgets."""
     on_disk_detached: list[Callable[[Vm, Disk], Any]] = field(default_factory=list)
@@ -46,6 +51,23 @@ class EngineCore:
     """Called when a VM went down: a live backup of it cannot go on."""
     bugs: list[str] = field(default_factory=list)
     """What went wrong inside the box itself; a test that sees any fails."""
+
+    def __post_init__(self) -> None:
+        self.users[self.user] = User(new_id(), self.user, self.password, everything=True)
+
+    def log_in(self, name: str, password: str) -> str | None:
+        """None if the password fits, else what the engine says."""
+        known = self.users.get(name)
+        if known is not None and password and known.password == password:
+            return None
+        user, _, profile = name.rpartition("@")
+        if not user or profile not in {known.rpartition("@")[2] for known in self.users}:
+            shown = name if user else f"{name}@N/A"
+            return f"Cannot authenticate user '{shown}': No valid profile found in credentials.."
+        return (
+            f"Cannot authenticate user '{name}': Unable to log in."
+            " Verify your login information or contact the system administrator.."
+        )
 
     def background(
         self, ticks: float, slow: Callable[[], Any], done: Callable[[Exception | None], Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ovirtbox import attachments
@@ -13,6 +14,7 @@ from ovirtbox.model import Attachment, Cluster, Nic, Snapshot, Vm, new_id
 from ovirtbox.ovf_reader import BadOvf, OvfNic, OvfVm, read
 
 IMPORT = "Cannot import VM"
+LONGEST_NAME = 255
 NETWORKS = ("ovirtmgmt",)
 """The networks of every cluster of the box."""
 
@@ -34,13 +36,11 @@ class Overrides:
 def import_vm(
     engine: EngineCore, text: str, cluster: Cluster, over: Overrides, *, regenerate_ids: bool = False
 ) -> Vm:
-    try:
-        ovf = read(text)
-    except (BadOvf, ValueError) as error:
-        message = f"failed to parse a given ovf configuration {error}".replace("_", " ")
-        raise Fault(400, message.lower()) from error
+    """`text` is read before anything else is looked at; see `parse`."""
+    ovf = parse(text)
     with engine.world.lock:
         name = over.name or ovf.name
+        check_name(name)
         owner = f"import {new_id()}"
         busy = "The VM name is already in use, please choose a unique name and try again."
         engine.locks.take(owner, IMPORT, exclusive(VM_NAME, name, busy))
@@ -56,10 +56,32 @@ def import_vm(
         return vm
 
 
+def parse(text: str) -> OvfVm:
+    """An OVF as the engine reads it; its complaints come in lower case and without brackets."""
+    try:
+        return read(text)
+    except (BadOvf, ValueError) as error:
+        message = f"failed to parse a given ovf configuration {error}".replace("_", " ")
+        raise Fault(400, message.lower()) from error
+
+
+def check_name(name: str) -> None:
+    """Before everything else."""
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise bad("size must be between 1 and 255", "Attribute: vm.vmStatic.name")
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise bad(
+            "Can not import VM. The given name contains special characters. Only lower-case and upper-case"
+            " letters, numbers, '_', '-', '.' are allowed.",
+            "Attribute: vm.vmStatic.name",
+        )
+
+
 def _define(
     engine: EngineCore, ovf: OvfVm, cluster: Cluster, over: Overrides, name: str, regenerate_ids: bool
 ) -> Vm:
     world = engine.world
+    nics = _nics(engine, ovf.nics, regenerate_ids)  # their addresses are looked at before id and name
     identifier = new_id() if regenerate_ids else (over.id or ovf.id)
     if identifier in world.vms:
         existing = world.vms[identifier].name
@@ -77,7 +99,6 @@ def _define(
         )
     if not ovf.os:
         raise bad(f"{IMPORT}. The selected VM has undefined architecture")
-    nics = _nics(engine, ovf.nics, regenerate_ids)
     now = engine.clock.now()
     return Vm(
         id=identifier,
@@ -100,7 +121,7 @@ def _nics(engine: EngineCore, nics: list[OvfNic], regenerate: bool) -> list[Nic]
     taken = {nic.mac.lower() for vm in engine.world.vms.values() for nic in vm.nics}
     clashes = [nic for nic in nics if not regenerate and nic.mac and nic.mac.lower() in taken]
     if clashes:
-        names = ", ".join(f"[{nic.name}({nic.mac})]" for nic in clashes)
+        names = "\t" + ", ".join(nic.name for nic in clashes)
         raise conflict(
             "Cannot import Virtual Machine, because that action would create duplicates in target MAC pool,"
             " which are not allowed. Either allow duplicate MACs in MAC Pool, or allow reassignment of bad"

@@ -13,7 +13,7 @@ from flask import Request, Response
 
 from ovirtbox.faults import Fault, refusal
 from ovirtbox.model import Disk, StorageDomain, Vm
-from ovirtbox.xml import API, XML, fault_reply
+from ovirtbox.xml import API, empty, fault_reply
 
 if TYPE_CHECKING:
     from ovirtbox.engine import EngineCore
@@ -182,7 +182,7 @@ def _answer(rule: _Rule) -> Response:
     if rule.body == "html":
         return _html(rule.status)
     if rule.body == "empty":
-        return Response(b"", rule.status, content_type=XML)
+        return empty(rule.status)
     if rule.detail is not None:
         return fault_reply(Fault(rule.status, rule.detail))
     return fault_reply(refusal(rule.status))

@@ -79,6 +79,10 @@ class Layer:
     """`ok`, `locked` or `illegal`."""
     volume_size: int = 0
     """Block domains: size of the logical volume, the limit of a qcow2 file upload."""
+    new: bool = False
+    """Just made: the host has not yet told what it is."""
+    lost: bool = False
+    """It stands in the database alone: the host could not make the volume."""
     created: datetime | None = None
 
 
@@ -270,6 +274,36 @@ class Event:
     correlation_id: str | None = None
     origin: str = "oVirt"
     custom_id: int = -1
+
+
+@dataclass
+class Role:
+    """A set of permits; only an administrative one may hold `backup_disk`."""
+
+    id: str
+    name: str
+    permits: frozenset[str]
+    administrative: bool = True
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A role on an object: the id of a data center, cluster, storage domain, VM or disk; None: the system."""
+
+    role: str
+    """Id of the role."""
+    on: str | None = None
+
+
+@dataclass
+class User:
+    id: str
+    name: str
+    """With its profile, as in admin@internal."""
+    password: str
+    grants: list[Grant] = field(default_factory=list)
+    everything: bool = False
+    """SuperUser on the system."""
 
 
 @dataclass

@@ -68,14 +68,17 @@ def read(text: str) -> OvfVm:
     try:
         root = ET.fromstring(text)
     except ET.ParseError as error:
-        raise BadOvf(f"Error loading ovf, message {error}") from error
+        raise BadOvf("Error loading ovf, message Content is not allowed in prolog.") from error
     if root.tag not in (f"{OVF}Envelope", "Envelope"):
         raise BadOvf("Error loading ovf, message the root is no Envelope")
     files = _read_references(root)
     disks = _read_disks(root, files)
     content = root.find("Content")
     if content is None:
-        raise _unreadable("vm", "//*/Content")
+        raise BadOvf(
+            "OVF error: [empty name]: cannot read 'name' with value: Cannot invoke"
+            ' "org.ovirt.engine.core.utils.ovf.xml.XmlNode.selectSingleNode(String)" because "node" is null'
+        )
     return _read_content(content, disks)
 
 
@@ -156,7 +159,7 @@ def _read_content(content: ET.Element, disks: dict[str, OvfDisk]) -> OvfVm:
             snapshots = _read_snapshots(section)
     name = _optional(content, "Name")
     level = _optional(content, "CustomCompatibilityVersion")
-    bios = int(_optional(content, "BiosType", "0") or 0)
+    bios = _number(name, "BiosType", _optional(content, "BiosType", "0") or "0")
     vm = OvfVm(
         id=identifier,
         name=name,
@@ -173,6 +176,12 @@ def _read_content(content: ET.Element, disks: dict[str, OvfDisk]) -> OvfVm:
         for item in hardware.iterfind("Item"):
             _read_item(vm, item, disks)
     return vm
+
+
+def _number(vm: str, field_name: str, text: str) -> int:
+    if not text.isdigit():
+        raise BadOvf(f"OVF error: {vm}: cannot read '{field_name}' with value: For input string: \"{text}\"")
+    return int(text)
 
 
 def _version(text: str) -> tuple[int, int] | None:

@@ -20,15 +20,16 @@ from ovirtbox.xml import (
     API,
     Element,
     action_reply,
+    attribute,
     boolean,
     choice,
     element,
     find,
-    guid,
     href,
     integer,
     leaf,
     parse_body,
+    path_id,
     query_flag,
     ref,
     ref_id,
@@ -73,6 +74,8 @@ def _fields() -> Fields[Vm]:
             "host": lambda vm: [world.hosts[vm.host].name] if vm.host else [],
             "hosts.name": lambda vm: [world.hosts[vm.host].name] if vm.host else [],
         },
+        sensitive=frozenset({"tag"}),
+        ids=frozenset({"id"}),
     )
 
 
@@ -100,7 +103,7 @@ def get_vm(identifier: str) -> Response:
 def list_nics(identifier: str) -> Response:
     engine = core()
     with engine.world.lock:
-        vm = engine.world.vms.get(guid(identifier))
+        vm = engine.world.vms.get(path_id(identifier))
         return reply(element("nics", [_nic(vm, nic) for nic in vm.nics] if vm else None))
 
 
@@ -129,7 +132,7 @@ def _nic(vm: Vm, nic: Nic) -> Element:
 @blueprint.get("/vms/<identifier>/reporteddevices")
 def reported_devices(identifier: str) -> Response:
     """What a guest agent tells of its network: nothing here."""
-    guid(identifier)
+    path_id(identifier)
     return reply(element("reported_devices"))
 
 
@@ -149,7 +152,6 @@ def add_vm() -> Response:
 
 
 def _import(engine: EngineCore, body: Element) -> Vm:
-    cluster = _cluster(engine, body)
     kind = text(body, "initialization/configuration/type")
     data = text(body, "initialization/configuration/data")
     missing = [name for name, value in (("type", kind), ("data", data)) if not value]
@@ -157,6 +159,10 @@ def _import(engine: EngineCore, body: Element) -> Vm:
         wanted = ", ".join(f"initialization.configuration.{name}" for name in missing)
         raise incomplete("Vm", wanted)
     choice(body, "initialization/configuration/type", ("ovf", "ova"))
+    if not (attribute(body, "cluster") or text(body, "cluster/name")):
+        raise incomplete("Vm", "cluster.id|name")
+    imports.parse(data or "")
+    cluster = _cluster(engine, body)
     over = imports.Overrides(
         id=ref_id(body, "."),
         name=text(body, "name") or None,

@@ -1,0 +1,93 @@
+"""Places where product and box once agreed with each other and not with a running engine."""
+
+from __future__ import annotations
+
+import pytest
+from ovirt_bed import MiB
+from ovirtbox.box import Box, DiskSpec
+
+from borg_ovirt.errors import BackupFailed, RestoreFailed
+from borg_ovirt.ovirt.capture.capture import capture
+from borg_ovirt.ovirt.facts.vm import find_vm, list_vms
+from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
+from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.events import EventMark
+from borg_ovirt.ovirt.tracked.journal import Journal
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        "name=found*",
+        "name=found* sortby name",
+        "name=found* SortBy name desc",
+        "name=found* sortby name asc page 1",
+        'description="sortby page" and name=found*',
+        "",
+    ],
+)
+def test_a_search_finds_what_it_finds_in_the_web_interface(box: Box, engine: Engine, search: str) -> None:
+    for name in ("found1", "found2"):
+        if not any(vm.name == name for vm in box.world.vms.values()):
+            box.make_vm(name, running=False, description="sortby page")
+    names = [vm.name for vm in list_vms(engine, search or None)]
+    assert [name for name in names if name.startswith("found")] == ["found1", "found2"]
+
+
+def test_a_search_over_several_pages(box: Box, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    import borg_ovirt.ovirt.facts.vm as module
+
+    monkeypatch.setattr(module, "_PAGE", 2)
+    for number in range(5):
+        box.make_vm(f"paged{number}", running=False)
+    for search in ("name=paged*", "name=paged* sortby name", "name=paged* sortby name desc"):
+        assert [vm.name for vm in list_vms(engine, search)] == [f"paged{n}" for n in range(5)]
+
+
+def test_a_snapshot_of_the_vm_alone_is_made(box: Box, engine: Engine) -> None:
+    vm = box.make_vm("alone", [DiskSpec(4 * MiB)], running=False)
+    (disk,) = box.disks(vm)
+    made = add_snapshot(engine, vm.id, "no disks", {})
+    box.as_found()
+    assert [s.description for s in vm.snapshots if s.id == made] == ["no disks"]
+    assert len(disk.layers) == 1
+
+
+def test_ok_is_not_taken_for_success_in_a_restore(box: Box, engine: Engine) -> None:
+    vm = box.make_vm("hollow", [DiskSpec(4 * MiB)], running=False)
+    (disk,) = box.disks(vm)
+    with pytest.raises(RestoreFailed, match="Failed to complete snapshot 'hollow one' creation"):
+        add_snapshot(engine, vm.id, "hollow one", {disk.id: Above(None, MiB)})
+    box.as_found()
+
+
+def test_ok_is_not_taken_for_success_in_a_backup(
+    box: Box, engine: Engine, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = box.make_vm("hollow2", [DiskSpec(4 * MiB)])
+    monkeypatch.setattr(box.engine.data, "create_volume", _no_volume)
+    facts = find_vm(engine, vm.name)
+    with (
+        pytest.raises(BackupFailed, match="is called ok, but: Failed to complete snapshot"),
+        capture(engine, facts, facts.disks, journal=journal, description="x", api="none"),
+    ):
+        pass
+    monkeypatch.undo()
+    (entry,) = journal.unfinished  # it could not be merged away: the next run tries again, and tells
+    assert entry.kind == "snapshot"
+    entry.done()
+    box.as_found()
+
+
+def _no_volume(*_: object, **__: object) -> None:
+    from ovirtbox.processes import ToolFailed
+
+    raise ToolFailed("the host could not make the volume")
+
+
+def test_no_event_is_passed_over(box: Box, engine: Engine) -> None:
+    mark = EventMark(engine)
+    box.engine.log(69, "error", "the one that matters")
+    for number in range(1100):
+        box.engine.log(1, "normal", f"noise {number}")
+    assert mark.texts({69}) == ["the one that matters"]
