@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("doctor")
 @click.argument("where", type=location.repository, nargs=-1, metavar="[REPO] ...")
+@click.option("--rights", is_flag=True, help="Prove every right by requests that can only be refused.")
 @click.option("--probe-write", is_flag=True, help="Make and remove a disk of 1 MiB: can a restore be?")
 @click.option("--probe-domain", metavar="NAME", help="Storage domain for --probe-write.")
 @click.option(
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 )
 @click.option("--fingerprint", metavar="SHA256", help="The CA's fingerprint, as you know it from elsewhere.")
 @click.option("--host-port", type=int, default=54322, show_default=True, help="Port of the hosts' imageio.")
-@click.option("--proxy-port", type=int, default=54323, show_default=True, help="Port of the engine's proxy.")
+@click.option("--proxy-port", type=int, help="Port of the engine's proxy [default: what transfers name]")
 @options.repository
 @options.engine
 @options.common()
@@ -38,17 +39,19 @@ def command(
     where: tuple[location.Location, ...],
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
+    rights: bool,
     probe_write: bool,
     probe_domain: str | None,
     fetch_ca: str | None,
     fingerprint: str | None,
     host_port: int,
-    proxy_port: int,
+    proxy_port: int | None,
 ) -> int:
     """Check connection, certificate, login, rights, ports, change tracking, room, clock, versions and
     repositories; say what to do about each finding.
 
-    Nothing is changed, unless --probe-write is given. Exit status: 0 all ok, 1 warnings, 2 failures.
+    Nothing is changed, unless --probe-write is given. --rights names each right that is missing, what for
+    and on which object. Exit status: 0 all ok, 1 warnings, 2 failures.
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.health.doctor import DoctorPlan, doctor
@@ -67,6 +70,7 @@ def command(
         min_free=config.limits.min_free,
         host_port=host_port,
         proxy_port=proxy_port,
+        rights=rights,
         probe_write=probe_write,
         probe_domain=probe_domain,
     )

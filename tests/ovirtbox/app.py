@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from ovirtbox import apimodel, follow
+from ovirtbox import apimodel, follow, rights
 from ovirtbox.engine import EngineCore, core
 from ovirtbox.faults import Fault
 from ovirtbox.xml import API, HTML, empty, fault_reply
@@ -44,6 +44,7 @@ INTERNAL = "ovirtbox.internal"
 """In the WSGI environment of a request that the engine makes to itself (follow)."""
 
 _PAGE = "<html><head><title>Error</title></head><body>{}</body></html>"
+_NO_LOGIN = "access_denied: The user is not authorized to perform login"
 _EXPIRED = "invalid_grant: The provided authorization grant for the auth code has expired."
 
 
@@ -102,6 +103,7 @@ def _enter() -> Response | None:
         return Response(_PAGE.format("Bad Request"), 405 if version == "3" else 400, content_type=HTML)
     if request.environ.get(INTERNAL):
         g.user = request.environ[INTERNAL]
+        rights.check(core())
         return None
     name, refusal = _who(core())
     if refusal is not None:
@@ -110,6 +112,7 @@ def _enter() -> Response | None:
         del g.correlation_id  # it is echoed by the API, which this request does not reach
         return answer
     g.user = core().users[name]
+    rights.check(core())
     return None
 
 
@@ -118,7 +121,9 @@ def _who(engine: EngineCore) -> tuple[str, str | None]:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         name = engine.tokens.get(value, "")
-        return name, None if name in engine.users else _EXPIRED
+        if name not in engine.users:
+            return "", _EXPIRED
+        return name, None if rights.may_log_in(engine, engine.users[name]) else _NO_LOGIN
     if scheme.lower() == "basic":
         try:
             name, _, password = base64.b64decode(value).decode().partition(":")

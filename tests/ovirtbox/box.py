@@ -6,13 +6,13 @@ import hashlib
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
-from ovirtbox import attachments, disks, machines, moving, restoring, snapshots
+from ovirtbox import attachments, disks, machines, moving, restoring, rights, snapshots
 from ovirtbox.app import make_app
 from ovirtbox.clock import Clock
 from ovirtbox.dataplane import DataPlane
@@ -26,6 +26,7 @@ from ovirtbox.model import (
     Cluster,
     DataCenter,
     Disk,
+    Grant,
     Host,
     Layer,
     Nic,
@@ -33,6 +34,7 @@ from ovirtbox.model import (
     StorageDomain,
     Tag,
     Template,
+    User,
     Vm,
     World,
     new_id,
@@ -159,6 +161,39 @@ class Box:
             "BORG_OVIRT_PASSWORD_FILE": str(self.password_file),
             "BORG_OVIRT_CA_FILE": str(self.ca_file),
         }
+
+    # --- users ---
+
+    def make_user(
+        self, name: str, *grants: tuple[Iterable[str], str | None], administrative: bool = True
+    ) -> dict[str, str]:
+        """A user with a role of its own for each grant: permits, and the id of the object (None: the system).
+
+        What comes back goes into the environment of the product.
+        """
+        password = secrets.token_urlsafe(12)
+        user = User(new_id(), f"{name}@internal", password)
+        for permits, on in grants:
+            role = rights.make_role(f"{name}-{len(user.grants)}", permits, administrative=administrative)
+            self.engine.roles[role.id] = role
+            user.grants.append(Grant(role.id, on))
+        self.engine.users[user.name] = user
+        path = self.directory / f"password-{name}"
+        path.touch(mode=0o600)
+        path.write_text(password + "\n")
+        return {"BORG_OVIRT_USERNAME": user.name, "BORG_OVIRT_PASSWORD_FILE": str(path)}
+
+    def make_documented_user(self, name: str, *, without: str = "") -> dict[str, str]:
+        """A user with the role of docs/operating.md, or with all of it but one permit."""
+
+        def all_but(*permits: str) -> list[str]:
+            return [permit for permit in permits if permit != without]
+
+        return self.make_user(
+            name,
+            (all_but(*rights.FOR_BACKUPS_ON_SYSTEM, *rights.FOR_RESTORES_ON_SYSTEM), None),
+            (all_but(*rights.FOR_BACKUPS, *rights.FOR_RESTORES), next(iter(self.world.data_centers))),
+        )
 
     # --- places ---
 

@@ -12,6 +12,7 @@ from ovirtbox.events import ERROR, NORMAL, WARNING
 from ovirtbox.faults import bad, conflict, internal
 from ovirtbox.locks import DISK, VM, exclusive, shared
 from ovirtbox.model import Disk, Job, Layer, StorageDomain, Vm, new_id
+from ovirtbox.rights import owned_by_maker
 
 GIB = 1 << 30
 MAX_BLOCK_SIZE = 8192 * GIB
@@ -134,6 +135,7 @@ def add(engine: EngineCore, new: NewDisk, *, vm: Vm | None = None) -> Disk:
         disk.layers.append(layer)
         engine.locks.take(disk.id, ADD, exclusive(DISK, disk.id))
         world.disks[disk.id] = disk
+        owned_by_maker(engine, disk.id)
         engine.log(2020, NORMAL, f"Add-Disk operation of '{disk.alias}' was initiated by {USER}.")
         job = jobs.start(engine, f"Creating Virtual Disk {disk.alias}")
 

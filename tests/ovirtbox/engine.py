@@ -39,6 +39,8 @@ class EngineCore:
     users: dict[str, User] = field(default_factory=dict)
     """Who may log in, by name with profile; the administrator is among them."""
     roles: dict[str, Role] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
+    """Disk or VM -> name of the user who made it over the API: it may do everything with it."""
     tokens: dict[str, str] = field(default_factory=dict)
     """Token -> name of the user."""
     on_restart: list[Callable[[], Any]] = field(default_factory=list)

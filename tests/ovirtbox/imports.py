@@ -12,6 +12,7 @@ from ovirtbox.faults import Fault, bad, conflict
 from ovirtbox.locks import VM_NAME, exclusive
 from ovirtbox.model import Attachment, Cluster, Nic, Snapshot, Vm, new_id
 from ovirtbox.ovf_reader import BadOvf, OvfNic, OvfVm, read
+from ovirtbox.rights import owned_by_maker
 
 IMPORT = "Cannot import VM"
 LONGEST_NAME = 255
@@ -47,6 +48,7 @@ def import_vm(
         try:
             vm = _define(engine, ovf, cluster, over, name, regenerate_ids)
             engine.world.vms[vm.id] = vm
+            owned_by_maker(engine, vm.id)
             # The disks are attached to the id that the OVF has: after new ids, to a VM that is not there.
             target = engine.world.vms.get(ovf.id)
             failed = _attach_disks(engine, target, ovf)

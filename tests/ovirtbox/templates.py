@@ -9,6 +9,7 @@ from ovirtbox.events import ERROR, NORMAL
 from ovirtbox.faults import bad, conflict, entity_not_found
 from ovirtbox.imports import LONGEST_NAME, free_mac
 from ovirtbox.model import BLANK, Attachment, Cluster, Disk, Layer, Nic, Snapshot, Vm, new_id
+from ovirtbox.rights import owned_by_maker
 
 ADD = "Cannot add VM"
 
@@ -52,6 +53,7 @@ def instantiate(
         if made:
             vm.status = "image_locked"
         world.vms[vm.id] = vm
+        owned_by_maker(engine, vm.id)
         job = jobs.start(engine, f"Creating VM {name}")
         engine.log(37, NORMAL, f"VM {name} creation was initiated by {USER}.", vm_id=vm.id)
 

@@ -25,6 +25,7 @@ from borg_ovirt.ovirt.data.transfer_session import Persistence
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.facts.vm import read_snapshots, vm_status
 from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.probes import prove_reading
 from borg_ovirt.ovirt.tracked.journal import Journal
 
 APIS = ("auto", "live", "hybrid", "none")
@@ -188,6 +189,7 @@ def capture(
         raise UsageError(f"Unknown method to back up: api {api}, freeze {freeze}.")
     vm = replace(vm, status=vm_status(engine, vm.id), snapshots=read_snapshots(engine, vm.id))
     check_suitable(vm)
+    prove_reading(engine, [(disk.id, disk.alias or disk.id) for disk in disks])
     active = [disk for disk in disks if disk.active]
     resting = [disk for disk in disks if not disk.active]
     methods = _methods(engine, vm, active, journal, description, from_checkpoint, freeze, api, log)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from borg_ovirt.errors import EngineRefused
+from borg_ovirt.errors import EngineRefused, NotAuthorized
 from borg_ovirt.ovirt.facts.model import DiskFacts
 from borg_ovirt.ovirt.facts.vm import read_disk
 from borg_ovirt.ovirt.session.engine import Engine, types
 from borg_ovirt.ovirt.session.faults import NotFound, Unclear
+from borg_ovirt.ovirt.session.probes import prove_ending
 from borg_ovirt.ovirt.tracked.journal import Entry, Journal
 
 
@@ -34,6 +35,7 @@ class NewDisk:
 
 def create_disk(engine: Engine, journal: Journal, new: NewDisk) -> Entry:
     """Make a disk and wait until it is `ok`; it stands in the journal until the entry is `done()`."""
+    prove_ending(engine)  # what cannot be filled and ended is not begun
     t = types()
     disk = t.Disk(
         id=new.id,
@@ -56,7 +58,7 @@ def create_disk(engine: Engine, journal: Journal, new: NewDisk) -> Entry:
     except Unclear:  # it may be there all the same; to ask again would only be told that the id is taken
         if engine.patience.look(lambda: disk_exists(engine, new.id) or None) is None:
             raise
-    except EngineRefused:
+    except (EngineRefused, NotAuthorized):
         entry.done()
         raise
     entry.made(new.id)

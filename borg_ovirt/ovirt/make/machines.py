@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from borg_ovirt.errors import EngineRefused
+from borg_ovirt.errors import EngineRefused, NotAuthorized
 from borg_ovirt.ovirt.facts.vm import read_vm, vm_status
 from borg_ovirt.ovirt.session.engine import Engine, types
 from borg_ovirt.ovirt.session.faults import NotFound, Unclear
@@ -38,7 +38,7 @@ def import_vm(
     except Unclear:  # an import can take longer than a request may: it goes on without us
         if engine.patience.look(lambda: _status(engine, vm_id)) is None:
             raise
-    except EngineRefused:
+    except (EngineRefused, NotAuthorized):
         entry.done()
         raise
     entry.made(vm_id)

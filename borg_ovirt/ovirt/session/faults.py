@@ -6,6 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from borg_ovirt.errors import BorgOvirtError, EngineRefused, EngineUnreachable, LoginFailed, NotAuthorized
+from borg_ovirt.ovirt.session.rights import QUERY_FORBIDDEN, QUERY_HINT, hint_for
 from borg_ovirt.ovirt.session.sso import untrusted
 
 
@@ -57,12 +58,12 @@ def classify(error: BaseException, what: str, status: int, host: str) -> Verdict
         return Verdict(NotFound(f"Cannot {what}: {_detail(fault) or 'not found'}.", status=404), False, False)
     if status == 403:
         detail = _detail(fault) or "the user has no permission"
-        return Verdict(
-            NotAuthorized(f"Cannot {what}: {detail}", "Give the user a role that allows it."), False, False
-        )
+        return Verdict(NotAuthorized(f"Cannot {what}: {detail}", hint_for(what)), False, False)
     if status == 401:
         refused = LoginFailed(f"Cannot {what}: the engine at {host} does not accept the session any more.")
         return Verdict(refused, True, False)
+    if fault is not None and QUERY_FORBIDDEN in _detail(fault):
+        return Verdict(NotAuthorized(f"Cannot {what}: {_detail(fault)}", QUERY_HINT), False, False)
     if fault is not None and status:
         return Verdict(_refusal(what, fault, status), False, False)
     if status >= 500 or status in (408, 429):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from borg_ovirt.errors import EngineRefused
+from borg_ovirt.errors import EngineRefused, NotAuthorized
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import Unclear
 from borg_ovirt.ovirt.tracked.journal import Entry, Journal
@@ -42,6 +42,9 @@ class TrackedObject:
             if found is None:
                 raise
             self._made(found)
+        except NotAuthorized:
+            self.gone()
+            raise
         except EngineRefused as error:
             self._unclear = False
             if error.detail:  # refused before anything was made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from ovirtbox import disks as rules
-from ovirtbox import machines, moving
+from ovirtbox import machines, moving, rights
 from ovirtbox.engine import EngineCore, core
 from ovirtbox.faults import Fault, broken, incomplete
 from ovirtbox.model import Disk, StorageDomain
@@ -116,7 +116,7 @@ def changes(body: Element) -> rules.Changes:
 def list_disks() -> Response:
     engine = core()
     with engine.world.lock:
-        rows = find_rows(engine.world.disks.values(), _fields())
+        rows = find_rows(rights.visible(engine, engine.world.disks.values()), _fields())
         return reply(element("disks", [show(engine, row) for row in rows]))
 
 

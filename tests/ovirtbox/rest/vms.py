@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response
 
-from ovirtbox import imports, machines, tagging, templates
+from ovirtbox import imports, machines, rights, tagging, templates
 from ovirtbox.disks import VM_IS_LOCKED
 from ovirtbox.engine import EngineCore, core
 from ovirtbox.faults import conflict, entity_not_found, incomplete
@@ -86,7 +86,7 @@ def _fields() -> Fields[Vm]:
 def list_vms() -> Response:
     engine = core()
     with engine.world.lock:
-        rows = find_rows(engine.world.vms.values(), _fields())
+        rows = find_rows(rights.visible(engine, engine.world.vms.values()), _fields())
         everything = wants_all_content()
         return reply(element("vms", [vm_element(engine, vm, all_content=everything) for vm in rows]))
 
