@@ -122,7 +122,7 @@ def _one(
     with (
         output.progress() as progress,
         Engine(access) as ovirt,
-        Journal(state_dir(), ovirt.instance_id) as journal,
+        Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
     ):
         heal(ovirt, state_dir(), progress.step)
         with connect.store(settings, repo_stall(wishes)) as opened:

@@ -159,7 +159,7 @@ def _run_here(order: Order, access: EngineAccess, name: str, progress: Progress,
         rules = member.settings
         return create_options(rules.policy, rules.exclude_disks, order.wishes, settings.chunk_size)
 
-    with Engine(access) as engine, Journal(state, engine.instance_id) as journal:
+    with Engine(access) as engine, Journal(state, engine.instance_id, engine.run_id) as journal:
         if not order.wishes["part_of"]:
             heal(engine, state, progress.step)
         plan = RunPlan(

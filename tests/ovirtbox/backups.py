@@ -299,6 +299,10 @@ def _start_cold(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
     marked = [disk for disk in disks if disk.active.format == "cow"]
     checkpoint = new_id() if marked else None
     backup.busy = True
+    if any(engine.world.domains[disk.domain].status != "active" for disk in disks):
+        # It goes there unasked and never leaves: the disks stay locked until somebody edits the database.
+        _enter(engine, backup, "finalizing")
+        return
 
     def begin() -> None:
         engine.data.freeze_truth(backup.id, disks)
@@ -509,6 +513,11 @@ def vm_went_down(engine: EngineCore, vm: Vm) -> None:
     for backup in of_vm(engine, vm.id):
         if backup.kind == "live" and backup.phase not in OVER:
             _fail(engine, backup, "the VM is down")
+
+
+def give_up(engine: EngineCore, backup: Backup) -> None:
+    backup.busy = False
+    _fail(engine, backup, "it was ended in the database")
 
 
 def restarted(engine: EngineCore) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
-from ovirtbox import attachments, disks, machines, moving, restoring, rights, snapshots
+from ovirtbox import attachments, backups, disks, machines, moving, restoring, rights, snapshots
 from ovirtbox.app import make_app
 from ovirtbox.clock import Clock
 from ovirtbox.dataplane import DataPlane
@@ -478,6 +478,13 @@ class Box:
         return sha_of(self.content(disk))
 
     # --- how it is left ---
+
+    def release_backups(self, vm: Vm) -> None:
+        """What only the database helps with: end backups of a VM that the engine never ends."""
+        with self.world.lock:
+            for backup in self.world.backups.values():
+                if backup.vm_id == vm.id and backup.phase not in OVER:
+                    backups.give_up(self.engine, backup)
 
     def as_found(self) -> None:
         """From now on the snapshots that are there count as found, whoever made them."""

@@ -144,7 +144,7 @@ class Snapshot:
     description: str
     date: datetime
     type: str = "regular"
-    """`active`, `regular`, `preview`."""
+    """`active`, `regular`, `preview`, `stateless` (of a VM that runs so)."""
     status: str = "ok"
     memory: bool = False
     configuration: str | None = None

@@ -133,6 +133,11 @@ def _check_create(engine: EngineCore, vm: Vm, wanted: dict[str, NewLayer] | None
             raise bad(f"{CREATE}. The following disk(s) are not attached to the VM {vm.name}: {aliases}.")
     if vm.status not in TAKEN_IN:
         raise conflict(f"{CREATE} because the VM is in {status_text(vm)} status.")
+    if any(snapshot.type == "stateless" for snapshot in vm.snapshots):
+        raise conflict(
+            f"{CREATE}. VM {vm.name} is running as Stateless."
+            " Please try again when VM is not running as Stateless."
+        )
     refuse_busy_snapshots(CREATE, vm)
     disks = [d for d in attached if snapable(d) and (wanted is None or d.id in wanted)]
     refuse_locked(CREATE, disks)

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from borg_ovirt.errors import BackupFailed, BorgOvirtError
 from borg_ovirt.ovirt.capture.methods import SnapshotMethod, check_suitable
 from borg_ovirt.ovirt.facts.chain import Chain
+from borg_ovirt.ovirt.facts.storage import refuse_inactive
 from borg_ovirt.ovirt.facts.vm import DiskFacts, SnapshotFacts, VmFacts, read_snapshots, vm_status
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.probes import prove_reading
@@ -65,6 +66,7 @@ def frozen(
     """Freeze what is to be read. After an error the engine is asked for the merge, and not waited for."""
     vm = replace(vm, status=vm_status(engine, vm.id), snapshots=read_snapshots(engine, vm.id))
     check_suitable(vm)
+    refuse_inactive(engine, vm, disks)
     prove_reading(engine, [(disk.id, disk.alias or disk.id) for disk in disks])
     up = vm.status == "up"
     # The engine merges a running VM's layers only on disks that are plugged in; what is not, rests anyway.

@@ -23,6 +23,7 @@ from borg_ovirt.ovirt.data.imageio import Source
 from borg_ovirt.ovirt.data.transfer import Download
 from borg_ovirt.ovirt.data.transfer_session import Persistence
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
+from borg_ovirt.ovirt.facts.storage import refuse_inactive
 from borg_ovirt.ovirt.facts.vm import read_snapshots, vm_status
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.probes import prove_reading
@@ -189,6 +190,7 @@ def capture(
         raise UsageError(f"Unknown method to back up: api {api}, freeze {freeze}.")
     vm = replace(vm, status=vm_status(engine, vm.id), snapshots=read_snapshots(engine, vm.id))
     check_suitable(vm)
+    refuse_inactive(engine, vm, disks)
     prove_reading(engine, [(disk.id, disk.alias or disk.id) for disk in disks])
     active = [disk for disk in disks if disk.active]
     resting = [disk for disk in disks if not disk.active]

@@ -6,6 +6,7 @@ import os
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from borg_ovirt.ovirt.session.waiting import Patience
 
 T = TypeVar("T")
 API = "/ovirt-engine/api"
+_LONGEST_CORRELATION = 36
+"""The engine cuts the rest off, and drops what is not of [0-9a-zA-Z_-]."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,11 @@ class Engine:
         self.access = access
         self.host = access.host
         self.patience = patience or Patience()
-        self._headers = {"Correlation-Id": correlation} if correlation else {}
+        self.run_id = uuid.uuid4().hex[:12]
+        """Of what this session is for; the journal of a run bears the same."""
+        self.correlation = (correlation or f"borg-ovirt-{self.run_id}")[:_LONGEST_CORRELATION]
+        """What the engine's log, jobs and events know our requests by."""
+        self._headers = {"Correlation-Id": self.correlation}
         self._ca_file: str | None = None
         self._ca_made = False
         self._token: str | None = None

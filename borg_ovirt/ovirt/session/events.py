@@ -66,6 +66,7 @@ def post_event(
             severity=t.LogSeverity(severity),
             custom_id=random.randint(1, 2**31 - 1),
             description=text[:900],
+            correlation_id=engine.correlation,  # of an event from outside the header's is not stored
         )
         if vm_id is not None:
             event.vm = t.Vm(id=vm_id)

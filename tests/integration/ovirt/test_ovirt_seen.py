@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
-from ovirt_bed import MiB
-from ovirtbox.box import Box, DiskSpec
+import re
+import time
+from dataclasses import replace
 
-from borg_ovirt.errors import BackupFailed, RestoreFailed
+import pytest
+from ovirt_bed import PATIENCE, MiB
+from ovirtbox.box import Box, DiskSpec
+from ovirtbox.model import Snapshot, new_id
+
+from borg_ovirt.errors import BackupFailed, RestoreFailed, VmNotSuitable
 from borg_ovirt.ovirt.capture.capture import capture
 from borg_ovirt.ovirt.facts.vm import find_vm, list_vms
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
-from borg_ovirt.ovirt.session.engine import Engine
-from borg_ovirt.ovirt.session.events import EventMark
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.session.events import EventMark, post_event
 from borg_ovirt.ovirt.tracked.journal import Journal
 
 
@@ -76,6 +81,81 @@ def test_ok_is_not_taken_for_success_in_a_backup(
     (entry,) = journal.unfinished  # it could not be merged away: the next run tries again, and tells
     assert entry.kind == "snapshot"
     entry.done()
+    box.as_found()
+
+
+@pytest.mark.parametrize("api", ["auto", "live", "none"])
+@pytest.mark.parametrize("running", [True, False], ids=["up", "down"])
+def test_a_domain_in_maintenance_is_named_before_anything_starts(
+    box: Box, engine: Engine, journal: Journal, api: str, running: bool
+) -> None:
+    name = f"asleep-{api}-{running}"
+    domain = box.make_domain(name)
+    vm = box.make_vm(name, [DiskSpec(4 * MiB), DiskSpec(4 * MiB, domain=name)], running=running)
+    facts = find_vm(engine, vm.name)
+    domain.status = "maintenance"
+    try:
+        with (
+            pytest.raises(VmNotSuitable, match=f"lies on the storage domain {name}, which is maintenance"),
+            capture(engine, facts, facts.disks, journal=journal, description="x", api=api),
+        ):
+            pass
+        assert not [b for b in box.world.backups.values() if b.vm_id == vm.id]
+        awake = [disk for disk in facts.disks if disk.storage_domain != domain.id]
+        with capture(engine, facts, awake, journal=journal, description="x", api=api) as captured:
+            captured.finish()
+        captured.wait_merge()
+    finally:
+        domain.status = "active"
+
+
+def test_a_backup_that_goes_to_its_end_unasked_is_a_failure_at_once(
+    box: Box, access: EngineAccess, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from borg_ovirt.ovirt.capture import capture as module
+
+    monkeypatch.setattr(module, "refuse_inactive", lambda *_: None)  # it fell asleep after the look
+    domain = box.make_domain("sleepy")
+    vm = box.make_vm("sleepy", [DiskSpec(4 * MiB, domain="sleepy")], running=False)
+    with Engine(access, patience=replace(PATIENCE, merge=600)) as engine:
+        facts = find_vm(engine, vm.name)
+        domain.status = "maintenance"
+        begun = time.monotonic()
+        with (
+            pytest.raises(BackupFailed, match="phase finalizing"),
+            capture(engine, facts, facts.disks, journal=journal, description="x", api="live"),
+        ):
+            pass
+        assert time.monotonic() - begun < 60
+    (entry,) = journal.unfinished  # it is still there, and known
+    assert entry.kind == "backup"
+    entry.done()
+    domain.status = "active"
+    box.release_backups(vm)
+
+
+@pytest.mark.parametrize("api", ["auto", "live", "none"])
+def test_a_vm_that_runs_stateless_is_refused(box: Box, engine: Engine, journal: Journal, api: str) -> None:
+    vm = box.make_vm(f"stateless-{api}", [DiskSpec(4 * MiB)])
+    now = box.engine.clock.now()
+    vm.snapshots.insert(0, Snapshot(new_id(), "stateless snapshot", now, type="stateless"))
+    facts = find_vm(engine, vm.name)
+    with (
+        pytest.raises(VmNotSuitable, match="runs stateless"),
+        capture(engine, facts, facts.disks, journal=journal, description="x", api=api),
+    ):
+        pass
+    box.as_found()
+
+
+def test_requests_and_events_can_be_joined_with_the_run(box: Box, engine: Engine) -> None:
+    vm = box.make_vm("joined", [DiskSpec(4 * MiB)], running=False)
+    assert re.fullmatch("[0-9a-zA-Z_-]{1,36}", engine.correlation)
+    assert engine.run_id in engine.correlation
+    add_snapshot(engine, vm.id, "joined", {})
+    post_event(engine, "from outside", vm_id=vm.id)
+    codes = {event.code for event in box.world.events if event.correlation_id == engine.correlation}
+    assert {45, 68, 9801} <= codes
     box.as_found()
 
 
