@@ -291,7 +291,7 @@ def _start_live(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
             return
         _ready(engine, vm, backup, disks, modes, checkpoint)
 
-    engine.background(0, begin, done)
+    engine.background(0, begin, done, "live ready")
 
 
 def _start_cold(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -> None:
@@ -316,7 +316,7 @@ def _start_cold(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
         else:
             _ready(engine, vm, backup, disks, modes, checkpoint)
 
-    engine.background(0, begin, done)
+    engine.background(0, begin, done, "cold ready")
 
 
 def _start_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -> None:
@@ -422,7 +422,7 @@ def _end_plain(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) ->
             engine.log(10795, ERROR, text, vm_id=vm.id)
         _succeed(engine, vm, backup)
 
-    engine.background(0, stop, done)
+    engine.background(0, stop, done, "backup end")
 
 
 def _end_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -> None:

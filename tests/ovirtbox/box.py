@@ -30,6 +30,7 @@ from ovirtbox.model import (
     Host,
     Layer,
     Nic,
+    Profile,
     Snapshot,
     StorageDomain,
     Tag,
@@ -40,6 +41,7 @@ from ovirtbox.model import (
     new_id,
 )
 from ovirtbox.pki import make_pki
+from ovirtbox.rhythm import Rhythm
 from ovirtbox.server import Server
 from ovirtbox.templates import instantiate
 from ovirtbox.xml import API
@@ -89,7 +91,16 @@ class Box:
     # --- life ---
 
     @classmethod
-    def start(cls, directory: Path, tick: float = 0.02, *, port: int = 0, password: str | None = None) -> Box:
+    def start(
+        cls,
+        directory: Path,
+        tick: float = 0.02,
+        *,
+        port: int = 0,
+        password: str | None = None,
+        rhythm: float = 0.0,
+    ) -> Box:
+        """`rhythm`: 1 takes the time of a real engine (rhythm.py), 0 none but the ticks."""
         directory = Path(directory).resolve()
         directory.mkdir(parents=True, exist_ok=True)
         pki = make_pki(directory / "pki")
@@ -105,6 +116,7 @@ class Box:
             data=DataPlane(directory / "host", pki),
             faults_injection=inject,
             password=password,
+            rhythm=Rhythm(rhythm),
         )
         inject.engine = engine
         server = Server(make_app(engine), pki, port)
@@ -132,6 +144,7 @@ class Box:
         center = DataCenter(new_id(), "Default")
         self.world.data_centers[center.id] = center
         self.make_cluster("Default", (4, 7))
+        self.make_profile("ovirtmgmt")
         self.make_domain("data", "file")
         self.make_domain("lun", "block")
 
@@ -219,6 +232,13 @@ class Box:
             domain = StorageDomain(identifier, name, center, kind, path, capacity)
             self.world.domains[identifier] = domain
             return domain
+
+    def make_profile(self, name: str, network: str = "ovirtmgmt") -> Profile:
+        """A vNIC profile."""
+        with self.world.lock:
+            profile = Profile(new_id(), name, network)
+            self.world.profiles[profile.id] = profile
+            return profile
 
     def domain(self, name: str) -> StorageDomain:
         return next(d for d in self.world.domains.values() if d.name == name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ovirtbox import events
 from ovirtbox.clock import Clock
 from ovirtbox.locks import Locks
 from ovirtbox.model import Disk, Event, Role, User, Vm, World, new_id
+from ovirtbox.rhythm import Rhythm
 
 if TYPE_CHECKING:
     from ovirtbox.dataplane import DataPlane
@@ -33,6 +35,7 @@ class EngineCore:
     locks: Locks
     data: DataPlane
     faults_injection: Inject
+    rhythm: Rhythm = field(default_factory=Rhythm)
     user: str = "admin@internal"
     """Of the administrator, who may do everything."""
     password: str = ""
@@ -72,14 +75,23 @@ class EngineCore:
         )
 
     def background(
-        self, ticks: float, slow: Callable[[], Any], done: Callable[[Exception | None], Any]
+        self,
+        ticks: float,
+        slow: Callable[[], Any],
+        done: Callable[[Exception | None], Any],
+        step: str | None = None,
     ) -> None:
-        """After some ticks do `slow` on a thread of its own, then `done` with the world locked."""
+        """After some ticks do `slow` on a thread of its own, then `done` with the world locked.
+
+        `step`: what the rhythm knows it by; the work then takes that long in all.
+        """
 
         def job() -> None:
             error: Exception | None = None
+            begun = time.monotonic()
             try:
                 slow()
+                time.sleep(max(0.0, self.rhythm.seconds(step) - (time.monotonic() - begun)))
             except Exception as caught:
                 log.warning("A task of the engine failed", exc_info=True)
                 error = caught

@@ -10,14 +10,12 @@ from ovirtbox.engine import EngineCore
 from ovirtbox.events import NORMAL, WARNING
 from ovirtbox.faults import Fault, bad, conflict
 from ovirtbox.locks import VM_NAME, exclusive
-from ovirtbox.model import Attachment, Cluster, Nic, Snapshot, Vm, new_id
+from ovirtbox.model import Attachment, Cluster, Nic, Profile, Snapshot, Vm, new_id
 from ovirtbox.ovf_reader import BadOvf, OvfNic, OvfVm, read
 from ovirtbox.rights import owned_by_maker
 
 IMPORT = "Cannot import VM"
 LONGEST_NAME = 255
-NETWORKS = ("ovirtmgmt",)
-"""The networks of every cluster of the box."""
 
 
 @dataclass
@@ -133,9 +131,27 @@ def _nics(engine: EngineCore, nics: list[OvfNic], regenerate: bool) -> list[Nic]
     for nic in nics:
         mac = free_mac(taken) if regenerate or not nic.mac else nic.mac
         taken.add(mac.lower())
-        network = nic.network if nic.network in NETWORKS else ""
-        made.append(Nic(new_id() if regenerate else nic.id, nic.name, mac, network))
+        profile = _profile(engine, nic)
+        made.append(
+            Nic(
+                id=new_id() if regenerate else nic.id,
+                name=nic.name,
+                mac=mac,
+                network=profile.network if profile else "",
+                profile=profile.name if profile else "",
+                plugged=nic.plugged and mac.lower() not in engine.world.given_macs,
+            )
+        )
+        if mac.lower() in engine.world.given_macs:
+            text = f"Network Interface {nic.name} has MAC address {mac} which is in use, it was unplugged."
+            engine.log(838, WARNING, text)
     return made
+
+
+def _profile(engine: EngineCore, nic: OvfNic) -> Profile | None:
+    """The profile of that name; else another one of its network, without a word; else none."""
+    known = [p for p in engine.world.profiles.values() if p.network == nic.network]
+    return next((p for p in known if p.name == nic.profile), known[0] if known else None)
 
 
 def free_mac(taken: set[str]) -> str:

@@ -136,6 +136,21 @@ class Nic:
     name: str
     mac: str
     network: str = "ovirtmgmt"
+    """Empty: no profile."""
+    profile: str = "ovirtmgmt"
+    """Name of its vNIC profile."""
+    plugged: bool = True
+    linked: bool = True
+    boot_order: int = 0
+
+
+@dataclass
+class Profile:
+    """A vNIC profile of a network."""
+
+    id: str
+    name: str
+    network: str = "ovirtmgmt"
 
 
 @dataclass
@@ -354,6 +369,10 @@ class World:
     """VM id -> root to leaf."""
     events: list[Event] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    """vNIC profiles, by id."""
+    given_macs: set[str] = field(default_factory=set)
+    """Addresses that other NICs were given a moment ago, in lower case: an import does not refuse them."""
     tags: dict[str, Tag] = field(default_factory=dict)
 
     def vms_of_disk(self, disk_id: str) -> Iterator[Vm]:

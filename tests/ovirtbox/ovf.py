@@ -134,7 +134,7 @@ class _Writer:
                 href=self._file(disk, layer),
                 id=layer.image_id,
                 size=self._engine.data.actual_size(layer),
-                description="",
+                description=self._snapshot_of(layer),
                 disk_storage_type="IMAGE",
                 cinder_volume_type="",
             )
@@ -145,6 +145,11 @@ class _Writer:
             for _, disk in self._luns
         ]
         return "<References>" + "".join(f"{file}</File>" for file in files) + "</References>"
+
+    def _snapshot_of(self, layer: Layer) -> str:
+        """A file bears the description of the snapshot that owns it."""
+        owners = (s.description for s in self._vm.snapshots if s.id == layer.snapshot_id)
+        return next(owners, "Active VM")
 
     @staticmethod
     def _file(disk: Disk, layer: Layer) -> str:
@@ -313,14 +318,18 @@ class _Writer:
                 ("Caption", f"Ethernet adapter on {nic.network}"),
                 ("InstanceId", nic.id),
                 ("ResourceType", 10),
-                ("OtherResourceType", nic.network),
+                ("OtherResourceType", nic.profile if nic.network else ""),
                 ("ResourceSubType", 3),
                 ("Connection", nic.network),
-                ("Linked", "true"),
+                ("Linked", _flag(nic.linked)),
                 ("Name", nic.name),
                 ("ElementName", nic.name),
                 ("MACAddress", nic.mac),
                 ("speed", 10000),
+                more="<Type>interface</Type><Device>bridge</Device><rasd:Address></rasd:Address>"
+                + _tag("BootOrder", nic.boot_order)
+                + _tag("IsPlugged", _flag(nic.plugged))
+                + f"<IsReadOnly>false</IsReadOnly><Alias>ua-{nic.id}</Alias>",
             )
             for nic in vm.nics
         ]

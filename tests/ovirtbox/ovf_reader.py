@@ -44,6 +44,8 @@ class OvfNic:
     name: str
     network: str
     mac: str
+    profile: str = ""
+    plugged: bool = True
 
 
 @dataclass
@@ -244,5 +246,7 @@ def _read_nic(vm: OvfVm, item: ET.Element) -> None:
             name=_optional(item, f"{RASD}Name", f"nic{len(vm.nics) + 1}"),
             network=_child(item, f"{RASD}Connection", vm.name),
             mac=_optional(item, f"{RASD}MACAddress"),
+            profile=_optional(item, f"{RASD}OtherResourceType"),
+            plugged=_optional(item, "IsPlugged", "true") == "true",
         )
     )

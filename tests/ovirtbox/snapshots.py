@@ -111,7 +111,7 @@ def create(
             engine.data.create_volume(layer, domain, parent=disk.active, initial_size=size)
         engine.data.snapshot(vm, pairs, checkpoint=checkpoint)
 
-    engine.background(1, take, done)
+    engine.background(1, take, done, "hybrid ready" if checkpoint else "snapshot")
     return snapshot
 
 
@@ -292,7 +292,8 @@ def remove(
         if on_done is not None:
             on_done(error)
 
-    engine.background(1, merge, done)
+    step = "hybrid end" if during_backup else "merge"
+    engine.background(1, merge, done, step if running else "cold merge")
     return job
 
 

@@ -17,6 +17,7 @@ ADD = "Cannot transfer Virtual Disk"
 FINISHED = ("finished_success", "finished_failure")
 PAUSED = ("paused_system", "paused_user")
 KEEP_SUCCESS, KEEP_FAILURE = 15 * 60, 30 * 60
+_STEPS = {"finalizing_success": "transfer end", "finalizing_cleanup": "transfer cancelled"}
 _LONGEST_WAIT = 10
 """The poller backs off to so many ticks."""
 
@@ -307,6 +308,7 @@ def _close_session(engine: EngineCore, transfer: Transfer) -> bool:
 
 
 def _finalize(engine: EngineCore, transfer: Transfer) -> None:
+    time.sleep(engine.rhythm.seconds(_STEPS.get(transfer.phase)))
     if not _close_session(engine, transfer):
         return
     world = engine.world

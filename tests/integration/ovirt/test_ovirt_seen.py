@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from ovirt_bed import PATIENCE, MiB
@@ -13,7 +14,9 @@ from ovirtbox.model import Snapshot, new_id
 
 from borg_ovirt.errors import BackupFailed, RestoreFailed, VmNotSuitable
 from borg_ovirt.ovirt.capture.capture import capture
-from borg_ovirt.ovirt.facts.vm import find_vm, list_vms
+from borg_ovirt.ovirt.facts.ovf import parse
+from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm, list_vms
+from borg_ovirt.ovirt.make.machines import import_vm, nic_warnings
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.events import EventMark, post_event
@@ -157,6 +160,53 @@ def test_requests_and_events_can_be_joined_with_the_run(box: Box, engine: Engine
     codes = {event.code for event in box.world.events if event.correlation_id == engine.correlation}
     assert {45, 68, 9801} <= codes
     box.as_found()
+
+
+def test_network_cards_that_come_back_otherwise_are_told(box: Box, engine: Engine) -> None:
+    vm = box.make_vm("nics", nics=5, running=False)
+    gone, unplugged, other, unknown, _ = vm.nics
+    unplugged.plugged = True
+    kept = fetch_ovf(engine, vm.id)
+    wanted = parse(kept).nics
+    assert nic_warnings(engine, vm.id, wanted) == []
+    vm.nics.remove(gone)
+    unplugged.plugged = False
+    other.profile = box.make_profile("another").name
+    other.mac = "56:6f:00:00:00:01"
+    unknown.network = unknown.profile = ""
+    told = nic_warnings(engine, vm.id, wanted)
+    assert [text.split("network card ")[1].split(" ")[0] for text in told] == [
+        gone.name,
+        unplugged.name,
+        other.name,
+        other.name,
+        unknown.name,
+    ]
+    assert "not there" in told[0]
+    assert "came back unplugged" in told[1]
+    assert "MAC address 56:6f:00:00:00:01, not " in told[2]
+    assert "vNIC profile another, not ovirtmgmt" in told[3]
+    assert "has no network, not ovirtmgmt" in told[4]
+
+
+def test_what_an_import_does_to_network_cards(box: Box, engine: Engine, tmp_path: Path) -> None:
+    special = box.make_profile("special")
+    vm = box.make_vm("imported", nics=4, running=False)
+    taken, changed, lost, resting = vm.nics
+    changed.profile, resting.plugged = "special", False
+    ovf = fetch_ovf(engine, vm.id).replace(
+        f"<rasd:Connection>ovirtmgmt</rasd:Connection><rasd:Linked>true</rasd:Linked><rasd:Name>{lost.name}".encode(),
+        f"<rasd:Connection>gone</rasd:Connection><rasd:Linked>true</rasd:Linked><rasd:Name>{lost.name}".encode(),
+    )
+    del box.world.profiles[special.id]
+    box.remove_vm(vm)
+    box.world.given_macs.add(taken.mac.lower())
+    with Journal(tmp_path, engine.instance_id) as journal:
+        import_vm(engine, journal, ovf, vm_id=vm.id, name="imported", cluster_id=vm.cluster).done()
+    told = nic_warnings(engine, vm.id, parse(ovf).nics)
+    assert [text.split()[2] for text in told] == [taken.name, changed.name, lost.name]
+    assert any(event.code == 838 for event in box.world.events)
+    assert not next(nic for nic in box.vm("imported").nics if nic.name == resting.name).plugged
 
 
 def _no_volume(*_: object, **__: object) -> None:

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from ovirtbox import disks
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.model import Cluster, DataCenter, Host, StorageDomain, new_id
+from ovirtbox.model import Cluster, DataCenter, Host, Profile, StorageDomain, new_id
 from ovirtbox.rest.lists import by_id, find_rows
 from ovirtbox.rest.views import disk_element
 from ovirtbox.search import Fields
@@ -254,6 +254,26 @@ def networks() -> Response:
 def network(identifier: str) -> Response:
     by_id({NETWORK: NETWORK}, identifier)
     return reply(_network())
+
+
+def _profile(profile: Profile) -> Element:
+    return element(
+        "vnic_profile",
+        leaf("name", profile.name),
+        ref("network", NETWORK, "networks"),
+        id=profile.id,
+        href=href("vnicprofiles", profile.id),
+    )
+
+
+@blueprint.get("/vnicprofiles")
+def profiles() -> Response:
+    return reply(element("vnic_profiles", [_profile(row) for row in core().world.profiles.values()]))
+
+
+@blueprint.get("/vnicprofiles/<identifier>")
+def profile(identifier: str) -> Response:
+    return reply(_profile(by_id(core().world.profiles, identifier)))
 
 
 @blueprint.get("/vms/<identifier>/permissions")

@@ -120,13 +120,19 @@ def _nic(vm: Vm, nic: Nic) -> Element:
         "nic",
         leaf("name", nic.name),
         leaf("interface", "virtio"),
-        leaf("linked", True),
-        leaf("plugged", True),
+        leaf("linked", nic.linked),
+        leaf("plugged", nic.plugged),
         element("mac", leaf("address", nic.mac)),
+        ref("vnic_profile", _profile_id(nic), "vnicprofiles"),
         ref("vm", vm.id, "vms"),
         id=nic.id,
         href=href("vms", vm.id, "nics", nic.id),
     )
+
+
+def _profile_id(nic: Nic) -> str | None:
+    profiles = core().world.profiles.values()
+    return next((p.id for p in profiles if (p.name, p.network) == (nic.profile, nic.network)), None)
 
 
 @blueprint.get("/vms/<identifier>/reporteddevices")
