@@ -109,6 +109,8 @@ def _define(
         cores=over.cores or ovf.cores,
         bios_type=over.bios_type or ovf.bios_type,
         tpm=ovf.tpm,
+        properties=ovf.properties,
+        devices=ovf.devices,
         level=over.level or ovf.level,
         delete_protected=ovf.delete_protected if over.delete_protected is None else over.delete_protected,
         created=now,

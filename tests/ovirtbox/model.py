@@ -197,6 +197,10 @@ class Vm:
     """Oldest first; exactly one is active and it is last."""
     tags: list[str] = field(default_factory=list)
     preview: bool = False
+    properties: dict[str, str] = field(default_factory=dict)
+    """What else the OVF says of it: lease, emulated machine, queues, custom properties, quota ..."""
+    devices: list[tuple[str, str, str]] = field(default_factory=list)
+    """Type, device and model parameters of what hangs on it besides: rng, watchdog, balloon, sound ..."""
 
     @property
     def active_snapshot(self) -> Snapshot:

@@ -256,6 +256,7 @@ class _Writer:
             _tag("TemplateId", vm.template),
             _tag("TemplateName", template.name if template else "Blank"),
             _tag("IsInitilized", "true"),
+            *(_tag(name, value) for name, value in vm.properties.items()),
             _tag("Origin", 6 if vm.origin == "hosted_engine" else 3),
             _tag("DefaultDisplayType", 2),
             _tag("TrustedService", "false"),
@@ -347,6 +348,7 @@ class _Writer:
             self._device("CDROM", 15, "disk", "cdrom"),
             self._device(None, 0, "controller", "virtio-scsi"),
         ]
+        items += [self._device(None, 0, kind, device, spec) for kind, device, spec in vm.devices]
         if vm.tpm:
             items.append(self._device(None, 0, "tpm", "tpm"))
         return (
@@ -391,7 +393,9 @@ class _Writer:
             )
         return self._item(*fields, more=more)
 
-    def _device(self, caption: str | None, resource: int, kind: str, device: str) -> str:
+    def _device(
+        self, caption: str | None, resource: int, kind: str, device: str, parameters: str = ""
+    ) -> str:
         identifier = f"{resource:08x}{self._vm.id[8:]}" if kind != "tpm" else f"0000007b{self._vm.id[8:]}"
         fields: list[tuple[str, str | int]] = [("InstanceId", identifier), ("ResourceType", resource)]
         if caption:
@@ -401,6 +405,8 @@ class _Writer:
             "<BootOrder>0</BootOrder><IsPlugged>true</IsPlugged>"
             f"<IsReadOnly>{_flag(device == 'cdrom')}</IsReadOnly><Alias></Alias>"
         )
+        if parameters:
+            more += f"<SpecParams>{parameters}</SpecParams>"
         return self._item(*fields, more=more)
 
     def _snapshot_section(self) -> str:

@@ -63,6 +63,20 @@ class OvfVm:
     disks: list[OvfDisk] = field(default_factory=list)
     nics: list[OvfNic] = field(default_factory=list)
     snapshots: int = 0
+    properties: dict[str, str] = field(default_factory=dict)
+    devices: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+PROPERTIES = (
+    "LeaseDomainId",
+    "CustomEmulatedMachine",
+    "CustomCpuName",
+    "MultiQueuesEnabled",
+    "VirtioScsiMultiQueuesEnabled",
+    "UserDefinedProperties",
+)
+"""What an import takes over of the rest of the content; quota, labels and template are left behind."""
+DEVICES = ("rng", "watchdog", "balloon", "sound")
 
 
 def read(text: str) -> OvfVm:
@@ -174,6 +188,7 @@ def _read_content(content: ET.Element, disks: dict[str, OvfDisk]) -> OvfVm:
         delete_protected=_optional(content, "DeleteProtected") == "true",
         snapshots=snapshots,
     )
+    vm.properties = {tag: text for tag in PROPERTIES if (text := _optional(content, tag))}
     if hardware is not None:
         for item in hardware.iterfind("Item"):
             _read_item(vm, item, disks)
@@ -214,6 +229,10 @@ def _read_item(vm: OvfVm, item: ET.Element, disks: dict[str, OvfDisk]) -> None:
         _read_nic(vm, item)
     elif resource == "0" and _optional(item, "Device") == "tpm":
         vm.tpm = True
+    elif resource == "0" and _optional(item, "Type") in DEVICES:
+        found = item.find("SpecParams")
+        said = "" if found is None else "".join(ET.tostring(child, "unicode") for child in found)
+        vm.devices.append((_optional(item, "Type"), _optional(item, "Device"), said))
 
 
 def _read_drive(vm: OvfVm, item: ET.Element, disks: dict[str, OvfDisk]) -> None:

@@ -97,7 +97,10 @@ def test_a_backup_without_a_right_ends_before_anything_is_locked(
 ) -> None:
     desk.env.update(users[permit])
     name, *options = words.split()
+    begun = {10790, 45, 1031}  # a backup, a snapshot, a transfer
+    before = sum(event.code in begun for event in desk.box.world.events)
     refused(desk, permit, "create", *options, f"{desk.repo}::{name}")
+    assert sum(event.code in begun for event in desk.box.world.events) == before
 
 
 @pytest.mark.parametrize("permit", ["create_disk", "create_vm", "import_export_vm"])

@@ -14,7 +14,7 @@ from ovirtbox.model import Snapshot, new_id
 
 from borg_ovirt.errors import BackupFailed, RestoreFailed, VmNotSuitable
 from borg_ovirt.ovirt.capture.capture import capture
-from borg_ovirt.ovirt.facts.ovf import parse
+from borg_ovirt.ovirt.facts.ovf import parse, rewrite
 from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm, list_vms
 from borg_ovirt.ovirt.make.machines import import_vm, nic_warnings
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
@@ -207,6 +207,42 @@ def test_what_an_import_does_to_network_cards(box: Box, engine: Engine, tmp_path
     assert [text.split()[2] for text in told] == [taken.name, changed.name, lost.name]
     assert any(event.code == 838 for event in box.world.events)
     assert not next(nic for nic in box.vm("imported").nics if nic.name == resting.name).plugged
+
+
+KEPT = {
+    "LeaseDomainId": "11111111-0000-4000-8000-000000000001",
+    "CustomEmulatedMachine": "pc-q35-rhel8.6.0",
+    "CustomCpuName": "Cascadelake-Server",
+    "MultiQueuesEnabled": "true",
+    "VirtioScsiMultiQueuesEnabled": "true",
+    "UserDefinedProperties": "hugepages=1048576",
+}
+DEVICES = [
+    ("rng", "virtio", "<source>urandom</source>"),
+    ("watchdog", "i6300esb", "<action>reset</action>"),
+    ("balloon", "memballoon", "<model>virtio</model>"),
+    ("sound", "ich9", ""),
+]
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["as-it-was", "beside"])
+def test_what_else_an_ovf_says_survives_the_way_back(
+    box: Box, engine: Engine, tmp_path: Path, beside: bool
+) -> None:
+    vm = box.make_vm(f"rich-{beside}", running=False, tpm=True)
+    vm.properties, vm.devices = {**KEPT, "QuotaId": new_id()}, DEVICES
+    vm.nics[0].boot_order = 2
+    ovf = fetch_ovf(engine, vm.id)
+    vm_id, name = (new_id(), "rich-copy") if beside else (vm.id, vm.name)
+    text = rewrite(ovf, {vm.id: vm_id} if beside else {}, name=name, fresh_nics_and_macs=beside)
+    if not beside:
+        box.remove_vm(vm)
+    with Journal(tmp_path, engine.instance_id) as journal:
+        import_vm(engine, journal, text, vm_id=vm_id, name=name, cluster_id=vm.cluster).done()
+    back = box.world.vms[vm_id]
+    assert (back.properties, back.devices, back.tpm) == (KEPT, DEVICES, True)
+    assert nic_warnings(engine, vm_id, parse(text).nics) == []
+    assert b"<BootOrder>2</BootOrder>" in text
 
 
 def _no_volume(*_: object, **__: object) -> None:
