@@ -89,7 +89,7 @@ class _PathRules:
 def _inject() -> Response | None:
     if request.environ.get(INTERNAL):
         return None
-    return core().faults_injection.before(request)
+    return core().faults_injection.before(request, only_asks=rights.only_asks(core()))
 
 
 def _enter() -> Response | None:

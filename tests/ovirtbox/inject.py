@@ -108,10 +108,14 @@ class Inject:
         with self._guard:
             self._rules.append(rule)
 
-    def before(self, request: Request) -> Response | None:
-        """Asked for every request from outside."""
+    def before(self, request: Request, *, only_asks: bool = False) -> Response | None:
+        """Asked for every request from outside. One that only asks for a right (rights.py) is not among the
+        requests that rules count.
+        """
         if time.monotonic() < self._down_until:
             return _html(503)
+        if only_asks:
+            return None
         with self._guard:
             due = [rule for rule in self._rules if rule.hits(request.method, request.path)]
             self._rules = [rule for rule in self._rules if not rule.spent]

@@ -115,6 +115,17 @@ def check(engine: EngineCore) -> None:
             raise not_allowed()
 
 
+def only_asks(engine: EngineCore) -> bool:
+    """Whether a request can only be refused: with such a client proves its rights before it begins."""
+    world = engine.world
+    if request.endpoint == "transfers.act":
+        return _id((request.view_args or {}).get("transfer_id")) not in world.transfers
+    if request.endpoint == "transfers.add_transfer":
+        backup = _body().find("backup")
+        return backup is not None and _id(backup.get("id")) not in world.backups
+    return False
+
+
 _ADMINISTRATIVE = {"backups", "checkpoints", "tags", "transfers"}
 """Collections whose queries only an administrative role answers."""
 

@@ -256,7 +256,7 @@ def test_what_the_request_must_have(http: Call, api: sdk.services.SystemService,
 NEEDED = {
     "file href": (r' ovf:href="[^"]*"', 1),
     "file id": (r'(<File [^>]*?) ovf:id="[^"]*"', 1),
-    "file description": (r' ovf:description=""', 1),
+    "file description": (r' ovf:description="[^"]*"', 1),
     "disk id": (r' ovf:diskId="[^"]*"', 1),
     "os section id": (r'(<Section) ovf:id="[^"]*"', 1),
     "section type": (r' xsi:type="ovf:VirtualHardwareSection_Type"', 1),
