@@ -16,10 +16,9 @@ SECONDS = {
     "backup end": 5.0,  # live and cold; 2.4 to 7.6
     "transfer end": 4.4,  # from finalize to finished; 2.0 to 8.6
     "transfer cancelled": 6.7,  # 4 to 13
-    "snapshot": 11.8,  # as that of a hybrid backup
+    "snapshot": 11.8,  # not measured: as that of a hybrid backup
     "merge": 21.0,  # live, of an empty layer: it waits for the host's statistics; 17 to 26
-    "cold merge": 10.0,  # a VM that is down: 18 to 23 for all of a hybrid backup
-    "import": 2.2,  # up to 8 with two disks
+    "cold merge": 10.0,  # not measured alone: a VM that is down took 18 to 23 for all of a hybrid backup
     "checkpoint removed": 0.5,  # 0.2 to 0.8
 }
 
