@@ -2,8 +2,8 @@
 
 A command without its permit is 403, before anything else is looked at. Queries are free for users with an
 administrative role; others see only what they have a role on, and some queries refuse them. Whoever makes a
-disk or a VM owns it. Which permits the product needs was seen on 4.5.8; what else stands here is reasoned (see
-CONFORMANCE.md).
+disk or a VM owns it. Which permits the product needs was seen on 4.5.8; what else stands here is reasoned
+(see CONFORMANCE.md).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Questions that show whether the user has the rights a job needs, and leave everything as it is.
 
 Each asks for something that the engine can only refuse: without the right it says 403 before it looks at
-anything else, with it it complains of what we left wrong on purpose. Seen on 4.5.8: both answers to the end of
-an unknown transfer, and each complaint; that the 403 comes first everywhere was not tried one by one.
+anything else, with it it complains of what we left wrong on purpose. Seen on 4.5.8: both answers to the end
+of an unknown transfer, and each complaint; that the 403 comes first everywhere was not tried one by one.
 """
 
 from __future__ import annotations
