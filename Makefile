@@ -9,7 +9,7 @@ TESTS ?= tests/unit tests/integration tests/ovirtbox
 export PYTHONPATH := tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo box test lint format soak bench bench-quick clean
+.PHONY: help setup demo box test coverage mutants lint format soak bench bench-quick clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,11 +26,20 @@ box: setup ## an oVirt in a box with sample VMs in the foreground; BOX_DIR=... k
 test: lint ## all checks and all tests
 	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m 'not soak' $(TESTS)
 
+coverage: setup ## branch coverage of the same tests, as a table and as pages in build/coverage
+	@mkdir -p build/coverage
+	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m 'not soak' -k 'not less_than_a_blink' \
+		--cov --cov-report=term --cov-report=html $(TESTS)
+
+mutants: setup ## break the product in small ways, each of which a test must notice; ONLY=name for some
+	@$(PYTHON) -m mutants $(if $(ONLY),--only $(ONLY)) --jobs $(JOBS)
+
 lint: setup ## ruff, mypy --strict, and the laws of the house (import-linter)
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-logo
+	@$(PYTHON) -m pytest tests/unit/test_house.py
 
 format: setup ## let ruff lay out the code
 	@$(PYTHON) -m ruff check --fix .

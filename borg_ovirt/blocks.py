@@ -7,9 +7,10 @@ from typing import NamedTuple
 KiB = 1 << 10
 MiB = 1 << 20
 GiB = 1 << 30
-TiB = 1 << 40
 
 CELL = 4 * MiB
+LARGEST_CELL = 16 * MiB
+"""Borg stores no object of more than some 20 MiB."""
 """Default size of a grid cell, in bytes: one cell of the disk is one chunk of the archive."""
 
 

@@ -47,7 +47,7 @@ class EngineUnreachable(BorgOvirtError):
 
 
 class CertificateError(BorgOvirtError):
-    """The engine's or the daemon's certificate was not signed by the CA given."""
+    """The engine's or the daemon's certificate: not signed by the CA given, expired, or for another name."""
 
     exit_code = 11
 
@@ -148,9 +148,15 @@ class WrongPassphrase(BorgOvirtError):
 
 
 class RepositoryError(BorgOvirtError):
-    """Borg failed on the repository: connection, space, integrity, version."""
+    """Borg failed on the repository: connection, space, version."""
 
     exit_code = 33
+
+
+class RepositoryDamaged(RepositoryError):
+    """Something that was stored is not there any more, or not what it was; the repository itself answers."""
+
+    exit_code = 36
 
 
 class ArchiveNotFound(BorgOvirtError):

@@ -14,9 +14,10 @@ from typing import Any
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.model import Disk, Snapshot, Vm
 
-from borg_ovirt.jobs.backup.create import CreateResult
-from borg_ovirt.jobs.backup.create_chain import ChainOptions, create_chain
-from borg_ovirt.jobs.restore.extract_chain import ChainExtract, extract_chain
+from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult, create
+from borg_ovirt.jobs.backup.stores import SingleStore
+from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.restore import Destination, RestoreResult, restore
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.waiting import Patience
 from borg_ovirt.ovirt.tracked.journal import Journal
@@ -28,7 +29,7 @@ from borg_ovirt.repository.open import Repository, open_repository
 CELL = MIB
 SIZE = 16 * MIB
 NO_SAMPLE = Sampling(0.0, 0)
-QUICK = ChainOptions(cell=CELL, sampling=NO_SAMPLE)
+QUICK = CreateOptions(mode="chain", cell=CELL, sampling=NO_SAMPLE)
 
 
 class Told(Progress):
@@ -75,26 +76,26 @@ class Bench:
         with open_repository(self.repo, write=write, compression="lz4") as repository:
             yield repository
 
-    def create(self, vm: Vm, options: ChainOptions = QUICK, **changes: Any) -> CreateResult:
+    def create(self, vm: Vm, options: CreateOptions = QUICK, **changes: Any) -> CreateResult:
         """A backup, its merge waited for, the box left clean."""
         self.told = Told()
         with self.engine() as engine, Journal(self.state, engine.instance_id) as journal:
             with self.repository(write=True) as repository:
-                result = create_chain(
-                    repository, engine, vm.name, replace(options, **changes), journal, self.told
+                result = create(
+                    SingleStore(repository), engine, vm.name, replace(options, **changes), journal, self.told
                 )
-            result.warnings += result.settle()
+            result.warnings += result.wait_for_merge()
         return result
 
-    def extract(self, name: str, options: ChainExtract | None = None, **changes: Any) -> Any:
+    def extract(self, archive: str, /, **wanted: Any) -> RestoreResult:
+        """A restore into the engine, or with `directory` into files."""
         self.told = Told()
-        with (
-            self.repository() as repository,
-            self.engine() as engine,
-            Journal(self.state, engine.instance_id) as journal,
-        ):
-            wanted = replace(options or ChainExtract(), **changes)
-            return extract_chain(repository, engine, name, wanted, journal, self.told)
+        options = RestoreOptions(**wanted)
+        with self.repository() as repository:
+            if options.directory is not None:
+                return restore(repository, archive, options, None, self.told)
+            with self.engine() as engine, Journal(self.state, engine.instance_id) as journal:
+                return restore(repository, archive, options, Destination(engine, journal), self.told)
 
     def archives(self) -> list[str]:
         with self.repository() as repository:

@@ -31,6 +31,17 @@ class Run:
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def vm(self) -> dict[str, Any]:
+        """What the JSON of a run about one VM says of it."""
+        (found,) = self.json["vms"]
+        return dict(found)
+
+    @property
+    def vms(self) -> dict[str, dict[str, Any]]:
+        """The same of many, by name."""
+        return {vm["vm"]: vm for vm in self.json["vms"]}
+
     def ok(self, *codes: int) -> Run:
         assert self.code in (codes or (0,)), f"exit status {self.code}\n{self.out}\n{self.err}"
         return self
@@ -70,10 +81,9 @@ class Desk:
         return Run(code, out, err)
 
     def create(self, vm: Vm | str, *options: str, code: int = 0) -> dict[str, Any]:
-        """A backup that must end with `code`; its JSON result."""
+        """A backup that must end with `code`; what its JSON says of the VM."""
         name = vm if isinstance(vm, str) else vm.name
-        result: dict[str, Any] = self.run("create", "--json", *options, f"{self.repo}::{name}").ok(code).json
-        return result
+        return self.run("create", "--json", *options, f"{self.repo}::{name}").ok(code).vm
 
     def borg(self, *arguments: str, cwd: Path | None = None) -> str:
         """Stock borg; it must succeed."""

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import select
-import sys
 import traceback
 from collections.abc import Sequence
 
 import click
 
+from borg_ovirt import streams
 from borg_ovirt.cli import signals
 from borg_ovirt.cli.output import Output
 from borg_ovirt.cli.root import root
-from borg_ovirt.errors import EXIT_ERROR, BorgOvirtError
+from borg_ovirt.errors import EXIT_ERROR, EXIT_WARNING, BorgOvirtError
 
 EXIT_BROKEN_PIPE = 141
 """What a shell reports for a program that ended because nobody reads its output."""
 
+_READER_LEFT = (errno.EPIPE, errno.EIO)
+"""A closed pipe, a closed terminal."""
 
-_STDOUT = 1
 COMPLETION_VARIABLE = "_BORG_OVIRT_COMPLETE"
 """Through this variable the completion script of a shell asks what fits."""
 
@@ -27,11 +28,14 @@ COMPLETION_VARIABLE = "_BORG_OVIRT_COMPLETE"
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status."""
     output = Output()
+    return _delivered(_ended(arguments, output), output)
+
+
+def _ended(arguments: Sequence[str], output: Output) -> int:
+    """How the command ended. 1 is left to commands that did their work."""
     try:
         with signals.orderly(output.tell):
-            status = _invoke(arguments, output)
-            sys.stdout.flush()
-            return status
+            return _invoke(arguments, output)
     except click.exceptions.Exit as done:
         return done.exit_code
     except signals.SignalReceived as stopped:
@@ -41,17 +45,34 @@ def run(arguments: Sequence[str]) -> int:
         return 130
     except click.ClickException as error:
         output.error(error.format_message(), _usage_hint(error))
-        return error.exit_code
+        return max(error.exit_code, EXIT_ERROR)
     except BorgOvirtError as error:
         _traceback(output)
         output.error(error.message, error.hint, error.exit_code)
         return error.exit_code
-    except BrokenPipeError as error:
-        if _stdout_is_gone():
-            return EXIT_BROKEN_PIPE
+    except (Exception, SystemExit) as error:
         return _unexpected(output, error)
-    except Exception as error:
-        return _unexpected(output, error)
+
+
+def _delivered(status: int, output: Output) -> int:
+    """The exit status, given that nobody may have taken the result.
+
+    Work that was done is done, whoever reads of it. A command that only tells has failed if it was not heard.
+    """
+    lost = streams.lost()
+    if lost is None or status >= EXIT_ERROR:
+        return status
+    left = lost.errno in _READER_LEFT
+    why = f"The result could not be written to standard output: {lost.strerror}."
+    if output.changes:
+        if left:
+            return status
+        output.warn(why)
+        return max(status, EXIT_WARNING)
+    if left:
+        return EXIT_BROKEN_PIPE
+    output.error(why, exit_code=EXIT_ERROR)
+    return EXIT_ERROR
 
 
 def _invoke(arguments: Sequence[str], output: Output) -> int:
@@ -71,24 +92,36 @@ def _usage_hint(error: click.ClickException) -> str | None:
     return f"Try `{context.command_path} --help`." if context else None
 
 
-def _unexpected(output: Output, error: Exception) -> int:
+def _unexpected(output: Output, error: BaseException) -> int:
     _traceback(output)
+    told = _of_the_system(error)
+    if told is not None:
+        output.error(*told, exit_code=EXIT_ERROR)
+        return EXIT_ERROR
     words = " ".join(str(error).split())
     hint = None if output.debug else "This is a fault of borg-ovirt: run again with --debug and report it."
-    output.error(f"{type(error).__name__}: {words}" if words else type(error).__name__, hint)
+    output.error(f"{type(error).__name__}: {words}" if words else type(error).__name__, hint, EXIT_ERROR)
     return EXIT_ERROR
+
+
+def _of_the_system(error: BaseException) -> tuple[str, str | None] | None:
+    """What the operating system refused, in words; None for anything else, which is a fault of ours."""
+    if isinstance(error, OSError):
+        hint = "Allow more open files (`ulimit -n`)." if error.errno in (errno.EMFILE, errno.ENFILE) else None
+        what = f": {error.filename}" if error.filename else ""
+        return f"The system refused: {error.strerror or error or type(error).__name__}{what}", hint
+    if isinstance(error, MemoryError):
+        return "There is not enough memory.", "Allow more (`ulimit -v`), or let less run at a time."
+    if isinstance(error, ImportError):
+        return (
+            f"A part of the program could not be loaded: {error}",
+            "Is the installation complete, and are memory and open files not too narrow (`ulimit -a`)?",
+        )
+    if isinstance(error, RuntimeError) and "new thread" in str(error):
+        return "The system allows no more threads.", "Look at `ulimit -u` and `ulimit -v`."
+    return None
 
 
 def _traceback(output: Output) -> None:
     if output.debug:
-        output.tell(traceback.format_exc().rstrip())
-
-
-def _stdout_is_gone() -> bool:
-    """Whether standard output is the pipe that broke; if so, keep Python from failing on it again at exit."""
-    poll = select.poll()
-    poll.register(_STDOUT, 0)
-    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)
-    return True
+        output.traceback(traceback.format_exc().rstrip())

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from borg_ovirt.blocks import KiB
-from borg_ovirt.cli.location import Location
+from borg_ovirt.cli.location import Location, default_repository
 from borg_ovirt.cli.options import EngineOptions, RepositoryOptions
 from borg_ovirt.cli.output import Output
 from borg_ovirt.config.load import load
@@ -30,11 +30,12 @@ from borg_ovirt.config.settings import (
 )
 from borg_ovirt.errors import UsageError
 from borg_ovirt.ovirt.session.engine import EngineAccess
-from borg_ovirt.redact import remember
+from borg_ovirt.redact import redact, remember
 from borg_ovirt.repository.open import Repository, open_repository
+from borg_ovirt.repository.passphrase import handed_over
 
 if TYPE_CHECKING:
-    from borg_ovirt.jobs.backup.stores import Store
+    from borg_ovirt.jobs.backup.opened import OpenedRepositories
     from borg_ovirt.jobs.backup.workers.messages import Spec
 
 
@@ -77,7 +78,7 @@ def _overrides(options: EngineOptions) -> EngineOverrides:
 def _password(settings: EngineSettings) -> str:
     if settings.password is not None:
         return settings.password.reveal()
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not _somebody_sits_there():
         raise UsageError(
             f"No password is given for {settings.username}.",
             "Use --password-file, --password-command, --password-fd or the configuration.",
@@ -85,6 +86,10 @@ def _password(settings: EngineSettings) -> str:
     password: str = click.prompt(f"Password of {settings.username}", hide_input=True, err=True)
     remember(password)
     return password
+
+
+def _somebody_sits_there() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def repository_of(
@@ -119,57 +124,94 @@ def repository(settings: RepositorySettings, *, write: bool) -> Iterator[Reposit
         yield opened
 
 
-def opener(settings: RepositorySettings) -> Callable[[], AbstractContextManager[Repository]]:
-    """Opens the repository for writing, more than once if need be: its passphrase is asked for only once."""
-    source = settings.passphrase
-    if source is not None and not any(name in os.environ for name in _BORG_SECRETS):
-        settings = replace(settings, passphrase=_Known(source.what, secret=source.reveal()))
-    return lambda: repository(settings, write=True)
+def repositories(settings: Mapping[str, RepositorySettings], stall: float = 300.0) -> OpenedRepositories:
+    """Those of a run, by the names that the user gives them: one in this process, several in one each.
+
+    What can be read or asked for only once is read here. Nothing is opened yet.
+    """
+    _refuse_twice([one.location for one in settings.values()])
+    known = _with_secrets(settings)
+    if len(known) == 1:
+        from borg_ovirt.jobs.backup.opened import OneRepository
+
+        ((name, one),) = known.items()
+        return OneRepository(name, redact(one.location), lambda: repository(one, write=True))
+    from borg_ovirt.jobs.backup.workers.repositories import SeveralRepositories
+
+    specs = {name: _spec(one, len(known)) for name, one in known.items()}
+    return SeveralRepositories(specs, stall, _ask_passphrase)
 
 
-@contextmanager
-def store(settings: Sequence[RepositorySettings], stall: float) -> Iterator[Repository | Store]:
-    """One repository, or several that take the same backup, each in a process of its own."""
-    if len(settings) == 1:
-        with repository(settings[0], write=True) as opened:
-            yield opened
-        return
-    from borg_ovirt.jobs.backup.workers.store import open_together
+def repositories_of(config: Config) -> list[str]:
+    """Every repository of the configuration, or BORG_REPO."""
+    if config.repositories:
+        return list(config.repositories)
+    if os.environ.get("BORG_REPO"):
+        return [default_repository().repo]
+    raise UsageError(
+        "No repository is given.", "Name one, set BORG_REPO, or write `repositories` in the config."
+    )
 
-    locations = [one.location for one in settings]
+
+def _refuse_twice(locations: Sequence[str]) -> None:
     for location in locations:
         if locations.count(location) > 1:
-            raise UsageError(f"The repository {location} is named twice.", "Name each once.")
-    with open_together(_specs(settings), stall) as together:
-        yield together
+            raise UsageError(f"The repository {redact(location)} is named twice.", "Name each once.")
 
 
-def _specs(settings: Sequence[RepositorySettings]) -> list[Spec]:
-    """How each process opens its repository. Secrets that can be read only once are read here, for all."""
-    from borg_ovirt.cli.again import inherited_passphrase
+def _with_secrets(settings: Mapping[str, RepositorySettings]) -> dict[str, RepositorySettings]:
+    """The same with passphrases at hand, as often as they are needed. Borg's variables go first."""
+    inherited = _inherited_passphrase()
+    from_borg = any(name in os.environ for name in _BORG_SECRETS)
+    known = {}
+    for name, one in settings.items():
+        source = one.passphrase
+        if inherited is not None:
+            source = _Known("repository's passphrase", secret=inherited)
+        elif from_borg:
+            source = None
+        elif source is not None:
+            source = _Known(source.what, secret=source.reveal())
+        known[name] = replace(one, passphrase=source)
+    return known
+
+
+def _inherited_passphrase() -> str | None:
+    """What Borg's descriptor holds: it can be read only once, and more than one may want it."""
+    number = os.environ.get("BORG_PASSPHRASE_FD", "")
+    if not number.isdecimal():
+        return None
+    with os.fdopen(int(number)) as stream:
+        passphrase = stream.read().rstrip("\n")
+    del os.environ["BORG_PASSPHRASE_FD"]
+    remember(passphrase)
+    return passphrase
+
+
+def _ask_passphrase(location: str) -> str | None:
+    """As Borg asks where it has the terminal to itself; None where nobody sits."""
+    if not _somebody_sits_there() or any(name in os.environ for name in _BORG_SECRETS):
+        return None
+    passphrase: str = click.prompt(f"Passphrase of {location}", hide_input=True, err=True)
+    remember(passphrase)
+    return passphrase
+
+
+def _spec(settings: RepositorySettings, among: int) -> Spec:
+    """How a process of its own opens the repository."""
     from borg_ovirt.jobs.backup.workers.messages import Spec
 
-    inherited = inherited_passphrase()
-    from_borg = any(name in os.environ for name in _BORG_SECRETS)
-    found = []
-    for one in settings:
-        passphrase = inherited
-        if passphrase is None and not from_borg and one.passphrase is not None:
-            passphrase = one.passphrase.reveal()
-        found.append(
-            Spec(
-                location=one.location,
-                lock_wait=1.0 if one.lock_wait is None else one.lock_wait,
-                compression=one.compression,
-                remote_path=one.remote_path,
-                rsh=one.rsh,
-                upload_limit=_kib(one.rate_limit),
-                passphrase=passphrase,
-                threads=max(1, min(4, (os.cpu_count() or 1) // len(settings))),
-                log_level=logging.getLogger().getEffectiveLevel(),
-            )
-        )
-    return found
+    return Spec(
+        location=settings.location,
+        lock_wait=1.0 if settings.lock_wait is None else settings.lock_wait,
+        compression=settings.compression,
+        remote_path=settings.remote_path,
+        rsh=settings.rsh,
+        upload_limit=_kib(settings.rate_limit),
+        passphrase=settings.passphrase.reveal() if settings.passphrase is not None else None,
+        threads=max(1, min(4, (os.cpu_count() or 1) // among)),
+        log_level=logging.getLogger().getEffectiveLevel(),
+    )
 
 
 @dataclass(frozen=True)
@@ -196,14 +238,8 @@ def _passphrase(source: SecretSource | None) -> Iterator[None]:
     if source is None or any(name in os.environ for name in _BORG_SECRETS):
         yield
         return
-    reading, writing = os.pipe()
-    with os.fdopen(writing, "w") as stream:
-        stream.write(source.reveal())
-    os.environ["BORG_PASSPHRASE_FD"] = str(reading)
-    try:
+    with handed_over(source.reveal()):
         yield
-    finally:
-        del os.environ["BORG_PASSPHRASE_FD"]
 
 
 _BORG_SECRETS = ("BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD")

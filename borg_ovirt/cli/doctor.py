@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,19 +19,43 @@ if TYPE_CHECKING:
     from borg_ovirt.repository.open import Repository
 
 
+@dataclass(frozen=True)
+class DoctorOptions:
+    """What is looked at beyond what always is, and where."""
+
+    rights: bool = False
+    probe_write: bool = False
+    probe_domain: str | None = None
+    fetch_ca: str | None = None
+    fingerprint: str | None = None
+    host_port: int = 54322
+    proxy_port: int | None = None
+
+
+_looks = options.bundle(
+    "looks",
+    DoctorOptions,
+    click.option("--rights", is_flag=True, help="Prove every right by requests that can only be refused."),
+    click.option("--probe-write", is_flag=True, help="Make and remove a disk of 1 MiB: can a restore be?"),
+    click.option("--probe-domain", metavar="NAME", help="Storage domain for --probe-write."),
+    click.option(
+        "--fetch-ca",
+        type=click.Path(dir_okay=False),
+        help="Fetch the engine's CA; write it to this file if --fingerprint fits.",
+    ),
+    click.option(
+        "--fingerprint", metavar="SHA256", help="The CA's fingerprint, as you know it from elsewhere."
+    ),
+    click.option(
+        "--host-port", type=int, default=54322, show_default=True, help="Port of the hosts' imageio."
+    ),
+    click.option("--proxy-port", type=int, help="Port of the engine's proxy [default: what transfers name]"),
+)
+
+
 @click.command("doctor")
 @click.argument("where", type=location.repository, nargs=-1, metavar="[REPO] ...")
-@click.option("--rights", is_flag=True, help="Prove every right by requests that can only be refused.")
-@click.option("--probe-write", is_flag=True, help="Make and remove a disk of 1 MiB: can a restore be?")
-@click.option("--probe-domain", metavar="NAME", help="Storage domain for --probe-write.")
-@click.option(
-    "--fetch-ca",
-    type=click.Path(dir_okay=False),
-    help="Fetch the engine's CA; write it to this file if --fingerprint fits.",
-)
-@click.option("--fingerprint", metavar="SHA256", help="The CA's fingerprint, as you know it from elsewhere.")
-@click.option("--host-port", type=int, default=54322, show_default=True, help="Port of the hosts' imageio.")
-@click.option("--proxy-port", type=int, help="Port of the engine's proxy [default: what transfers name]")
+@_looks
 @options.repository
 @options.engine
 @options.common()
@@ -39,13 +64,7 @@ def command(
     where: tuple[location.Location, ...],
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
-    rights: bool,
-    probe_write: bool,
-    probe_domain: str | None,
-    fetch_ca: str | None,
-    fingerprint: str | None,
-    host_port: int,
-    proxy_port: int | None,
+    looks: DoctorOptions,
 ) -> int:
     """Check connection, certificate, login, rights, ports, change tracking, room, clock, versions and
     repositories; say what to do about each finding.
@@ -58,8 +77,8 @@ def command(
     from borg_ovirt.ovirt.tracked.journal import state_dir
 
     config = connect.configuration(output)
-    if fetch_ca:
-        return _fetch_ca(output, config, engine, Path(fetch_ca), fingerprint)
+    if looks.fetch_ca:
+        return _fetch_ca(output, config, engine, Path(looks.fetch_ca), looks.fingerprint)
     plan = DoctorPlan(
         access=connect.engine_access_if_any(config, engine),
         repositories={
@@ -68,11 +87,11 @@ def command(
         },
         state=state_dir(),
         min_free=config.limits.min_free,
-        host_port=host_port,
-        proxy_port=proxy_port,
-        rights=rights,
-        probe_write=probe_write,
-        probe_domain=probe_domain,
+        host_port=looks.host_port,
+        proxy_port=looks.proxy_port,
+        rights=looks.rights,
+        probe_write=looks.probe_write,
+        probe_domain=looks.probe_domain,
     )
     found = []
     for finding in doctor(plan):
@@ -101,7 +120,7 @@ def _fetch_ca(
 ) -> int:
     """Show the engine's CA, and pin it when its fingerprint is the one the user knows."""
     from borg_ovirt.cli.connect import engine_url
-    from borg_ovirt.ovirt.session.certificate import fetch_ca, pin_ca
+    from borg_ovirt.ovirt.session.ca import fetch_ca, pin_ca
 
     fetched = fetch_ca(engine_url(config, given))
     if expected is None:

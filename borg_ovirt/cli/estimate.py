@@ -11,6 +11,9 @@ from borg_ovirt.units import format_size
 
 @click.command("estimate")
 @click.argument("vm", type=location.named, metavar="REPO::VM")
+@click.option(
+    "--mode", type=click.Choice(["image", "chain"]), default="image", show_default=True, help="As for create."
+)
 @click.option("--full", is_flag=True, help="Of a full backup.")
 @click.option("--backup-api", type=click.Choice(["auto", "live"]), default="auto", help="As for create.")
 @options.repository
@@ -21,6 +24,7 @@ def command(
     vm: location.Location,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
+    mode: str,
     full: bool,
     backup_api: str,
 ) -> int:
@@ -32,20 +36,21 @@ def command(
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.backup.create import CreateOptions
     from borg_ovirt.jobs.backup.estimate import estimate
+    from borg_ovirt.jobs.backup.stores import SingleStore
     from borg_ovirt.ovirt.session.engine import Engine
     from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     config = connect.configuration(output)
     settings = connect.repository_of(config, vm, repository)
     access = connect.engine_access(config, engine)
-    todo = CreateOptions(full=full, backup_api=backup_api, cell=settings.chunk_size)
+    todo = CreateOptions(mode=mode, full=full, backup_api=backup_api, cell=settings.chunk_size)
     with (
         output.progress() as progress,
         Engine(access) as ovirt,
         Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
         connect.repository(settings, write=True) as opened,
     ):
-        found = estimate(opened, ovirt, vm.name or "", todo, journal, progress)
+        found = estimate(SingleStore(opened), ovirt, vm.name or "", todo, journal, progress)
     if output.json:
         output.result({**vars(found), "to_read": found.to_read})
         return 0

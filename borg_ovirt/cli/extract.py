@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,56 +13,147 @@ from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, RestoreBlocked
 
 if TYPE_CHECKING:
-    from borg_ovirt.jobs.restore.plan import RestoreChoices
+    from borg_ovirt.config.settings import RepositorySettings
+    from borg_ovirt.jobs.restore.options import RestoreOptions
+    from borg_ovirt.jobs.restore.restore import RestoreResult
+    from borg_ovirt.ovirt.session.engine import EngineAccess
+
+
+@dataclass(frozen=True)
+class ExtractOptions:
+    """The command line, word for word; None and empty stand for what was not said."""
+
+    name: str | None
+    cluster: str | None
+    storage_domain: tuple[str, ...]
+    disks: tuple[str, ...]
+    over: str | None
+    yes: bool
+    start: bool
+    keep: bool
+    no_proof: bool
+    directory: Path | None
+    form: str | None
+    flatten: bool
+    snapshot: str | None
+    work_dir: Path | None
+    writers: int | None
+    dry_run: bool
+
+    def check(self) -> None:
+        """Options that contradict each other are wrong before anything is opened."""
+        if self.directory is not None:
+            self._refuse(_ENGINE_ONLY, "makes no sense with --to")
+        elif self.form is not None:
+            raise click.UsageError("--format goes with --to.")
+        if self.over is not None:
+            self._refuse(("name", *_VM_ONLY, "storage_domain", "keep"), "makes no sense with --over")
+            if len(self.disks) != 1:
+                raise click.UsageError("--over goes with exactly one --disk.")
+        elif self.yes:
+            raise click.UsageError("--yes goes with --over.")
+        if self.name and self.disks:
+            raise click.UsageError("--name is for a VM, --disk for disks alone.")
+        if self.disks:
+            self._refuse(_VM_ONLY, "is for a VM, --disk for disks alone")
+
+    def _refuse(self, names: tuple[str, ...], why: str) -> None:
+        for name in names:
+            if getattr(self, name) not in (None, False, ()):
+                raise click.UsageError(f"--{name.replace('_', '-')} {why}.")
+
+    def wanted(self) -> RestoreOptions:
+        """What the job understands."""
+        from borg_ovirt.jobs.restore.options import RestoreOptions
+        from borg_ovirt.pipe.upload import WRITERS
+
+        everywhere, domains = None, {}
+        for word in self.storage_domain:
+            disk, equals, domain = word.rpartition("=")
+            if equals:
+                domains[disk] = domain
+            else:
+                everywhere = domain
+        return RestoreOptions(
+            name=self.name,
+            cluster=self.cluster,
+            storage_domain=everywhere,
+            storage_domains=domains,
+            disks=self.disks,
+            over=self.over,
+            yes=self.yes,
+            flatten=self.flatten,
+            snapshot=self.snapshot,
+            work_dir=self.work_dir,
+            start=self.start,
+            keep=self.keep,
+            proof=not self.no_proof,
+            writers=self.writers or WRITERS,
+            directory=self.directory,
+            form=self.form or "raw",
+            dry_run=self.dry_run,
+        )
+
+
+_VM_ONLY = ("cluster", "start")
+_ENGINE_ONLY = ("name", *_VM_ONLY, "storage_domain", "over", "yes", "keep", "no_proof", "writers")
 
 
 @click.command("extract")
 @click.argument("archive", type=location.named, metavar="REPO::NAME")
-@click.option("--name", metavar="NEW", help="Restore beside the original, as a VM of this name with new ids.")
-@click.option("--cluster", metavar="CLUSTER", help="Cluster to restore into, if not the archived one.")
-@click.option(
-    "--storage-domain",
-    multiple=True,
-    metavar="[DISK=]DOMAIN",
-    help="Storage domain of all disks, or of one (alias or id).",
-)
-@click.option(
-    "--disk", "disks", multiple=True, metavar="DISK", help="Only this disk (alias or id), as a floating disk."
-)
-@click.option(
-    "--over", metavar="ID", help="With one --disk: overwrite this disk, whose VM is down. Needs --yes."
-)
-@click.option("--yes", is_flag=True, help="The disk may really be overwritten.")
-@click.option("--start", is_flag=True, help="Start the VM afterwards.")
-@click.option("--keep", is_flag=True, help="Leave what was made when the restore fails half-way.")
-@click.option("--no-proof", is_flag=True, help="Do not compare the restored disks with the archive.")
-@click.option(
-    "--to",
-    "directory",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Into files of this directory, without any engine: sparse images, vm.ovf, manifest.json.",
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["raw", "qcow2"]),
-    default="raw",
-    show_default=True,
-    help="Of the images of --to; qcow2 needs qemu-img.",
-)
-@click.option(
-    "--flatten", is_flag=True, help="Of an archive of snapshot chains only the latest state. Needs qemu-img."
-)
-@click.option(
-    "--snapshot", metavar="NAME", help="Of such an archive the state as of this snapshot (description or id)."
-)
-@click.option(
-    "--work-dir",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where layers are staged to be joined; needs room for a disk and its layers.",
-)
-@click.option(
-    "--writers", type=click.IntRange(1, 8), default=4, show_default=True, help="Connections per disk."
+@options.bundle(
+    "asked",
+    ExtractOptions,
+    click.option(
+        "--name", metavar="NEW", help="Restore beside the original, as a VM of this name with new ids."
+    ),
+    click.option("--cluster", metavar="CLUSTER", help="Cluster to restore into, if not the archived one."),
+    click.option(
+        "--storage-domain",
+        multiple=True,
+        metavar="[DISK=]DOMAIN",
+        help="Storage domain of all disks, or of one (alias or id).",
+    ),
+    click.option(
+        "--disk", "disks", multiple=True, metavar="DISK", help="Only this disk (alias or id), without the VM."
+    ),
+    click.option(
+        "--over",
+        metavar="ID",
+        help="With one --disk: write it over this disk, whose VM is down. Needs --yes.",
+    ),
+    click.option("--yes", is_flag=True, help="The disk may really be overwritten."),
+    click.option("--start", is_flag=True, help="Start the VM afterwards."),
+    click.option("--keep", is_flag=True, help="Leave what was made when the restore fails half-way."),
+    click.option("--no-proof", is_flag=True, help="Do not compare the restored disks with the archive."),
+    click.option(
+        "--to",
+        "directory",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Into files of this directory, without any engine: sparse images, vm.ovf, manifest.json.",
+    ),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(["raw", "qcow2"]),
+        help="Of the images of --to (raw unless told); qcow2 needs qemu-img.",
+    ),
+    click.option(
+        "--flatten",
+        is_flag=True,
+        help="Of an archive of snapshot chains only the latest state. Needs qemu-img.",
+    ),
+    click.option(
+        "--snapshot",
+        metavar="NAME",
+        help="Of such an archive the state as of this snapshot (description or id).",
+    ),
+    click.option(
+        "--work-dir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        help="Where layers are staged to be joined; needs room for a disk and its layers.",
+    ),
+    click.option("--writers", type=click.IntRange(1, 8), help="Connections per disk (4 unless told)."),
 )
 @options.repository
 @options.engine
@@ -69,134 +161,28 @@ if TYPE_CHECKING:
 def command(
     output: Output,
     archive: location.Location,
+    asked: ExtractOptions,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
-    directory: Path | None,
-    **wishes: Any,
 ) -> int:
     """Restore NAME: an archive, or a VM (name or id), which stands for its latest archive.
 
     Without options the VM comes back as it was, with its old ids, when it is gone. With --name it is restored
     beside the original, with new ids everywhere and MAC addresses left to the engine. --dry-run shows what
-    would be made, where, how large, and everything in the way.
+    would be made, where, how large, and everything in the way: damage of the archive, too.
     """
-    _check(directory, wishes)
-    if directory is not None:
-        return _to_files(output, archive, repository, directory, wishes)
-    return _into_ovirt(output, archive, repository, engine, wishes)
-
-
-_ENGINE_ONLY = ("name", "cluster", "storage_domain", "over", "start", "keep")
-
-
-def _check(directory: Path | None, wishes: dict[str, Any]) -> None:
-    """Options that contradict each other are wrong before anything is opened."""
-    if directory is not None:
-        for option in _ENGINE_ONLY:
-            if wishes[option]:
-                raise click.UsageError(f"--{option.replace('_', '-')} makes no sense with --to.")
-    elif wishes["form"] != "raw":
-        raise click.UsageError("--format goes with --to.")
-    if wishes["over"] and len(wishes["disks"]) != 1:
-        raise click.UsageError("--over goes with exactly one --disk.")
-    if wishes["name"] and wishes["disks"]:
-        raise click.UsageError("--name is for a VM, --disk for disks alone.")
-
-
-def _to_files(
-    output: Output,
-    archive: location.Location,
-    repository: options.RepositoryOptions,
-    directory: Path,
-    wishes: dict[str, Any],
-) -> int:
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.archives.find import find_archive
-    from borg_ovirt.jobs.restore.extract_chain_files import extract_chain_files
-    from borg_ovirt.jobs.restore.extract_files import extract_files
+    from borg_ovirt.jobs.restore.restore import restore
 
+    asked.check()
+    wanted = asked.wanted()
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)
-    with output.progress() as progress, connect.repository(settings, write=False) as opened:
-        info = find_archive(opened, archive.name or "")
-        if info.comment.mode == "chain":
-            result = extract_chain_files(
-                opened,
-                info.name,
-                directory,
-                # Another format than the layers' own is a wish for one image.
-                joined=wishes["flatten"] or wishes["form"] != "raw",
-                form=wishes["form"],
-                snapshot=wishes["snapshot"],
-                disks=wishes["disks"],
-                work_dir=wishes["work_dir"],
-                dry_run=wishes["dry_run"],
-                progress=progress,
-            )
-        else:
-            _refuse_chain_options(info.name, wishes)
-            result = extract_files(
-                opened,
-                info.name,
-                directory,
-                form=wishes["form"],
-                disks=wishes["disks"],
-                dry_run=wishes["dry_run"],
-                progress=progress,
-            )
-    if output.json:
-        output.result(result)
+    if asked.directory is not None:
+        with output.progress() as progress, connect.repository(settings, write=False) as opened:
+            result = restore(opened, archive.name or "", wanted, None, progress)
     else:
-        output.lines(*result.lines())
-    return EXIT_OK
-
-
-def _into_ovirt(
-    output: Output,
-    archive: location.Location,
-    repository: options.RepositoryOptions,
-    engine: options.EngineOptions,
-    wishes: dict[str, Any],
-) -> int:
-    from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.archives.find import find_archive
-    from borg_ovirt.jobs.restore.extract import ExtractResult, extract
-    from borg_ovirt.jobs.restore.extract_chain import ChainExtract, ChainResult, extract_chain
-    from borg_ovirt.ovirt.session.engine import Engine
-    from borg_ovirt.ovirt.tracked.cleanup import heal
-    from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
-
-    config = connect.configuration(output)
-    settings = connect.repository_of(config, archive, repository)
-    access = connect.engine_access(config, engine)
-    todo = ChainExtract(
-        choices=_choices(wishes),
-        over=wishes["over"],
-        yes=wishes["yes"],
-        start=wishes["start"],
-        keep=wishes["keep"],
-        proof=not wishes["no_proof"],
-        writers=wishes["writers"],
-        dry_run=wishes["dry_run"],
-        flatten=wishes["flatten"],
-        snapshot=wishes["snapshot"],
-        work_dir=wishes["work_dir"],
-    )
-    with (
-        output.progress() as progress,
-        connect.repository(settings, write=False) as opened,
-        Engine(access) as ovirt,
-        Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
-    ):
-        if not todo.dry_run:
-            heal(ovirt, state_dir(), progress.step)
-        info = find_archive(opened, archive.name or "")
-        result: ExtractResult | ChainResult
-        if info.comment.mode == "chain":
-            result = extract_chain(opened, ovirt, info.name, todo, journal, progress)
-        else:
-            _refuse_chain_options(info.name, wishes)
-            result = extract(opened, ovirt, info.name, todo, journal, progress)
+        result = _into_ovirt(output, archive, wanted, settings, connect.engine_access(config, engine))
     if output.json:
         output.result(result)
     else:
@@ -206,26 +192,25 @@ def _into_ovirt(
     return EXIT_WARNING if result.warnings else EXIT_OK
 
 
-def _refuse_chain_options(archive: str, wishes: dict[str, Any]) -> None:
-    for option in ("flatten", "snapshot"):
-        if wishes[option]:
-            raise click.UsageError(f"--{option}: archive {archive} holds no snapshot chains.")
+def _into_ovirt(
+    output: Output,
+    archive: location.Location,
+    wanted: RestoreOptions,
+    settings: RepositorySettings,
+    access: EngineAccess,
+) -> RestoreResult:
+    from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.restore.restore import Destination, restore
+    from borg_ovirt.ovirt.session.engine import Engine
+    from borg_ovirt.ovirt.tracked.cleanup import heal
+    from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
-
-def _choices(wishes: dict[str, Any]) -> RestoreChoices:
-    from borg_ovirt.jobs.restore.plan import RestoreChoices
-
-    everywhere, domains = None, {}
-    for word in wishes["storage_domain"]:
-        disk, equals, domain = word.rpartition("=")
-        if equals:
-            domains[disk] = domain
-        else:
-            everywhere = domain
-    return RestoreChoices(
-        name=wishes["name"],
-        cluster=wishes["cluster"],
-        storage_domain=everywhere,
-        storage_domains=domains,
-        disks=tuple(wishes["disks"]),
-    )
+    with (
+        output.progress() as progress,
+        connect.repository(settings, write=False) as opened,
+        Engine(access) as ovirt,
+        Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
+    ):
+        if not wanted.dry_run:
+            heal(ovirt, state_dir(), progress.step)
+        return restore(opened, archive.name or "", wanted, Destination(ovirt, journal), progress)

@@ -8,6 +8,7 @@ import click
 
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output, local_time
+from borg_ovirt.errors import EXIT_OK, EXIT_WARNING
 from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @options.repository
 @options.common()
 def command(output: Output, repository: options.RepositoryOptions, archive: location.Location) -> int:
-    """Show what an archive holds, and how it was made.
+    """Show what an archive holds, and how it was made. Exit status 1 when it cannot be restored whole.
 
     NAME is an archive, or a VM (name or id), which stands for its latest archive.
     """
@@ -34,7 +35,7 @@ def command(output: Output, repository: options.RepositoryOptions, archive: loca
         output.result(facts)
     else:
         _show(output, facts)
-    return 0
+    return EXIT_WARNING if facts.line.damage else EXIT_OK
 
 
 def _show(output: Output, facts: ArchiveFacts) -> None:
@@ -43,10 +44,13 @@ def _show(output: Output, facts: ArchiveFacts) -> None:
     marks = [
         word for word, holds in (("held", line.held), ("change tracking found wrong", line.marked)) if holds
     ]
+    if line.damage:
+        output.warn(f"{line.archive} cannot be restored whole: {line.damage}.")
     output.lines(
         f"Archive:      {line.archive}{' (' + ', '.join(marks) + ')' if marks else ''}",
         f"VM:           {line.vm} ({line.vm_id})",
-        f"Instant:      {local_time(run.instant or run.started)}, {run.consistency}",
+        f"Instant:      {local_time(run.instant or run.started)}, {run.consistency}"
+        + (" (by a clock that was wrong)" if line.time_doubted else ""),
         f"Mode:         {line.mode}, {line.kind}{' (' + line.reason + ')' if line.reason else ''}",
         f"Method:       {run.way}{' (' + run.way_reason + ')' if run.way_reason else ''}",
         f"Engine:       {run.engine}{' ' + run.engine_version if run.engine_version else ''}",

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output, local_time
 
+if TYPE_CHECKING:
+    from borg_ovirt.jobs.archives.list import ArchiveLine, Check
+
 
 @click.command("list")
 @click.argument("repo", type=location.anything, required=False, metavar="[REPO]")
 @click.argument("vm", required=False)
+@click.option(
+    "--check",
+    type=click.Choice(["newest", "all", "none"]),
+    help="Look for damage: back to the newest whole archive of each VM (default), in all (default for one "
+    "VM), or not at all.",
+)
 @options.repository
 @options.common()
 def command(
-    output: Output, repository: options.RepositoryOptions, repo: location.Location | None, vm: str | None
+    output: Output,
+    repository: options.RepositoryOptions,
+    repo: location.Location | None,
+    vm: str | None,
+    check: Check | None,
 ) -> int:
     """List the archives of ours in REPO, oldest first; of VM (a name or an id) if given.
 
-    Archives that other programs made are left out. REPO::VM is the same as REPO VM.
+    Archives that other programs made are left out. REPO::VM is the same as REPO VM. NOTES tell of archives
+    that cannot be restored whole, as far as the list of their chunks tells (--check).
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.archives.list import list_archives
@@ -26,21 +42,36 @@ def command(
     where = repo or location.default_repository()
     config = connect.configuration(output)
     with connect.repository(connect.repository_of(config, where, repository), write=False) as opened:
-        lines = list_archives(opened, vm or where.name)
+        vm = vm or where.name
+        lines = list_archives(opened, vm, check or ("all" if vm else "newest"))
     if output.json:
         output.result({"repository": where.repo, "archives": lines})
         return 0
+    engines = len({line.engine for line in lines}) > 1
     output.table(
-        ["ARCHIVE", "VM", "TIME", "MODE", "KIND", "NOTES"],
+        ["ARCHIVE", "VM", *(["ENGINE"] if engines else []), "TIME", "MODE", "KIND", "NOTES"],
         [
-            [line.archive, line.vm, local_time(line.time), line.mode, line.kind, _notes(line)]
+            [
+                line.archive,
+                line.vm,
+                *([line.engine] if engines else []),
+                local_time(line.time),
+                line.mode,
+                line.kind,
+                _notes(line),
+            ]
             for line in lines
         ],
     )
     return 0
 
 
-def _notes(line: object) -> str:
-    notes = [word for word in ("held", "marked") if getattr(line, word)]
-    reason = getattr(line, "reason", None)
-    return "; ".join([*notes, reason] if reason else notes)
+def _notes(line: ArchiveLine) -> str:
+    notes = [
+        "DAMAGED: " + line.damage if line.damage else "",
+        "held" if line.held else "",
+        "marked" if line.marked else "",
+        "time doubtful" if line.time_doubted else "",
+        line.reason or "",
+    ]
+    return "; ".join(note for note in notes if note)

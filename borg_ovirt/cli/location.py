@@ -46,6 +46,16 @@ def anything(text: str) -> Location:
     return parse(text)
 
 
+def whole(text: str) -> Location:
+    """As `anything`; but what ends in `::` is a name that was lost on the way (a variable without a value).
+
+    Without its name the word would mean the whole repository.
+    """
+    if text.endswith("::"):
+        raise click.BadParameter(f"{text!r} has no name after `::`: write REPO::NAME, or REPO alone.")
+    return parse(text)
+
+
 def named(text: str) -> Location:
     """The type of an argument: something in a repository."""
     target = parse(text)

@@ -37,8 +37,8 @@ class RepositoryOptions:
     rsh: str | None = None
 
 
-def _bundle(keyword: str, kind: type[Any], *decorators: Callable[[Any], Any]) -> Decorator:
-    """Add the options and hand their values on as `keyword=kind(...)`."""
+def bundle(keyword: str, kind: type[Any], *decorators: Callable[[Any], Any]) -> Decorator:
+    """Add the options, one for each field of `kind`, and hand their values on as `keyword=kind(...)`."""
     names = [field.name for field in fields(kind)]
 
     def decorate(body: Body) -> Body:
@@ -55,7 +55,7 @@ def _bundle(keyword: str, kind: type[Any], *decorators: Callable[[Any], Any]) ->
     return decorate
 
 
-engine = _bundle(
+engine = bundle(
     "engine",
     EngineOptions,
     click.option("--engine", metavar="NAME", help="Engine of the configuration."),
@@ -78,7 +78,7 @@ engine = _bundle(
 )
 """Options that say how to reach the engine."""
 
-repository = _bundle(
+repository = bundle(
     "repository",
     RepositoryOptions,
     click.option(
@@ -88,10 +88,6 @@ repository = _bundle(
     click.option("--rsh", metavar="COMMAND", help="Remote shell instead of ssh. [BORG_RSH]"),
 )
 """Options that say how to reach the repository."""
-
-
-_DRY_RUN = click.option("--dry-run", "-n", is_flag=True, help="Change nothing; show what would be done.")
-_JSON = click.option("--json", is_flag=True, help="The result as JSON on standard output.")
 
 
 def common(*, json: bool = True, dry_run: bool = False) -> Decorator:
@@ -109,6 +105,7 @@ def common(*, json: bool = True, dry_run: bool = False) -> Decorator:
             output.log_json = values.pop("log_json")
             output.bars = not values.pop("no_progress")
             output.json = values.pop("json", False)
+            output.changes = dry_run and not click.get_current_context().params["dry_run"]
             output.start_logging()
             return body(*args, output=output, **values)
 

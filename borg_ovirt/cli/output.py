@@ -7,13 +7,14 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from borg_ovirt.redact import RedactingFormatter, redact
+from borg_ovirt.redact import json_text
+from borg_ovirt.terminal import shown, shown_lines
 
 if TYPE_CHECKING:
     from borg_ovirt.progress import Progress
@@ -31,6 +32,8 @@ class Output:
     config_file: str | None = None
     settings: tuple[str, ...] = ()
     """Keys of the configuration that the command line sets."""
+    changes: bool = False
+    """The command changes something: its work is done even if nobody reads what it says."""
 
     def progress(self) -> Progress:
         """The progress display that the options and the terminal call for."""
@@ -48,35 +51,49 @@ class Output:
 
     def error(self, message: str, hint: str | None = None, exit_code: int | None = None) -> None:
         """The one line that says why the command failed, and the next step."""
+        if len(message) > _LONGEST:
+            message = f"{message[:_LONGEST]}…"
         if hint:
             message = f"{message.rstrip()}{'' if message.rstrip().endswith(('.', '!', '?')) else '.'} {hint}"
         text = " ".join(message.split())
         self._stderr("ERROR", text, exit_code=exit_code)
 
-    def _stderr(self, level: str, text: str, prefix: str = "", *, exit_code: int | None = None) -> None:
+    def traceback(self, text: str) -> None:
+        """Where an error came from: lines of ours, on standard error."""
+        self._stderr("INFO", text, render=shown_lines)
+
+    def _stderr(
+        self,
+        level: str,
+        text: str,
+        prefix: str = "",
+        *,
+        exit_code: int | None = None,
+        render: Callable[[str], str] = shown,
+    ) -> None:
         if self.log_json:
             from borg_ovirt.progress.jsonlines import log_message
 
             line: dict[str, Any] = log_message(level, text, time.time())
             if exit_code is not None:
                 line["exit_code"] = exit_code
-            text = json.dumps(line)
+            text = json_text(line)
         else:
-            text = f"borg-ovirt: {prefix}{text}"
-        print(redact(text), file=sys.stderr, flush=True)
+            text = render(f"borg-ovirt: {prefix}{text}")
+        print(text, file=sys.stderr, flush=True)
 
     def result(self, value: Any) -> None:
         """The result as JSON, on standard output."""
-        print(redact(json.dumps(value, default=plain, indent=2)))
+        print(json_text(json.loads(json.dumps(value, default=plain)), indent=2))
 
     def lines(self, *lines: str) -> None:
         """The result in words, on standard output."""
         for line in lines:
-            print(redact(line))
+            print(shown(line))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """The result as a table: drawn on a terminal, columns parted by blanks elsewhere."""
-        rows = [[redact(cell) for cell in row] for row in rows]
+        rows = [[shown(cell) for cell in row] for row in rows]
         if sys.stdout.isatty():
             _draw(columns, rows)
             return
@@ -87,7 +104,7 @@ class Output:
     def start_logging(self) -> None:
         """Send the log of all modules, Borg's and the SDK's too, to standard error."""
         handler = _StderrHandler()
-        handler.setFormatter(RedactingFormatter(_JsonFormatter() if self.log_json else _PlainFormatter()))
+        handler.setFormatter(_JsonFormatter() if self.log_json else _PlainFormatter())
         logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
         levels = {0: logging.WARNING, 1: logging.INFO}
         level = logging.DEBUG if self.debug else levels.get(self.verbose, logging.DEBUG)
@@ -120,16 +137,33 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
+_LONGEST = 4000
+"""Characters of an error: names and faults of others have no end of their own."""
+_GIVES_WAY = {"NOTES", "RULE", "REASON"}
+"""Columns of prose, which may be broken over lines; what names something is never cut or broken."""
+_NARROWEST = 20
+
+
 def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    least = 0
+    for place, name in enumerate(columns):
+        width = max(cell_len(row[place]) for row in [columns, *rows])
+        prose = name in _GIVES_WAY
+        table.add_column(name, no_wrap=not prose, overflow="fold" if prose else "ignore")
+        least += (min(width, _NARROWEST) if prose else width) + 2
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    # A table too wide for the terminal is wrapped by it, line by line, as any long line.
+    console.width = max(console.width, least)
+    console.print(table)
 
 
 class _StderrHandler(logging.StreamHandler[Any]):
@@ -145,9 +179,11 @@ class _StderrHandler(logging.StreamHandler[Any]):
 
 class _PlainFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        record.prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        self._style._fmt = "borg-ovirt: %(prefix)s%(message)s"
-        return super().format(record)
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        text = shown(f"borg-ovirt: {prefix}{record.getMessage()}")
+        if record.exc_info:
+            text += "\n" + shown_lines(self.formatException(record.exc_info))
+        return text
 
 
 class _JsonFormatter(logging.Formatter):
@@ -159,4 +195,4 @@ class _JsonFormatter(logging.Formatter):
             text += "\n" + self.formatException(record.exc_info)
         line = log_message(record.levelname, text, record.created, record.name)
         msgid = getattr(record, "msgid", None)
-        return json.dumps({**line, "msgid": msgid} if msgid else line)
+        return json_text({**line, "msgid": msgid} if msgid else line)

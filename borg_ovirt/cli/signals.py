@@ -36,11 +36,15 @@ def orderly(tell: Callable[[str], None]) -> Iterator[None]:
         nonlocal stopping
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         if stopping:
-            tell(f"{name} again: leaving at once; the next run or `borg-ovirt cleanup` removes what is left.")
-            os._exit(128 + number)
+            try:
+                tell(f"{name} again: leaving at once; the next run or `borg-ovirt cleanup` removes the rest.")
+            finally:
+                os._exit(128 + number)
         stopping = True
-        tell(f"{name}: ending what was begun in the engine and the repository; once more leaves at once.")
-        raise SignalReceived(number)
+        try:
+            tell(f"{name}: ending what was begun in the engine and the repository; once more leaves at once.")
+        finally:  # whatever became of the words
+            raise SignalReceived(number)
 
     before = {number: signal.getsignal(number) for number in _HANDLED}
     for number, previous in before.items():

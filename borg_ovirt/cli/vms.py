@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 @click.command("vms")
 @click.argument("where", type=location.repository, nargs=-1, metavar="[REPO] ...")
 @click.option("--max-age", metavar="SPAN", help="A last archive older than this is `old`: 26h, 8d.")
+@click.option(
+    "--check/--no-check", default=True, help="Look whether the newest archives can be restored whole."
+)
 @click.option("--unprotected", is_flag=True, help="Only VMs without a backup, or with an old one.")
 @options.repository
 @options.engine
@@ -29,36 +32,40 @@ def command(
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     max_age: str | None,
+    check: bool,
     unprotected: bool,
 ) -> int:
     """Show every VM of the engine, the least protected first.
 
-    CHECKPOINT `ready` means that the next backup reads only what changed. Exit status 1 when a selected VM
-    has no backup, or one older than --max-age: fit for monitoring.
+    LAST ARCHIVE is the newest that can be restored whole, as far as the list of its chunks tells. CHECKPOINT
+    `ready` means that the next backup reads only what changed. Exit status 1 when a selected VM has no such
+    archive, or one older than --max-age: fit for monitoring.
     """
     from borg_ovirt.cli import connect
-    from borg_ovirt.cli.fleet import repositories_of
     from borg_ovirt.cli.overrides import parsed
-    from borg_ovirt.jobs.health.vms import protection
+    from borg_ovirt.jobs.health.vms import history, protection
     from borg_ovirt.jobs.selection import fleet
     from borg_ovirt.ovirt.session.engine import Engine
 
     config = connect.configuration(output)
     limit = parsed(parse_duration, max_age, "--max-age") if max_age else None
     access = connect.engine_access(config, engine)
-    archives = {}
-    for place in where or [location.Location(name) for name in repositories_of(config)]:
+    held = {}
+    for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
         settings = connect.repository_of(config, place, repository)
         with connect.repository(settings, write=False) as opened:
-            archives[place.repo] = opened.archives()
+            held[place.repo] = history(opened, check=check)
     with Engine(access) as ovirt:
         members = fleet(ovirt, config)
-        lines = protection(ovirt, members, archives, datetime.now(timezone.utc), limit)
+        lines = protection(ovirt, members, held, datetime.now(timezone.utc), limit)
+    for line in lines:
+        for name in line.damaged:
+            output.warn(f"{line.repository}: {name} cannot be restored whole.")
     shown = [line for line in lines if line.failed or not unprotected]
     if output.json:
         output.result({"vms": shown})
     else:
-        _show(output, shown, several=len(archives) > 1)
+        _show(output, shown, several=len(held) > 1)
     return EXIT_WARNING if any(line.failed for line in lines) else EXIT_OK
 
 
@@ -82,5 +89,7 @@ def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
         columns.append("REPOSITORY")
         rows = [[*row, line.repository] for row, line in zip(rows, lines, strict=True)]
     output.table(columns, rows)
-    counted = {word: sum(line.verdict == word for line in lines) for word in ("ok", "old", "no backup")}
+    counted = {
+        word: sum(line.verdict == word for line in lines) for word in ("ok", "old", "damaged", "no backup")
+    }
     output.lines(", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no VMs")

@@ -21,6 +21,15 @@ SETTING = "--set"
 """The option that sets a key of the configuration from the command line."""
 
 Key = tuple[str | int, ...]
+_LARGEST = 512 << 10
+"""Bytes of a configuration: two thousand VMs with rules of their own take less, and a second to read."""
+_DEEPEST = 20
+_MOST = 100_000
+"""Values, each counted as often as aliases repeat it."""
+_TOLD = 50
+"""Mistakes that are told: finding words for each takes time."""
+_LONGEST = 100
+"""Characters of a wrong value that are shown."""
 
 
 class InvalidConfig(ConfigError):
@@ -69,7 +78,11 @@ def load(given: str | None = None, settings: Sequence[str] = ()) -> Loaded:
     if path is None:
         return Loaded(parse("", SETTING, settings), None)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ConfigError(f"{path}: a configuration of more than {_LARGEST >> 10} KiB is not read.")
+        text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: the file is not UTF-8 text.") from None
     except OSError as error:
@@ -90,7 +103,7 @@ def parse(text: str, file: str, settings: Sequence[str] = ()) -> Config:
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        problems = tree.problems + [tree.explain(mistake) for mistake in error.errors()]
+        problems = tree.problems + [tree.explain(mistake) for mistake in error.errors()[:_TOLD]]
         raise InvalidConfig(problems) from None
 
 
@@ -105,10 +118,11 @@ class _Tree:
         self._file = file
         self._lines: dict[Key, int] = {}
         self._set: dict[Key, str] = {}
+        self._left = _MOST
         self.problems: list[str] = []
 
     def read(self, text: str) -> Any:
-        """Parse; a syntax error or a key given twice is an error of its own."""
+        """Parse; what PyYAML cannot take, or takes for ever, and a key given twice are mistakes."""
         try:
             root = yaml.compose(text, Loader=yaml.SafeLoader)
             data = None if root is None else self._value(root, ())
@@ -117,9 +131,11 @@ class _Tree:
             line = mark.line + 1 if mark else 1
             raise InvalidConfig([f"{self._file}:{line}: {error.problem or error.context}"]) from None
         except RecursionError:
-            raise InvalidConfig([f"{self._file}: an alias refers to itself"]) from None
+            raise InvalidConfig([f"{self._file}: nested too deep"]) from None
         except yaml.YAMLError as error:
             raise InvalidConfig([f"{self._file}: {' '.join(str(error).split())}"]) from None
+        except (ValueError, OverflowError) as error:  # an escape of a character that there is not
+            raise InvalidConfig([f"{self._file}: {error}"]) from None
         if self.problems:
             raise InvalidConfig(self.problems)
         return data
@@ -130,10 +146,7 @@ class _Tree:
         key: Key = tuple(name.split("."))
         if not equals or not all(key):
             raise InvalidConfig([f"{SETTING} {setting}: write KEY=VALUE, such as policy.full_every=7d"])
-        try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError:
-            raise InvalidConfig([f"{SETTING} {setting}: the value is no YAML"]) from None
+        value = _Tree(f"{SETTING} {name}").read(text)
         section = data
         for part in key[:-1]:
             if isinstance(section, dict):
@@ -141,23 +154,35 @@ class _Tree:
                 section = section[part]
         if not isinstance(section, dict):
             raise InvalidConfig([f"{SETTING} {setting}: there is no such key"])
-        section[key[-1]] = None if node is None else self._value(node, key)
+        section[key[-1]] = value
         self._set[key] = name
 
     def _value(self, node: yaml.Node, key: Key) -> Any:
-        self._lines.setdefault(key, node.start_mark.line + 1)
+        line = node.start_mark.line + 1
+        self._lines.setdefault(key, line)
+        self._left -= 1
+        if len(key) > _DEEPEST:
+            raise InvalidConfig([f"{self._file}:{line}: nested too deep, or an alias refers to itself"])
+        if self._left < 0:
+            raise InvalidConfig([f"{self._file}:{line}: more than {_MOST} values, with what aliases repeat"])
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, key)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(child, (*key, index)) for index, child in enumerate(node.value)]
         if node.tag == "tag:yaml.org,2002:null":
             return None
+        if "\0" in node.value:
+            self.problems.append(f"{self._file}:{line}: {_dotted(key)}: holds a NUL character")
         return node.value
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
         values: dict[str, Any] = {}
         for name_node, value_node in node.value:
-            name, line = str(name_node.value), name_node.start_mark.line + 1
+            line = name_node.start_mark.line + 1
+            if not isinstance(name_node, yaml.ScalarNode):
+                self.problems.append(f"{self._file}:{line}: {_dotted(key) or 'a key'}: a key must be a word")
+                continue
+            name = str(name_node.value)
             below = (*key, name)
             if below in self._lines:
                 first = self._lines[below]
@@ -173,7 +198,10 @@ class _Tree:
 
     def explain(self, mistake: Any) -> str:
         """One mistake of the schema in words: `file:line: key: what is wrong`."""
-        key: Key = tuple(part for part in mistake["loc"] if not _is_branch(part))
+        *above, last = mistake["loc"] or ("",)
+        key: Key = tuple(part for part in above if not _is_branch(part))
+        if mistake["type"] == "extra_forbidden" or not _is_branch(last):  # an unknown key may look like one
+            key += (last,) if last != "" else ()
         for end in range(len(key), 0, -1):
             if key[:end] in self._set:
                 return f"{SETTING} {_dotted(key)}: {_words(mistake, key)}"
@@ -212,17 +240,24 @@ def _words(mistake: Any, key: Key) -> str:
     if kind == "list_type":
         return "should be a list (`- ...` lines, or [a, b])"
     if kind == "literal_error":
-        return f"{given!r} is not one of {mistake['ctx']['expected']}"
+        return f"{_shown(given)} is not one of {mistake['ctx']['expected']}"
     if kind == "value_error":
         return str(mistake["ctx"]["error"])
     message: str = mistake["msg"]
     return f"{message[0].lower()}{message[1:]}" + (
-        "" if isinstance(given, dict | list) else f", not {given!r}"
+        "" if isinstance(given, dict | list) else f", not {_shown(given)}"
     )
 
 
+def _shown(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+
+
 def _did_you_mean(key: Key) -> str:
-    close = difflib.get_close_matches(str(key[-1]), _known_keys(key[:-1]), n=1)
+    if not key:  # the whole document is meant
+        return ""
+    close = difflib.get_close_matches(str(key[-1])[:_LONGEST], _known_keys(key[:-1]), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 

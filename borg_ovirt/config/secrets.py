@@ -14,8 +14,37 @@ from pathlib import Path
 from borg_ovirt.errors import ConfigError
 from borg_ovirt.redact import remember
 
+PASSWORD_VARIABLE = "BORG_OVIRT_PASSWORD"
+_SECRET_VARIABLES = (
+    PASSWORD_VARIABLE,
+    "BORG_PASSPHRASE",
+    "BORG_PASSCOMMAND",
+    "BORG_PASSPHRASE_FD",
+    "BORG_NEW_PASSPHRASE",
+)
 COMMAND_TIMEOUT = 60
 """Seconds a password command may take: a vault may ask a person, but a timer has none."""
+
+
+_taken: dict[str, str] = {}
+
+
+def take_password() -> None:
+    """Take the engine's password out of the environment: every child would inherit it, ssh and hooks too."""
+    password = os.environ.pop(PASSWORD_VARIABLE, None)
+    if password:
+        remember(password)
+        _taken[PASSWORD_VARIABLE] = password
+
+
+def secret_variable(name: str) -> str:
+    """The value of a variable that holds a secret, also when it was taken; empty without one."""
+    return os.environ.get(name) or _taken.get(name, "")
+
+
+def environment_of_children() -> dict[str, str]:
+    """Our environment without its secrets, for commands of the administrator."""
+    return {name: value for name, value in os.environ.items() if name not in _SECRET_VARIABLES}
 
 
 @dataclass(frozen=True)
@@ -53,7 +82,7 @@ class SecretSource:
         if self.credential is not None:
             return _from_credential(self.credential, self.what)
         if self.variable is not None:
-            return os.environ.get(self.variable, "")
+            return secret_variable(self.variable)
         raise ConfigError(f"No place is given for the {self.what}.")
 
     def _place(self) -> str:
@@ -88,7 +117,12 @@ def _from_command(command: str | tuple[str, ...], what: str) -> str:
     words = shlex.split(command) if isinstance(command, str) else list(command)
     try:
         done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=COMMAND_TIMEOUT, check=False
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=COMMAND_TIMEOUT,
+            env=environment_of_children(),
+            check=False,
         )
     except OSError as error:
         raise ConfigError(f"The command for the {what} did not start: {error.strerror}.") from None

@@ -64,7 +64,7 @@ def settings_for(config: Config, vm: Traits, searches: Searches) -> VmSettings:
     for override in config.overrides:
         if fits(override.vms, vm, searches):
             policy = _over(policy, override.policy)
-            retention = override.retention or retention
+            retention = _instead(retention, override.retention)
             disks = _both(disks, override.exclude_disks)
     return VmSettings(policy, retention, disks)
 
@@ -73,6 +73,13 @@ def _over(general: Policy, special: Policy) -> Policy:
     """The general policy with the keys that the override really writes."""
     written: dict[str, Any] = {key: getattr(special, key) for key in special.model_fields_set}
     return general.model_copy(update=written)
+
+
+def _instead(general: Retention, special: Retention | None) -> Retention:
+    """The override's rules; whether space is freed it need not say again."""
+    if special is None or "compact" in special.model_fields_set:
+        return special or general
+    return special.model_copy(update={"compact": general.compact})
 
 
 def _both(first: DiskRules, second: DiskRules) -> DiskRules:

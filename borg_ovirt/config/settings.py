@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from borg_ovirt.config.connections import EngineSection, RepositorySection
 from borg_ovirt.config.schema import Config
-from borg_ovirt.config.secrets import SecretSource
+from borg_ovirt.config.secrets import PASSWORD_VARIABLE, SecretSource, secret_variable
 from borg_ovirt.errors import ConfigError, UsageError
 
 PASSWORD = "engine's password"
@@ -56,6 +56,7 @@ class RepositorySettings:
 
 def from_environment(environment: Mapping[str, str] | None = None) -> EngineOverrides:
     """What the BORG_OVIRT_* variables say. Of several passwords the file wins, then the command."""
+    here = environment is None
     environment = os.environ if environment is None else environment
 
     def get(name: str) -> str | None:
@@ -66,8 +67,8 @@ def from_environment(environment: Mapping[str, str] | None = None) -> EngineOver
         password = SecretSource(PASSWORD, file=file)
     elif command := get("PASSWORD_COMMAND"):
         password = SecretSource(PASSWORD, command=command)
-    elif get("PASSWORD"):
-        password = SecretSource(PASSWORD, variable="BORG_OVIRT_PASSWORD")
+    elif get("PASSWORD") or (here and secret_variable(PASSWORD_VARIABLE)):
+        password = SecretSource(PASSWORD, variable=PASSWORD_VARIABLE)
     return EngineOverrides(get("URL"), get("USERNAME"), password, get("CA_FILE"))
 
 
@@ -105,7 +106,10 @@ def engine_settings(
 
 
 def _host(url: str) -> str | None:
-    return urlsplit(url if "://" in url else f"https://{url}").hostname
+    try:
+        return urlsplit(url if "://" in url else f"https://{url}").hostname
+    except ValueError:  # no address at all; whoever connects says so
+        return url
 
 
 def _section(config: Config, name: str | None, *, needed: bool) -> EngineOverrides:

@@ -31,8 +31,8 @@ def _clock(value: Any) -> time:
     try:
         hour, minute = (int(part) for part in str(value).split(":"))
         return time(hour, minute)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a time of day such as 06:00") from None
+    except (ValueError, OverflowError):
+        raise ValueError(f"{str(value)[:40]!r} is not a time of day such as 06:00") from None
 
 
 @dataclass(frozen=True)

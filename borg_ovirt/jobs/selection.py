@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 
 from borg_ovirt.config.schema import Config
 from borg_ovirt.config.select import Searches, Traits, VmSettings, searches_of, selected, settings_for
 from borg_ovirt.errors import UsageError, VmNotFound
 from borg_ovirt.ovirt.facts.inventory import Place, places
-from borg_ovirt.ovirt.facts.vm import VmSummary, list_vms
+from borg_ovirt.ovirt.facts.vm import VmSummary, list_vms, look_up
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.series import all_series
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,15 @@ def fleet(engine: Engine, config: Config) -> list[Member]:
     }
     where = places(engine)
     return [_member(vm, where, config, searches) for vm in list_vms(engine)]
+
+
+def named(engine: Engine, config: Config, name_or_id: str) -> Member:
+    """The one VM of that name or id, whether the configuration selects it or not; its rules hold for it."""
+    summary = look_up(engine, name_or_id)
+    if config.overrides:  # what they ask for costs a few requests more
+        return next(member for member in fleet(engine, config) if member.id == summary.id)
+    traits = Traits(summary.id, summary.name, frozenset(summary.tags))
+    return Member(summary, traits, settings_for(config, traits, {}), selected=True)
 
 
 def _member(vm: VmSummary, where: Mapping[str, Place], config: Config, searches: Searches) -> Member:
@@ -136,21 +147,56 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def last_good(archives: Iterable[ArchiveInfo]) -> dict[str, ArchiveInfo]:
-    """VM id -> its newest archive. A marked one counts: what was doubtful in it was read in full."""
-    newest: dict[str, ArchiveInfo] = {}
-    for info in archives:
-        known = newest.get(info.comment.vm_id)
-        if known is None or info.time > known.time:
-            newest[info.comment.vm_id] = info
+@dataclass(frozen=True)
+class LastArchive:
+    """The newest archive of a VM in one repository."""
+
+    name: str
+    number: int
+    """Its place among the archives of the repository; 0 where that was lost."""
+    since: datetime | None
+    """It was made at this time or later; None where no clock can be believed."""
+
+    @property
+    def place(self) -> tuple[int, float]:
+        """What tells which of two was made later: no clock, where it can be told without."""
+        return (self.number, self.since.timestamp() if self.since else float("-inf"))
+
+
+EngineId = tuple[str, str]
+"""An engine's own id, and its host: older archives name only the host."""
+
+
+def last_good(
+    archives: Iterable[ArchiveInfo], engine: EngineId | None = None, now: datetime | None = None
+) -> dict[str, LastArchive]:
+    """VM id -> its newest archive (of this engine), whatever its mode.
+
+    A marked one counts: what was doubtful in it was read in full.
+    """
+    newest: dict[str, LastArchive] = {}
+    for series in all_series(archives, now or datetime.now(timezone.utc)):
+        if engine is not None and not series.is_of(*engine):
+            continue
+        info = series.newest
+        last = LastArchive(info.name, info.comment.number or 0, series.since[info.name])
+        known = newest.get(series.vm_id)
+        if known is None or last.place > known.place:
+            newest[series.vm_id] = last
     return newest
 
 
-def neediest_first(members: Iterable[Member], good: Mapping[str, ArchiveInfo]) -> list[Member]:
-    """VMs without a good archive first, then the one whose last good archive is the oldest."""
+def neediest_first(members: Iterable[Member], good: Sequence[Mapping[str, LastArchive]]) -> list[Member]:
+    """The VM whose last good archive is the oldest goes first; `good` has one table for each repository.
 
-    def need(member: Member) -> tuple[float, str]:
-        info = good.get(member.id)
-        return (info.time.timestamp() if info else float("-inf"), member.name)
+    Of several repositories the one counts that is furthest behind; one without an archive of the VM most.
+    """
+    ranks = []
+    for archives in good:
+        order = sorted(archives.items(), key=lambda item: (item[1].place, item[0]))
+        ranks.append({vm_id: rank for rank, (vm_id, _) in enumerate(order)})
+
+    def need(member: Member) -> tuple[int, str]:
+        return min((rank.get(member.id, -1) for rank in ranks), default=-1), member.name
 
     return sorted(members, key=need)

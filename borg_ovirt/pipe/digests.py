@@ -7,11 +7,9 @@ zeros, so that only data has to be shown. Whole blocks may be put by several thr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 
 from borg_ovirt.blocks import KiB, MiB
 from borg_ovirt.pipe.ports import Content
-from borg_ovirt.pipe.walk import walk
 
 ALGORITHM = "blake2b"
 BLOCK = 4 * MiB
@@ -104,16 +102,3 @@ class _OpenBlock:
 def block_digest(data: bytes | bytearray | memoryview) -> bytes:
     """One block's; releases the interpreter while it works."""
     return hashlib.blake2b(data, digest_size=_DIGEST).digest()
-
-
-def digest_content(
-    content: Content, block: int | None = None, *, tick: Callable[[int], None] = lambda size: None
-) -> BlockDigests:
-    """The digests of a content that is read for this alone; `tick` is told each chunk's size."""
-    digests = BlockDigests(content.size, block or block_size_for(content))
-    for offset, size, view in walk(content):
-        if view is not None:
-            digests.feed(offset, view)
-        tick(size)
-    digests.finish()
-    return digests

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, TypeVar
 
 from borg_ovirt.errors import TransferFailed
 from borg_ovirt.pipe.fetch import FIRST, READERS, SPAN, Buffers, Fetcher
 from borg_ovirt.pipe.plan import FETCH, REUSE, Plan
-from borg_ovirt.pipe.ports import Base, Cancelled, Meter, P, Sink, Source
+from borg_ovirt.pipe.ports import Base, Meter, P, Reader, Sink, Source
+
+R = TypeVar("R")
 
 _STRIDE = 1024
 """Cells without bytes between two looks at the readers and two words to the meter."""
@@ -35,37 +37,41 @@ class DownloadStats:
     resumes: int = 0
     """How often a cut connection was taken up again."""
 
+    def add(self, other: DownloadStats) -> None:
+        """Count another download's numbers too."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
 
 def download(
     plan: Plan,
-    source: Source,
-    sink: Sink[P],
+    source: Source | None,
+    sink: Sink[P, R],
     *,
-    base: Base | None = None,
+    base: Base[R] | None = None,
     readers: int = READERS,
     buffers: Buffers | None = None,
     span: int = SPAN,
     opening: int = FIRST,
     progress: Meter | None = None,
-    cancelled: Cancelled | None = None,
 ) -> DownloadStats:
-    """Store every cell of the plan. Only when this returns, the sink holds the whole disk.
+    """Store every cell of the plan. Only when this returns, the sink holds the whole item.
 
+    There is no `source` where the plan fetches nothing.
     `buffers` may be shared by downloads that follow one another. The first error of any thread ends all
     and is raised as it was.
     """
-    if source.size < plan.size:
+    if source is not None and source.size < plan.size:
         raise TransferFailed(f"The source of {plan.name} has {source.size} bytes, not {plan.size}.")
     loading = _Loading(plan, sink, base, progress)
     fetcher = Fetcher(
         plan,
-        source.open,
+        source.open if source is not None else _no_source,
         sink.prepare,
         readers=readers,
         buffers=buffers,
         span=span,
         opening=opening,
-        cancelled=cancelled,
     )
     with fetcher:
         for kind, first, end in plan.runs():
@@ -87,10 +93,14 @@ def download(
     return stats
 
 
-class _Loading(Generic[P]):
+def _no_source() -> Reader:
+    raise ValueError("the plan fetches cells, but no source was given")
+
+
+class _Loading(Generic[P, R]):
     """Puts cells into the sink, in order, and counts."""
 
-    def __init__(self, plan: Plan, sink: Sink[P], base: Base | None, progress: Meter | None) -> None:
+    def __init__(self, plan: Plan, sink: Sink[P, R], base: Base[R] | None, progress: Meter | None) -> None:
         self.stats = DownloadStats()
         self._plan = plan
         self._sink = sink
@@ -116,9 +126,9 @@ class _Loading(Generic[P]):
     def reuse(self, first: int, end: int) -> None:
         if self._base is None:
             raise ValueError("the plan reuses chunks, but no base was given")
-        chunk = self._base.chunk
+        reference, reuse = self._base.reference, self._sink.reuse
         for index in range(first, end):
-            self._sink.reuse(chunk(index))
+            reuse(reference(index))
         length = self._length(first, end)
         self.stats.bytes_reused += length
         self.stats.cells_reused += end - first

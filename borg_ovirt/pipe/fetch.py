@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from borg_ovirt.blocks import MiB
 from borg_ovirt.errors import TransferFailed
 from borg_ovirt.pipe.plan import Plan, Span
-from borg_ovirt.pipe.ports import Cancelled, Reader
+from borg_ovirt.pipe.ports import Reader
 from borg_ovirt.pipe.threads import ThreadGroup
 
 T = TypeVar("T")
@@ -45,16 +45,12 @@ much was no faster, neither against a slow network nor against a slow repository
 class Buffers:
     """Buffers of one size, allocated once and used again: fresh memory costs a page fault for each 4 KiB.
 
-    `allocate` may put them elsewhere, as in memory shared with another process. They serve one fetcher
-    at a time, but any number one after the other.
+    They serve one fetcher at a time, but any number one after the other.
     """
 
-    def __init__(
-        self, size: int, count: int, allocate: Callable[[int], bytearray | memoryview] = bytearray
-    ) -> None:
+    def __init__(self, size: int, count: int) -> None:
         self.size = size
         self.count = max(1, count)
-        self._allocate = allocate
         self._all: list[memoryview] = []
         self._free: list[memoryview] = []
 
@@ -65,7 +61,7 @@ class Buffers:
     def take(self, count: int) -> list[memoryview]:
         """So many buffers, the last used first. The caller holds its lock and has seen that they are free."""
         while len(self._free) < count:
-            self._all.append(memoryview(self._allocate(self.size)))
+            self._all.append(memoryview(bytearray(self.size)))
             self._free.append(self._all[-1])
         taken = self._free[-count:]
         del self._free[-count:]
@@ -105,7 +101,6 @@ class Fetcher(Generic[T]):
         buffers: Buffers | None = None,
         span: int = SPAN,
         opening: int = FIRST,
-        cancelled: Cancelled | None = None,
     ) -> None:
         if not 1 <= readers <= MAX_READERS:
             raise ValueError(f"{readers} readers: 1 to {MAX_READERS} are possible")
@@ -120,7 +115,7 @@ class Fetcher(Generic[T]):
         self._spans = plan.spans(min(span, share), min(opening, share))
         self._claiming = threading.Lock()
         self._request = max(opening, REQUEST)
-        self._crew = ThreadGroup("reader", cancelled)
+        self._group = ThreadGroup("reader")
         self._arrived: dict[int, Arrival[T]] = {}
         self._zeros = bytes(plan.cell)
         self.bytes_read = 0
@@ -128,40 +123,40 @@ class Fetcher(Generic[T]):
 
     def __enter__(self) -> Fetcher[T]:
         if self._plan.starts:
-            self._crew.start(min(self._readers, self._plan.count_cells().fetch), self._work)
+            self._group.start(min(self._readers, self._plan.count_cells().fetch), self._work)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            self._crew.__exit__(kind)
+            self._group.__exit__(kind)
         finally:
             self._buffers.reclaim()
 
     def check(self) -> None:
-        """Raise what went wrong meanwhile, or the user's wish to end."""
-        self._crew.lead_check()
+        """Raise what went wrong meanwhile."""
+        self._group.lead_check()
 
     def take(self, cell: int) -> Arrival[T]:
         """Wait for a cell. Cells are taken in order, each given back by `done`."""
-        with self._crew.changed:
-            self._crew.lead_wait(lambda: cell in self._arrived)
+        with self._group.changed:
+            self._group.lead_wait(lambda: cell in self._arrived)
             return self._arrived.pop(cell)
 
     def done(self, arrival: Arrival[T]) -> None:
         """The cell's buffer may be filled again."""
-        with self._crew.changed:
+        with self._group.changed:
             self._buffers.give(arrival.buffer)
-            self._crew.changed.notify_all()
+            self._group.changed.notify_all()
 
     def _work(self) -> None:
         claim = self._claim()
         if claim is None:
             return
-        with self._crew.holding(self._connect()) as reader:
+        with self._group.holding(self._connect()) as reader:
             while claim is not None:
                 self._read_span(reader, *claim)
                 claim = self._claim()
-            with self._crew.changed:
+            with self._group.changed:
                 self.resumes += reader.resumes
 
     def _claim(self) -> tuple[Span, int, list[memoryview]] | None:
@@ -170,14 +165,14 @@ class Fetcher(Generic[T]):
         Who waits for buffers keeps the others from overtaking.
         """
         with self._claiming:
-            self._crew.check()
+            self._group.check()
             span = next(self._spans, None)
             if span is None:
                 return None
             request, self._request = self._request, REQUEST
             count = span.end - span.first
-            with self._crew.changed:
-                self._crew.member_wait(lambda: self._buffers.free >= count)
+            with self._group.changed:
+                self._group.member_wait(lambda: self._buffers.free >= count)
                 return span, request, self._buffers.take(count)
 
     def _read_span(self, reader: Reader, span: Span, request: int, buffers: list[memoryview]) -> None:
@@ -195,7 +190,7 @@ class Fetcher(Generic[T]):
         for start, pieces in requests:
             count = 0
             for view in reader.read(start, [view for _, view in pieces]):
-                self._crew.check()
+                self._group.check()
                 if count == len(pieces) or len(view) != len(pieces[count][1]):
                     raise self._miscounted(start, "gave other pieces than asked for")
                 cell = pieces[count][0]
@@ -222,10 +217,10 @@ class Fetcher(Generic[T]):
         # A comparison ends at the first byte that is not zero: it costs nothing on data, and spares hashing.
         prepared = None if self._zeros.startswith(cell.view) else self._prepare(cell.view)
         arrival = Arrival(cell.index, cell.size, cell.moved, prepared, cell.buffer)
-        with self._crew.changed:
+        with self._group.changed:
             self.bytes_read += cell.moved
             self._arrived[cell.index] = arrival
-            self._crew.changed.notify_all()
+            self._group.changed.notify_all()
 
     def _miscounted(self, start: int, what: str) -> TransferFailed:
         return TransferFailed(

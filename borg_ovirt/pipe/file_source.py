@@ -5,10 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from borg_ovirt.blocks import CELL, Chunk
+from borg_ovirt.blocks import CELL
 
-_ZERO = b"zero"
+
+class _Cell(NamedTuple):
+    """A cell of the file."""
+
+    offset: int
+    size: int
+    hole: bool
 
 
 class FileContent:
@@ -16,9 +23,8 @@ class FileContent:
 
     def __init__(self, path: Path, cell: int = CELL) -> None:
         self._file = open(path, "rb")  # noqa: SIM115  (closed at the end of the context)
-        self._cell = cell
         self.size = os.fstat(self._file.fileno()).st_size
-        self.chunks = list(self._chunks())
+        self.chunks = list(self._cells(cell))
 
     def __enter__(self) -> FileContent:
         return self
@@ -26,27 +32,23 @@ class FileContent:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def is_zero(self, chunk: Chunk) -> bool:
+    def is_zero(self, chunk: _Cell) -> bool:
         """Whether the cell lies in a hole."""
-        return chunk.id == _ZERO
+        return chunk.hole
 
-    def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
+    def fetch(self, chunks: Iterable[_Cell]) -> Iterator[memoryview]:
         """The bytes of the cells, in order."""
-        for chunk in chunks:
-            if self.is_zero(chunk):
-                yield memoryview(bytes(chunk.size))
-                continue
-            offset = int.from_bytes(chunk.id, "big") * self._cell
-            yield memoryview(os.pread(self._file.fileno(), chunk.size, offset))
+        for cell in chunks:
+            data = bytes(cell.size) if cell.hole else os.pread(self._file.fileno(), cell.size, cell.offset)
+            yield memoryview(data)
 
-    def _chunks(self) -> Iterator[Chunk]:
+    def _cells(self, cell: int) -> Iterator[_Cell]:
         data = self._next_data(0)
-        for index in range(-(-self.size // self._cell)):
-            start = index * self._cell
-            end = min(start + self._cell, self.size)
+        for start in range(0, self.size, cell):
+            end = min(start + cell, self.size)
             if data < start:
                 data = self._next_data(start)
-            yield Chunk(index.to_bytes(8, "big") if data < end else _ZERO, end - start)
+            yield _Cell(start, end - start, hole=data >= end)
 
     def _next_data(self, offset: int) -> int:
         try:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from borg_ovirt.blocks import KiB
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
-from borg_ovirt.pipe.digests import BlockDigests
-from borg_ovirt.pipe.ports import Cancelled, Content, Meter
+from borg_ovirt.pipe.ports import Content, Meter
 from borg_ovirt.pipe.upload import UploadStats, upload
 
 _WRITERS = 2
@@ -22,63 +19,40 @@ _HOLE = 64 * KiB
 
 
 def write_sparse(
-    content: Content,
-    path: Path,
-    *,
-    overwrite: bool = False,
-    digests: BlockDigests | None = None,
-    progress: Meter | None = None,
-    cancelled: Cancelled | None = None,
-    name: str = "the disk",
+    content: Content, path: Path, *, progress: Meter | None = None, name: str = "the disk"
 ) -> UploadStats:
-    """Make a file of exactly the content; it gets its name only when it is whole and on the disk."""
-    if not overwrite and path.exists():
-        raise RestoreBlocked(f"{path} exists already.", "Choose another place, or remove it.")
+    """Make a new file of exactly the content, on the disk when this returns; on failure there is none."""
     with _telling(name, path):
-        descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    try:
-        with _telling(name, path):
-            try:
-                stats = write_into(
-                    content, descriptor, digests=digests, progress=progress, cancelled=cancelled, name=name
-                )
-            finally:
-                os.close(descriptor)
-            os.rename(part, path)
-            _sync_directory(path.parent)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            raise RestoreBlocked(f"{path} exists already.", "Choose another place, or remove it.") from None
+        try:
+            os.ftruncate(descriptor, content.size)
+            stats = upload(
+                content,
+                FileTarget(descriptor, content.size),
+                target_is_zero=True,
+                writers=_WRITERS,
+                min_gap=_HOLE,
+                progress=progress,
+                name=name,
+            )
+            os.fsync(descriptor)  # the size, too, of a file without any data
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
     return stats
 
 
-def write_into(
-    content: Content,
-    descriptor: int,
-    *,
-    digests: BlockDigests | None = None,
-    progress: Meter | None = None,
-    cancelled: Cancelled | None = None,
-    name: str = "the disk",
-) -> UploadStats:
-    """The same into an open regular file, whatever was in it; synced when this returns."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        raise RestoreFailed(f"{name} can only be written into a regular file.")
-    os.ftruncate(descriptor, 0)
-    os.ftruncate(descriptor, content.size)
-    stats = upload(
-        content,
-        FileTarget(descriptor, content.size),
-        target_is_zero=True,
-        writers=_WRITERS,
-        min_gap=_HOLE,
-        digests=digests,
-        progress=progress,
-        cancelled=cancelled,
-        name=name,
-    )
-    os.fsync(descriptor)  # the size, too, of a file without any data
-    return stats
+def write_small(path: Path, data: bytes) -> None:
+    """A new small file, on the disk when this returns."""
+    with _telling(path.name, path), path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class FileTarget:
@@ -157,8 +131,9 @@ def _telling(name: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """A file that another program wrote, or the names in a directory: on the disk when this returns."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -4,56 +4,61 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import overload
+from typing import Any, NamedTuple, overload
 
-from borg_ovirt.blocks import Chunk
-from borg_ovirt.pipe.ports import Content
+from borg_ovirt.pipe.ports import Content, Piece
 from borg_ovirt.qcow2 import Patch
 
 
+class _Touched(NamedTuple):
+    """A chunk under the patch."""
+
+    chunk: Piece
+    begin: int
+    """Where it begins in the content, in bytes."""
+
+    @property
+    def size(self) -> int:
+        return self.chunk.size
+
+
 class PatchedContent:
-    """A content whose bytes at the patch are others. Its chunks there have ids of their own."""
+    """A content whose bytes at the patch are others."""
 
     def __init__(self, content: Content, patch: Patch) -> None:
         if not 0 <= patch.offset <= patch.offset + len(patch.data) <= content.size:
             raise ValueError("the patch lies outside of the content")
         self._content = content
-        self._touched: dict[bytes, tuple[Chunk, int]] = {}
-        """Id given to a touched chunk -> the chunk itself, and where it begins."""
-        stand_ins = []
+        self._patch = patch
+        head: list[Piece] = []
         offset = 0
-        for index, chunk in enumerate(content.chunks):
+        for chunk in content.chunks:
             if offset >= patch.offset + len(patch.data):
                 break
-            if offset + chunk.size > patch.offset:
-                id_ = b"patched" + index.to_bytes(8, "big")
-                self._touched[id_] = (chunk, offset)
-                chunk = Chunk(id_, chunk.size)
-            stand_ins.append(chunk)
+            head.append(_Touched(chunk, offset) if offset + chunk.size > patch.offset else chunk)
             offset += chunk.size
-        self._patch = patch
-        self.chunks: Sequence[Chunk] = _Headed(stand_ins, content.chunks)
+        self.chunks: Sequence[Piece] = _Headed(head, content.chunks)
 
     @property
     def size(self) -> int:
         return self._content.size
 
-    def is_zero(self, chunk: Chunk) -> bool:
+    def is_zero(self, chunk: Any) -> bool:
         """A touched chunk holds data, whatever it was before."""
-        return chunk.id not in self._touched and self._content.is_zero(chunk)
+        return not isinstance(chunk, _Touched) and self._content.is_zero(chunk)
 
-    def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
+    def fetch(self, chunks: Iterable[Any]) -> Iterator[memoryview]:
         """The bytes of the chunks, in order, with the patch laid over them."""
-        asked: deque[Chunk] = deque()
+        asked: deque[Any] = deque()
 
-        def originals() -> Iterator[Chunk]:
+        def originals() -> Iterator[Any]:
             for chunk in chunks:
                 asked.append(chunk)
-                yield self._touched[chunk.id][0] if chunk.id in self._touched else chunk
+                yield chunk.chunk if isinstance(chunk, _Touched) else chunk
 
         for view in self._content.fetch(originals()):
-            touched = self._touched.get(asked.popleft().id)
-            yield view if touched is None else self._laid(view, touched[1])
+            chunk = asked.popleft()
+            yield self._laid(view, chunk.begin) if isinstance(chunk, _Touched) else view
 
     def _laid(self, view: memoryview, begin: int) -> memoryview:
         data = bytearray(view)
@@ -64,10 +69,10 @@ class PatchedContent:
         return memoryview(data)
 
 
-class _Headed(Sequence[Chunk]):
+class _Headed(Sequence[Piece]):
     """A sequence whose first elements are others; the rest is not copied."""
 
-    def __init__(self, head: list[Chunk], chunks: Sequence[Chunk]) -> None:
+    def __init__(self, head: list[Piece], chunks: Sequence[Piece]) -> None:
         self._head = head
         self._chunks = chunks
 
@@ -75,12 +80,12 @@ class _Headed(Sequence[Chunk]):
         return len(self._chunks)
 
     @overload
-    def __getitem__(self, index: int) -> Chunk: ...
+    def __getitem__(self, index: int) -> Piece: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Chunk]: ...
+    def __getitem__(self, index: slice) -> Sequence[Piece]: ...
 
-    def __getitem__(self, index: int | slice) -> Chunk | Sequence[Chunk]:
+    def __getitem__(self, index: int | slice) -> Piece | Sequence[Piece]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         place = index + len(self) if index < 0 else index

@@ -111,20 +111,19 @@ class Plan:
         return ranges, number
 
 
-def why_full(size: int, cell: int, base: Base) -> str | None:
-    """Why a disk of this size cannot be read incrementally on that base; None when it can."""
-    if base.cell != cell:
-        return f"the base archive has chunks of {base.cell} bytes, not {cell}"
-    if size < base.size:
-        return f"the disk shrank from {base.size} to {size} bytes: it was replaced or rolled back"
-    return None
+def plan_reuse(base: Base[object], name: str) -> Plan:
+    """Every cell as the base has it: nothing moves."""
+    plan = Plan(base.size, base.cell, name)
+    for index in base.data_cells(0, plan.cells):
+        plan.kinds[index] = REUSE
+    return plan
 
 
 def make_plan(
     size: int,
     cell: int,
     extents: Iterable[Extent],
-    base: Base | None = None,
+    base: Base[object] | None = None,
     *,
     min_gap: int = MiB,
     longer_export: bool = False,
@@ -132,12 +131,13 @@ def make_plan(
 ) -> Plan:
     """Lay the extents (a stream, in order, without gaps) on the grid.
 
-    Without `base` everything counts as dirty. Runs of zeros of at least `min_gap` inside a fetched cell
-    do not move. `longer_export` allows extents past `size`: an export of a block volume may be longer
-    than the disk in it. An extents list with a hole would silently lose data: `TransferFailed`.
+    `base` has the same grid and is no larger; without one everything counts as dirty. Runs of zeros of at
+    least `min_gap` inside a fetched cell do not move. `longer_export` allows extents past `size`: an export
+    of a block volume may be longer than the disk in it. An extents list with a hole would silently lose
+    data: `TransferFailed`.
     """
-    if base is not None and (reason := why_full(size, cell, base)) is not None:
-        raise ValueError(reason)
+    if base is not None and (base.cell != cell or base.size > size):
+        raise ValueError(f"a base of {base.size} bytes in cells of {base.cell} for {size} in cells of {cell}")
     full = base is None
     builder = _Builder(Plan(size, cell, name), base, max(1, min_gap))
     min_gap = builder.min_gap
@@ -195,7 +195,7 @@ class _Builder:
 
     __slots__ = ("base", "comparable", "fetched_to", "min_gap", "plan", "run_start")
 
-    def __init__(self, plan: Plan, base: Base | None, min_gap: int) -> None:
+    def __init__(self, plan: Plan, base: Base[object] | None, min_gap: int) -> None:
         self.plan = plan
         self.base = base
         self.min_gap = min_gap
@@ -211,7 +211,7 @@ class _Builder:
         if not data:
             if not dirty:
                 self._check_zeros(index, index + 1)
-        elif not dirty and self._reusable(index):
+        elif not dirty and index < self.comparable:
             self.plan.kinds[index] = REUSE
         else:
             self._fetch(index, index + 1, data)
@@ -224,26 +224,13 @@ class _Builder:
         elif dirty:
             self._fetch_whole(first, end)
         else:
-            begin = first  # cells from here on are to be fetched
-            for index in range(first, end):
-                if self._reusable(index):
-                    self.plan.kinds[index] = REUSE
-                    self._fetch_whole(begin, index)
-                    begin = index + 1
-            self._fetch_whole(begin, end)
+            reused = max(first, min(end, self.comparable))
+            self.plan.kinds[first:reused] = b"\x01" * (reused - first)
+            self._fetch_whole(reused, end)
 
     def _check_zeros(self, first: int, end: int) -> None:
         assert self.base is not None
         self.plan.mismatches.extend(self.base.data_cells(first, min(end, self.comparable)))
-
-    def _reusable(self, index: int) -> bool:
-        base = self.base
-        return (
-            base is not None
-            and index < self.comparable
-            and base.chunk(index).size == self.plan.cell_size(index)
-            and base.available(index)
-        )
 
     def _fetch_whole(self, first: int, end: int) -> None:
         if first < end:

@@ -6,15 +6,9 @@ The banks satisfy these protocols by shape; they do not import them. All offsets
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from borg_ovirt.blocks import Chunk, Extent
-
-
-class Cancelled(Protocol):
-    """A `threading.Event`, or anything that says whether the user wants the work to end."""
-
-    def is_set(self) -> bool: ...
+from borg_ovirt.blocks import Extent
 
 
 class Meter(Protocol):
@@ -63,8 +57,18 @@ class Source(Protocol):
         ...
 
 
-class Base(Protocol):
-    """A disk of the base archive, cell by cell, as an incremental read builds on it."""
+P = TypeVar("P")
+"""What a sink makes of a cell, hashed and perhaps compressed, ready to be stored: its own affair."""
+R_co = TypeVar("R_co", covariant=True)
+R_contra = TypeVar("R_contra", contravariant=True)
+"""How a base names a cell to the sink that takes it again: their own affair."""
+
+
+class Base(Protocol[R_co]):
+    """An item of an earlier archive, cell by cell, as a read builds on it.
+
+    Whoever makes one has seen that every chunk lies on the grid, and that the repository holds it.
+    """
 
     @property
     def size(self) -> int: ...
@@ -74,44 +78,29 @@ class Base(Protocol):
         """Size of the base's grid cells, in bytes."""
         ...
 
-    def chunk(self, index: int) -> Chunk: ...
+    def reference(self, index: int) -> R_co:
+        """The cell as `Sink.reuse` takes it."""
+        ...
 
     def is_zero(self, index: int) -> bool:
-        """Whether the cell's chunk (a short last one too) is known by its id to be all zeros."""
+        """Whether the cell (a short last one too) is known to be all zeros."""
         ...
 
     def data_cells(self, first: int, end: int) -> Iterable[int]:
         """Those of the cells first..end that are not known to be zeros, ascending."""
         ...
 
-    def available(self, index: int) -> bool:
-        """Whether the repository still holds the cell's chunk."""
+    def digest(self, data: memoryview) -> Any:
+        """What `same` takes of the bytes of a cell. Any thread; good while `data` is not changed."""
+        ...
+
+    def same(self, index: int, digest: Any) -> bool:
+        """Whether the cell has these bytes. One thread."""
         ...
 
 
-class Prepared(Protocol):
-    """A cell's content, hashed and perhaps compressed off the main thread, ready to be stored."""
-
-    @property
-    def id(self) -> bytes:
-        """The chunk id under the repository's key."""
-        ...
-
-    @property
-    def size(self) -> int: ...
-
-
-P = TypeVar("P", bound=Prepared)
-"""What a sink makes of a cell: its own affair."""
-
-
-class Sink(Protocol[P]):
-    """One disk's list of chunks as it grows, cell after cell, in the order of the disk."""
-
-    @property
-    def zero_id(self) -> bytes:
-        """The id of a full cell of zeros."""
-        ...
+class Sink(Protocol[P, R_contra]):
+    """One item's list of chunks as it grows, cell after cell, in order."""
 
     def prepare(self, data: memoryview) -> P:
         """Hash (and where it pays, compress) one cell. Any thread. `data` may be reused after `store`."""
@@ -125,25 +114,32 @@ class Sink(Protocol[P]):
         """Append so many cells of `size` zeros without bytes."""
         ...
 
-    def reuse(self, chunk: Chunk) -> None:
-        """Append a chunk that the repository holds already."""
+    def reuse(self, reference: R_contra) -> None:
+        """Append a cell that the repository holds already."""
         ...
 
 
+class Piece(Protocol):
+    """A part of a content, as this content alone understands it: for everybody else a size, in bytes."""
+
+    @property
+    def size(self) -> int: ...
+
+
 class Content(Protocol):
-    """A disk as an archive holds it: its chunks in order."""
+    """A disk as an archive holds it: its chunks in order. They are opaque: only their content reads them."""
 
     @property
     def size(self) -> int: ...
 
     @property
-    def chunks(self) -> Sequence[Chunk]: ...
+    def chunks(self) -> Sequence[Piece]: ...
 
-    def is_zero(self, chunk: Chunk) -> bool:
-        """Whether the chunk is known by its id to be all zeros."""
+    def is_zero(self, chunk: Any) -> bool:
+        """Whether the chunk is known, without reading it, to be all zeros."""
         ...
 
-    def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
+    def fetch(self, chunks: Iterable[Any]) -> Iterator[memoryview]:
         """The plain bytes of the chunks, decrypted and verified, in order, prefetched. One thread.
 
         A view stays good after the next one is taken: it may wait for its turn to be written.

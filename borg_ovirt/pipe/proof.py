@@ -6,15 +6,14 @@ checksum tells whether they hold where the whole export is the disk; else everyt
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import Enum
 
 from borg_ovirt.blocks import Extent
 from borg_ovirt.errors import ProofFailed
 from borg_ovirt.pipe.digests import ALGORITHM, BlockDigests, block_digest
-from borg_ovirt.pipe.fetch import READERS, Arrival, Buffers, Fetcher
-from borg_ovirt.pipe.plan import FETCH, make_plan
-from borg_ovirt.pipe.ports import Cancelled, Meter, Target
+from borg_ovirt.pipe.fetch import Arrival, Fetcher
+from borg_ovirt.pipe.plan import make_plan
+from borg_ovirt.pipe.ports import Target
 
 _HINT = "Do not use the restored disk. Restore again; see the imageio daemon's log and the target's storage."
 
@@ -27,23 +26,12 @@ class Proof(str, Enum):
 
 
 def prove(
-    digests: BlockDigests,
-    target: Target,
-    *,
-    use_checksum: bool = True,
-    extents: Iterable[Extent] | None = None,
-    readers: int = READERS,
-    buffers: Buffers | None = None,
-    progress: Meter | None = None,
-    cancelled: Cancelled | None = None,
-    name: str = "the disk",
+    digests: BlockDigests, target: Target, *, use_checksum: bool = True, name: str = "the disk"
 ) -> Proof:
     """Raise `ProofFailed`, with the first differing offset where it is known, unless the target is right.
 
     The target must read as the digested bytes and as zeros after them. `use_checksum=False` where the
     daemon exports more than the disk (a raw volume on block storage): its checksum would cover that too.
-    `extents` of the target spare reading its zeros back, should that be needed. `progress` counts what is
-    read back.
     """
     if target.size < digests.size:
         raise ProofFailed(f"The target of {name} has {target.size} bytes, the archive {digests.size}.", _HINT)
@@ -52,7 +40,7 @@ def prove(
         theirs = target.checksum(ALGORITHM, digests.block)
         if theirs == digests.checksum():
             return Proof.CHECKSUM
-    _read_back(digests, target, extents, readers, buffers, progress, cancelled, name)
+    _read_back(digests, target, name)
     if theirs is not None:
         raise ProofFailed(
             f"The checksum of the restored {name} is wrong, though it reads back as archived.", _HINT
@@ -60,39 +48,17 @@ def prove(
     return Proof.READ_BACK
 
 
-def _read_back(
-    digests: BlockDigests,
-    target: Target,
-    extents: Iterable[Extent] | None,
-    readers: int,
-    buffers: Buffers | None,
-    progress: Meter | None,
-    cancelled: Cancelled | None,
-    name: str,
-) -> None:
+def _read_back(digests: BlockDigests, target: Target, name: str) -> None:
     """Compare block after block, so that the first difference is the one told."""
     digests.finish()
     expected = _Expected(digests, name)
-    whole = [Extent(0, target.size, zero=False)] if extents is None else extents
-    plan = make_plan(target.size, digests.block, whole, name=name)
-    fetcher = Fetcher(
-        plan, target.open_reader, block_digest, readers=readers, buffers=buffers, cancelled=cancelled
-    )
-    with fetcher:
-        for kind, first, end in plan.runs():
+    plan = make_plan(target.size, digests.block, [Extent(0, target.size, zero=False)], name=name)
+    with Fetcher(plan, target.open_reader, block_digest) as fetcher:
+        for _, first, end in plan.runs():
             for index in range(first, end):
-                size = plan.cell_size(index)
-                if kind != FETCH:
-                    fetcher.check()
-                    expected.zeros(index)
-                    moved = 0
-                else:
-                    arrival = fetcher.take(index)
-                    expected.compare(arrival)
-                    fetcher.done(arrival)
-                    moved = arrival.moved
-                if progress is not None:
-                    progress.advance(read=moved, zero=size - moved)
+                arrival = fetcher.take(index)
+                expected.compare(arrival)
+                fetcher.done(arrival)
 
 
 class _Expected:

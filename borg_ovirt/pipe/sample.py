@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from borg_ovirt.errors import UsageError
 from borg_ovirt.pipe.fetch import READERS, Buffers, Fetcher
 from borg_ovirt.pipe.plan import FETCH, REUSE, Plan
-from borg_ovirt.pipe.ports import Base, Cancelled, P, Sink, Source
+from borg_ovirt.pipe.ports import Base, Source
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,10 @@ class Sampling:
 
     rate: float = 0.001
     minimum: int = 8
+
+    def __str__(self) -> str:
+        """As a user writes it."""
+        return "all" if self.rate == 1 else f"{self.rate * 100:g}%" if self.rate else "0"
 
     @classmethod
     def parse(cls, text: str) -> Sampling:
@@ -40,10 +44,12 @@ class Sampling:
 
 
 def choose_sample(
-    plan: Plan, base: Base, sampling: Sampling | None = None, rng: random.Random | None = None
+    plan: Plan, base: Base[object], sampling: Sampling, *, with_first: bool = False
 ) -> list[int]:
-    """Some of the cells to reuse, at random, ascending; zeros are left out: extents tell about them."""
-    sampling = sampling or Sampling()
+    """Some of the cells to reuse, at random, ascending; zeros are left out: extents tell about them.
+
+    `with_first`: the first cell always is one of them, if it is reused.
+    """
     if not sampling.rate:
         return []
     candidates = [
@@ -53,19 +59,18 @@ def choose_sample(
     if count >= len(candidates):
         return candidates
     # The guest must not be able to guess which cells are looked at.
-    return sorted((rng or random.SystemRandom()).sample(candidates, count))
+    chosen = set(random.SystemRandom().sample(candidates, count))
+    return sorted(chosen | {0} if with_first and candidates[0] == 0 else chosen)
 
 
 def check_sample(
     plan: Plan,
-    base: Base,
+    base: Base[object],
     cells: Sequence[int],
     source: Source,
-    sink: Sink[P],
     *,
     readers: int = READERS,
     buffers: Buffers | None = None,
-    cancelled: Cancelled | None = None,
 ) -> list[int]:
     """Read the cells and name those whose bytes are not the base's. Nothing is stored."""
     looked_at = Plan(plan.size, plan.cell, plan.name)
@@ -73,18 +78,12 @@ def check_sample(
         looked_at.kinds[index] = FETCH
         looked_at.starts.append(index * plan.cell)
         looked_at.ends.append(index * plan.cell + plan.cell_size(index))
-    fetcher = Fetcher(
-        looked_at, source.open, sink.prepare, readers=readers, buffers=buffers, cancelled=cancelled
-    )
     wrong = []
-    with fetcher:
+    with Fetcher(looked_at, source.open, base.digest, readers=readers, buffers=buffers) as fetcher:
         for index in cells:
             arrival = fetcher.take(index)
-            if arrival.prepared is None:
-                same = base.is_zero(index)
-            else:
-                same = arrival.prepared.id == base.chunk(index).id
-            if not same:
+            zero = arrival.prepared is None
+            if not (base.is_zero(index) if zero else base.same(index, arrival.prepared)):
                 wrong.append(index)
             fetcher.done(arrival)
     return wrong

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
-from borg_ovirt.blocks import Chunk
-from borg_ovirt.pipe.ports import Content
+from borg_ovirt.pipe.ports import Content, Piece
 
 _BATCH = 4
 """Chunks fetched in one turn: enough to be asked for together, few enough to keep nobody waiting."""
@@ -25,13 +25,13 @@ class SharedContent:
         return self._content.size
 
     @property
-    def chunks(self) -> Sequence[Chunk]:
+    def chunks(self) -> Sequence[Piece]:
         return self._content.chunks
 
-    def is_zero(self, chunk: Chunk) -> bool:
+    def is_zero(self, chunk: Any) -> bool:
         return self._content.is_zero(chunk)
 
-    def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
+    def fetch(self, chunks: Iterable[Any]) -> Iterator[memoryview]:
         """The bytes of the chunks, in order."""
         waiting = iter(chunks)
         while batch := list(islice(waiting, _BATCH)):

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Protocol, TypeVar
 
-from borg_ovirt.errors import Interrupted, TransferFailed
-from borg_ovirt.pipe.ports import Cancelled
+from borg_ovirt.errors import TransferFailed
 
 _POLL = 0.5
-"""Seconds between two looks at `cancelled`: it is no part of the condition the group waits on."""
+"""Seconds between two cuts of a connection that comes back."""
 
 
 class _Closable(Protocol):
@@ -31,12 +30,11 @@ class ThreadGroup:
     The thread that made the group leads it: what went wrong in a member is raised there, once.
     """
 
-    def __init__(self, name: str, cancelled: Cancelled | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self.changed = threading.Condition()
         """Guards what the group shares; notified whenever some of it changes."""
         self.stopped = False
         self._name = name
-        self._cancelled = cancelled
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._working = 0
@@ -96,11 +94,9 @@ class ThreadGroup:
         self.check()
 
     def lead_check(self) -> None:
-        """Raise (in the leader) what went wrong in a member, or the user's wish to end."""
+        """Raise (in the leader) what went wrong in a member."""
         if self._error is not None:
             raise self._error
-        if self._cancelled is not None and self._cancelled.is_set():
-            raise Interrupted("Interrupted.")
 
     def lead_wait(self, ready: Callable[[], bool]) -> None:
         """The leader waits for its members, holding `changed`."""
@@ -110,7 +106,7 @@ class ThreadGroup:
                 return
             if not self._working:
                 raise TransferFailed(f"All {self._name} threads ended before the work was done.")
-            self.changed.wait(None if self._cancelled is None else _POLL)
+            self.changed.wait()
 
     def stop(self) -> None:
         """End the work: wake who waits, cut the connections of who reads or writes."""
@@ -131,7 +127,7 @@ class ThreadGroup:
                 with self.changed:
                     while self._working:
                         self.lead_check()
-                        self.changed.wait(None if self._cancelled is None else _POLL)
+                        self.changed.wait()
                     self.lead_check()
         finally:
             self.stop()

@@ -14,7 +14,7 @@ from borg_ovirt.blocks import GiB, MiB
 from borg_ovirt.errors import RestoreFailed
 from borg_ovirt.pipe.digests import BlockDigests
 from borg_ovirt.pipe.holes import data_runs
-from borg_ovirt.pipe.ports import Cancelled, Content, Meter, Target, Writer
+from borg_ovirt.pipe.ports import Content, Meter, Target, Writer
 from borg_ovirt.pipe.threads import ThreadGroup
 from borg_ovirt.pipe.walk import walk
 
@@ -25,7 +25,7 @@ WINDOW = 32 * MiB
 """Bytes of chunks waiting or under way at most, besides the request that is being gathered. Twice as much,
 and requests twice as large, were no faster with four writers."""
 ZERO_REQUEST = GiB
-"""Zeros of one request at most: slow storage may write them, and a cancelled upload should end soon."""
+"""Zeros of one request at most: slow storage may write them, and an upload given up should end soon."""
 
 
 @dataclass
@@ -52,7 +52,6 @@ def upload(
     min_gap: int = MiB,
     digests: BlockDigests | None = None,
     progress: Meter | None = None,
-    cancelled: Cancelled | None = None,
     name: str = "the disk",
 ) -> UploadStats:
     """Make the target read as the content, and as zeros after it; flushed when this returns.
@@ -65,7 +64,7 @@ def upload(
             f"The target of {name} has {target.size} bytes, the archive {content.size}.",
             "Restore to a disk of at least the archived size.",
         )
-    sending = _Sending(target, content.size, window, digests, progress, cancelled)
+    sending = _Sending(target, content.size, window, digests, progress)
     gather = _Gatherer(request, sending.send, sending.skip if target_is_zero else None)
     with sending.group:
         sending.group.start(writers, sending.work)
@@ -172,9 +171,8 @@ class _Sending:
         window: int,
         digests: BlockDigests | None,
         progress: Meter | None,
-        cancelled: Cancelled | None,
     ) -> None:
-        self.group = ThreadGroup("writer", cancelled)
+        self.group = ThreadGroup("writer")
         self.stats = UploadStats()
         self._target = target
         self._size = size

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from borg_ovirt.progress import Gauge, Progress
-from borg_ovirt.redact import redact
+from borg_ovirt.terminal import shown
 from borg_ovirt.units import format_duration, format_size
 
 EVERY = 0.1
@@ -32,18 +32,18 @@ class TerminalProgress(Progress):
 
     def step(self, text: str) -> None:
         """One line above the bars."""
-        self._console.print(escape(redact(text)), soft_wrap=True)
+        self._console.print(escape(shown(text)), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         """One coloured line above the bars."""
-        self._console.print(f"[yellow]warning:[/yellow] {escape(redact(text))}", soft_wrap=True)
+        self._console.print(f"[yellow]warning:[/yellow] {escape(shown(text))}", soft_wrap=True)
 
     def disk(self, name: str, size: int, to_read: int | None = None) -> Gauge:
         """A new bar below the others."""
         gauge = super().disk(name, size, to_read)
         with self._lock:
             live = self._display()
-            task = live.add_task(escape(redact(name)), total=max(size, 1), facts=facts(gauge))
+            task = live.add_task(escape(shown(name)), total=max(size, 1), facts=facts(gauge))
             self._tasks[id(gauge)] = (task, time.monotonic())
         return gauge
 

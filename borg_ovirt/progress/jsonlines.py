@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from typing import Any, TextIO
 
 from borg_ovirt.progress import Gauge, Progress
 from borg_ovirt.progress.plain import describe
-from borg_ovirt.redact import redact
+from borg_ovirt.redact import json_text
 
 EVERY = 0.5
 """Seconds between two lines of a disk."""
@@ -65,7 +64,7 @@ class JsonProgress(Progress):
 
     def _emit(self, line: dict[str, Any]) -> None:
         with self._lock:
-            self._stream.write(redact(json.dumps(line)) + "\n")
+            self._stream.write(json_text(line) + "\n")
             self._stream.flush()
 
 

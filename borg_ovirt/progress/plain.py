@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from borg_ovirt.progress import Gauge, Progress
-from borg_ovirt.redact import redact
+from borg_ovirt.terminal import shown
 from borg_ovirt.units import format_duration, format_size
 
 EVERY = 10.0
@@ -65,7 +65,7 @@ class PlainProgress(Progress):
 
     def _line(self, text: str) -> None:
         with self._lock:
-            self._stream.write(redact(text) + "\n")
+            self._stream.write(shown(text) + "\n")
             self._stream.flush()
 
 

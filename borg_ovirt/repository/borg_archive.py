@@ -59,9 +59,15 @@ class BorgArchive:
         try:
             self._session.transaction(save, saves=True)
         except RepositoryError as error:
-            if not self._session.holds(self.name):
+            there = self._session.holds_for_sure(self.name)
+            if there is False:
                 raise
+            if there:
+                told = f"Archive {self.name} is in the repository, as read again just now; but then: {error}"
+                raise RepositoryError(told) from error
             raise RepositoryError(
-                f"Archive {self.name} is whole in the repository, but then: {error}"
+                f"Nobody knows whether archive {self.name} was made, for the repository cannot be read any "
+                f"more: {error.message}",
+                "Look at `borg-ovirt list` when it can be read again.",
             ) from error
         return bytes(self._archive.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,7 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
             raise RepositoryError("The msgpack library is not one that Borg works with.", "Reinstall Borg.")
         warnings = stack.enter_context(borg_console.Warnings())
         stack.enter_context(_umask(access.umask))
-        repository = stack.enter_context(_repository(location, access))
+        repository = _entered(_repository(location, access), stack)
         with borg_console.no_questions_without_a_terminal():
             manifest, key = Manifest.load(repository, (_operation(access),))
             key.compressor = compression.compressor
@@ -71,6 +71,17 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
             else:
                 assert_secure(repository, manifest, access.lock_wait)
     return Session(where, repository, manifest, key, cache, compression, warnings)
+
+
+def _entered(repository: Any, stack: ExitStack) -> Any:
+    """Open it; where that fails half-way let its lock go, which Borg leaves to the collection of garbage."""
+    try:
+        return stack.enter_context(repository)
+    except BaseException:
+        with suppress(Exception):
+            repository.close()
+        repository.lock = None
+        raise
 
 
 def _location(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Borg speaks to a console: here its log, its questions and the server's lines become ours to judge."""
+"""Borg speaks to a console: here its log, its questions and the server's lines come to us."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from borg.crypto.key import NoPassphraseFailure, Passphrase
 from borg.helpers import get_ec, init_ec_warnings
 from borg.helpers.yes import TRUISH
 
+from borg_ovirt.repository.passphrase import read_once
+
 _log = logging.getLogger(__name__)
 
 _said: deque[str] = deque(maxlen=5)
 """The last plain lines of ssh or the server: where a connection fails, they tell why."""
 
-_read_once: dict[str, str] = {}
-"""Passphrases by descriptor: Borg closes it, and next time its number may be another file's."""
 
 _stock_fd_passphrase: Any = Passphrase.fd_passphrase
 
@@ -123,15 +123,15 @@ def _answer_from_environment(*_: object, env_var_override: str | None = None, **
 
 def _fd_passphrase(kind: type[Any]) -> Any:
     descriptor = os.environ.get("BORG_PASSPHRASE_FD", "")
-    if descriptor not in _read_once:
+    if descriptor not in read_once:
         try:
             passphrase = _stock_fd_passphrase()
         except OSError as error:
             raise NoPassphraseFailure(f"BORG_PASSPHRASE_FD cannot be read: {error.strerror}") from error
         if passphrase is None:
             return None
-        _read_once[descriptor] = str(passphrase)
-    return kind(_read_once[descriptor])
+        read_once[descriptor] = str(passphrase)
+    return kind(read_once[descriptor])
 
 
 def _no_passphrase(_: type[Any], prompt: str) -> Any:

@@ -6,6 +6,7 @@ import errno
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from traceback import walk_tb
 
 from borg import locking
 from borg import remote as rpc
@@ -21,6 +22,7 @@ from borg.repository import Repository
 from borg_ovirt.errors import (
     ArchiveNotFound,
     BorgOvirtError,
+    RepositoryDamaged,
     RepositoryError,
     RepositoryLocked,
     RepositoryNotFound,
@@ -28,6 +30,9 @@ from borg_ovirt.errors import (
 )
 from borg_ovirt.repository.borg_console import last_words
 
+_OURS = __name__.split(".")[0]
+_LONGEST = 300
+"""Characters of Borg's words that are shown."""
 _CHECK = "Run `borg check` on it, and `borg check --repair` if that finds faults."
 _SPACE = "Free space there (`borg-ovirt prune`, `borg compact`) and run again."
 _PASSPHRASE = "Set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD."
@@ -49,7 +54,11 @@ def translate_errors(location: str) -> Iterator[None]:
 
 
 def translate(error: Exception, where: str) -> BorgOvirtError | None:
-    """Our error for one of Borg's or the system's; None for what is neither, which is a fault of ours."""
+    """Our error for one of Borg's or the system's; None for what is neither, which is a fault of ours.
+
+    Here what lies in a repository and in Borg's cache of it becomes ours: whatever Borg raises over it, a
+    `KeyError` or a parser's error included, is told as its own.
+    """
     for kind, tell in _TABLE:
         if isinstance(error, kind):
             return tell(error, where)
@@ -59,9 +68,26 @@ def translate(error: Exception, where: str) -> BorgOvirtError | None:
         return _remote(error, where)
     if isinstance(error, OSError):
         return _system(error, where)
-    if type(error) is Exception:  # Borg raises the bare class in places
-        return RepositoryError(f"Borg failed on {where}: {_one_line(error)}.", _CHECK)
+    if _raised_in_borg(error):  # the bare class in places; else it stumbled over what it had read
+        name = "" if type(error) is Exception else f"{type(error).__name__}: "
+        return RepositoryError(
+            f"Borg cannot make sense of what it read in {where}, or in its cache of it: {name}"
+            f"{_one_line(error)[:_LONGEST]}.",
+            f"{_CHECK} A cache is made anew after `borg delete --cache-only {where}`.",
+        )
     return None
+
+
+def _raised_in_borg(error: Exception) -> bool:
+    """Whether the error comes out of Borg's code, or of a library's below it, and not out of ours."""
+    if type(error) is Exception:
+        return True
+    innermost = ""
+    for frame, _ in walk_tb(error.__traceback__):
+        name = str(frame.f_globals.get("__name__", ""))
+        if name.split(".")[0] in ("borg", _OURS):
+            innermost = name.split(".")[0]
+    return innermost == "borg"
 
 
 def _one_line(error: BaseException) -> str:
@@ -155,7 +181,7 @@ def _no_space(error: Exception, where: str) -> BorgOvirtError:
 
 
 def _damaged(error: Exception, where: str) -> BorgOvirtError:
-    return RepositoryError(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
+    return RepositoryDamaged(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
 
 
 def _newer(error: Exception, where: str) -> BorgOvirtError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import stat
+import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from borg.helpers.msgpack import OutOfData, Unpacker
 
+from borg_ovirt.errors import RepositoryError
 from borg_ovirt.repository.borg_session import Session
 from borg_ovirt.repository.packed import PackedChunks
 
@@ -29,7 +32,7 @@ def stored_files(session: Session, items: Sequence[bytes], most: int | None = No
 
     The stream is left at the first file of more than `most` chunks: it is not parsed.
     """
-    with session.translate_errors():
+    with session.translate_errors(), _sense(session.where):
         unpacker: Any = Unpacker(_Stream(session, items), read_size=1 << 20, use_list=False)
         while True:
             try:
@@ -48,6 +51,18 @@ def stored_files(session: Session, items: Sequence[bytes], most: int | None = No
                 facts[key] = _chunks(unpacker, count)
             if b"part" not in facts and stat.S_ISREG(facts.get(b"mode", 0)):
                 yield _stored(facts)
+
+
+@contextmanager
+def _sense(where: str) -> Iterator[None]:
+    """Inside, an item that is none becomes an error of ours."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, struct.error) as error:
+        raise RepositoryError(
+            f"The list of files of an archive in {where} makes no sense ({type(error).__name__}: {error}).",
+            "Run `borg check` on the repository.",
+        ) from None
 
 
 def _chunks(unpacker: Any, count: int) -> PackedChunks:

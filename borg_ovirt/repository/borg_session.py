@@ -5,10 +5,10 @@ Only one thread may be in here at a time, save for `seen`, `id_of` and `framer`,
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import groupby, repeat
 from typing import Any
@@ -27,29 +27,7 @@ from borg_ovirt.repository import frames
 from borg_ovirt.repository.borg_behind import WriteBehind
 from borg_ovirt.repository.borg_console import Warnings
 from borg_ovirt.repository.borg_errors import translate_errors
-
-
-@dataclass(frozen=True)
-class ArchiveEntry:
-    """An archive as Borg's manifest lists it."""
-
-    name: str
-    id: bytes
-    time: datetime
-
-
-@dataclass(frozen=True)
-class ArchiveFacts:
-    """An archive as its own metadata tell it."""
-
-    entry: ArchiveEntry
-    comment: str
-    command: tuple[str, ...]
-    items: tuple[bytes, ...]
-    """Ids of the chunks of its item stream."""
-    ended: datetime
-    original_size: int
-    compressed_size: int
+from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
 
 
 class _Compressor:
@@ -120,6 +98,15 @@ class Session:
         """Whether there is an archive of that name."""
         return name in self._manifest.archives
 
+    def holds_for_sure(self, name: str) -> bool | None:
+        """Whether there is an archive of that name, as the repository says now; None if it cannot be read."""
+        try:
+            fresh, _ = Manifest.load(self._repository, (Manifest.Operation.READ,), key=self._key)
+            info = fresh.archives.get(name)
+            return info is not None and bool(list(self.facts([ArchiveEntry(info.name, info.id, info.ts)])))
+        except Exception:  # whatever it is: what was not read is not known
+            return None
+
     def facts(self, entries: Sequence[ArchiveEntry]) -> Iterator[ArchiveFacts]:
         """The metadata of archives, in order, fetched ahead over `borg serve`."""
         with translate_errors(self.where):
@@ -131,7 +118,15 @@ class Session:
         plain = self._key.decrypt(entry.id, data)
         # As in stock Borg: archives of old versions have no authentication of their own.
         unpacked, _, _ = self._key.unpack_and_verify_archive(plain, force_tam_not_required=True)
-        meta = ArchiveItem(internal_dict=unpacked)
+        try:
+            return self._plain_facts(entry, ArchiveItem(internal_dict=unpacked))
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise RepositoryError(
+                f"Archive {entry.name} in {self.where} has metadata that make no sense: {error}.",
+                "Run `borg check` on the repository.",
+            ) from None
+
+    def _plain_facts(self, entry: ArchiveEntry, meta: Any) -> ArchiveFacts:
         command = tuple(
             word.decode("utf-8", "surrogateescape") if isinstance(word, bytes) else word
             for word in meta.cmdline
@@ -289,13 +284,26 @@ class Session:
 
         self.transaction(work)
 
-    def compact(self, threshold: int) -> None:
-        """Give back the space of segments of which at least `threshold` percent is not needed."""
+    def compact(self, threshold: int) -> int | None:
+        """Give back the space of segments of which at least `threshold` percent is not needed.
+
+        Returns the bytes that were freed: none where the repository is append-only; None over `borg serve`,
+        which does not tell.
+        """
         self.check_writable()
+        before = self._segment_bytes()
         with translate_errors(self.where):
             # A commit wants a transaction, and writing the manifest anew starts one.
             self._repository.put(Manifest.MANIFEST_ID, self._repository.get(Manifest.MANIFEST_ID))
             self._repository.commit(compact=True, threshold=threshold / 100)
+        after = self._segment_bytes()
+        return None if before is None or after is None else max(before - after, 0)
+
+    def _segment_bytes(self) -> int | None:
+        if not self._local:
+            return None
+        with translate_errors(self.where):
+            return sum(os.path.getsize(file) for _, file in self._repository.io.segment_iterator())
 
     def _archive(self, name: str) -> Any:
         return Archive(self._repository, self._key, self._manifest, name, cache=self._cache)

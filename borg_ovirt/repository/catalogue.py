@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from borg_ovirt.errors import NotOurArchive, RepositoryError
-from borg_ovirt.repository.borg_session import ArchiveEntry, ArchiveFacts, Session, archive_id
+from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
+from borg_ovirt.repository.borg_session import Session, archive_id
 from borg_ovirt.repository.layout import TOOL, ArchiveComment, is_checkpoint_name, parse_comment
 from borg_ovirt.repository.reader import ArchiveReader
+from borg_ovirt.repository.series import later_than_now
 
 _log = logging.getLogger(__name__)
 
@@ -22,9 +24,10 @@ class ArchiveInfo:
     name: str
     id: str
     time: datetime
-    """The instant that the archive shows."""
+    """The instant that the archive shows, by the engine's clock."""
     comment: ArchiveComment
     duration: timedelta
+    """From that instant to the commit, which is by this machine's clock."""
     original_size: int
     compressed_size: int
 
@@ -35,6 +38,7 @@ class Catalogue:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._known: dict[bytes, ArchiveInfo | None] = {}
+        self._told = False
 
     def archives(self) -> list[ArchiveInfo]:
         """Every archive of ours, oldest first; foreign and unfinished ones are not among them."""
@@ -42,8 +46,23 @@ class Catalogue:
         unknown = [entry for entry in entries if entry.id not in self._known]
         for facts in _readable(self._session, unknown):
             self._known[facts.entry.id] = self._info(facts)
-        infos = (self._known.get(entry.id) for entry in entries)
-        return sorted((info for info in infos if info), key=lambda info: (info.time, info.name))
+        infos = [info for entry in entries if (info := self._known.get(entry.id))]
+        self._tell_of_the_future(infos)
+        return sorted(infos, key=lambda info: (info.time, info.name))
+
+    def _tell_of_the_future(self, infos: Sequence[ArchiveInfo]) -> None:
+        """Once: whoever meets such an archive should know that a clock is or was wrong."""
+        later = later_than_now(infos, datetime.now(timezone.utc)) if not self._told else []
+        if later:
+            self._told = True
+            more = f" (and {len(later) - 1} others)" if len(later) > 1 else ""
+            _log.warning(
+                "Archive %s%s bears a time later than now, %s: a clock is or was wrong. That time counts for "
+                "nothing.",
+                later[0].name,
+                more,
+                f"{later[0].time:%Y-%m-%d %H:%M} UTC",
+            )
 
     def _info(self, facts: ArchiveFacts) -> ArchiveInfo | None:
         try:

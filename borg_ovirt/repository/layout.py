@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from borg_ovirt.errors import NotOurArchive
 from borg_ovirt.repository.manifest import (
     BaseRecord,
+    Count,
     DiskRecord,
     DiskRunRecord,
     Flag,
@@ -58,6 +59,9 @@ __all__ = [
 
 TOOL = "borg-ovirt"
 LAYOUT = 1
+_LARGEST_MANIFEST = 32 << 20
+_LARGEST_COMMENT = 1 << 20
+"""Bytes: ten thousand layers need 6 MiB. What is longer was written to take memory, not to be read."""
 
 
 class ArchiveComment(Record):
@@ -69,6 +73,14 @@ class ArchiveComment(Record):
     vm_name: str
     mode: Mode
     engine: str
+    """Host (and port) of the engine's URL."""
+    engine_id: str | None = None
+    number: Count | None = None
+    """Its place among the archives of ours in this repository, counted when it was committed."""
+    base: str | None = None
+    """The archive whose chunks it refers to."""
+    from_checkpoint: Uuid | None = None
+    """The checkpoint this backup starts from."""
     checkpoint: Uuid | None = None
     """The checkpoint this backup ends at: where the next incremental one starts."""
     kind: Kind
@@ -92,6 +104,9 @@ def comment_of(manifest: Manifest) -> ArchiveComment:
         vm_name=manifest.vm.name,
         mode=manifest.mode,
         engine=manifest.run.engine,
+        engine_id=manifest.run.engine_id,
+        base=manifest.run.base.name if manifest.run.base else None,
+        from_checkpoint=manifest.run.from_checkpoint,
         checkpoint=manifest.run.to_checkpoint,
         kind=manifest.run.kind,
         reason=manifest.run.reason,
@@ -102,7 +117,7 @@ def comment_of(manifest: Manifest) -> ArchiveComment:
 def parse_manifest(data: bytes, archive: str) -> Manifest:
     """The manifest of an archive; `NotOurArchive` if it is not ours, was changed, or is of a newer layout."""
     what = f"{MANIFEST} of archive {archive}"
-    facts = _json_object(data)
+    facts = _json_object(data, _LARGEST_MANIFEST)
     if facts is None or facts.get("tool") != TOOL:
         raise NotOurArchive(f"The {what} was not written by borg-ovirt.", "Use `borg extract` for it.")
     _refuse_newer(facts, what)
@@ -117,7 +132,7 @@ def parse_manifest(data: bytes, archive: str) -> Manifest:
 
 def parse_comment(text: str, archive: str) -> ArchiveComment | None:
     """An archive's comment if it is one of ours, else None; `NotOurArchive` for a newer layout."""
-    facts = _json_object(text)
+    facts = _json_object(text, _LARGEST_COMMENT)
     if facts is None or facts.get("tool") != TOOL:
         return None
     _refuse_newer(facts, f"comment of archive {archive}")
@@ -127,7 +142,9 @@ def parse_comment(text: str, archive: str) -> ArchiveComment | None:
         return None
 
 
-def _json_object(text: str | bytes) -> dict[str, Any] | None:
+def _json_object(text: str | bytes, longest: int) -> dict[str, Any] | None:
+    if len(text) > longest:
+        return None
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError):
@@ -146,6 +163,6 @@ def _refuse_newer(facts: dict[str, Any], what: str) -> None:
 
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in fault["loc"]) or "it"
+    where = ".".join(str(part) for part in fault["loc"])[:100] or "it"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{where}: {fault['msg']}{more}"

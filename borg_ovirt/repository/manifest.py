@@ -7,19 +7,23 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from borg_ovirt.blocks import CELL
+from borg_ovirt.blocks import CELL, LARGEST_CELL
 from borg_ovirt.repository.paths import chain_path, disk_path, layer_path
 
 
 def _in_utc(when: datetime) -> datetime:
     if when.tzinfo is None:
         raise ValueError("a time without its zone")
-    return when.astimezone(timezone.utc)
+    try:
+        return when.astimezone(timezone.utc)
+    except OverflowError:
+        raise ValueError("a time beyond the years that can be told") from None
 
 
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
-Bytes = Annotated[int, Field(strict=True, ge=0)]
-Count = Annotated[int, Field(strict=True, ge=0)]
+Bytes = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
+Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
+Cell = Annotated[int, Field(strict=True, gt=0, le=LARGEST_CELL)]
 Flag = Annotated[bool, Field(strict=True)]
 When = Annotated[datetime, AfterValidator(_in_utc)]
 Mode = Literal["image", "chain"]
@@ -113,7 +117,7 @@ class DiskRecord(Record):
     propagate_errors: Flag = False
     disk_profile: str | None = None
     quota: str | None = None
-    cell: Annotated[int, Field(strict=True, gt=0)] = CELL
+    cell: Cell = CELL
     path: str
     """The item of the disk (image mode), or the folder of its layers (chain mode)."""
     layers: tuple[LayerRecord, ...] = ()
@@ -185,6 +189,8 @@ class RunRecord(Record):
     """Where the tool ran."""
     engine: str
     """Host (and port) of the engine's URL."""
+    engine_id: str | None = None
+    """The engine's own id: the same under every name that it is reached by."""
     engine_version: str | None = None
     mode_asked: Mode = "image"
     kind_asked: Kind = "incremental"
@@ -199,7 +205,7 @@ class RunRecord(Record):
     from_checkpoint: Uuid | None = None
     to_checkpoint: Uuid | None = None
     base: BaseRecord | None = None
-    cell: Annotated[int, Field(strict=True, gt=0)] = CELL
+    cell: Cell = CELL
     resumes: Count = 0
     started: When
     instant: When | None = None

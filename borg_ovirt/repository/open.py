@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from borg_ovirt.blocks import Chunk
 from borg_ovirt.errors import ArchiveNotFound
-from borg_ovirt.repository.layout import ArchiveComment
 from borg_ovirt.repository.version import check_borg_version
 
 if TYPE_CHECKING:
     from borg_ovirt.repository.borg_session import Session
     from borg_ovirt.repository.catalogue import ArchiveInfo
     from borg_ovirt.repository.reader import ArchiveReader
-    from borg_ovirt.repository.writer import ArchiveWriter
+    from borg_ovirt.repository.series import Series
+    from borg_ovirt.repository.writer import ArchiveWriter, PreparedCell
 
 
 @contextmanager
@@ -65,13 +65,14 @@ def open_repository(
 
 
 class Repository:
-    """An open repository. One thread, save for `has`."""
+    """An open repository. One thread, save for `has` and `prepare`."""
 
     def __init__(self, session: Session) -> None:
         from borg_ovirt.repository.catalogue import Catalogue
 
         self._session = session
         self._catalogue = Catalogue(session)
+        self._damage: dict[bytes, str | None] = {}
 
     @property
     def id(self) -> str:
@@ -97,6 +98,22 @@ class Repository:
         """Every archive of ours, oldest first; foreign and unfinished ones are not among them."""
         return self._catalogue.archives()
 
+    def series(self, now: datetime | None = None) -> list[Series]:
+        """The archives of each VM of each engine in each mode, in the order in which they were made."""
+        from borg_ovirt.repository.series import all_series
+
+        return all_series(self.archives(), now or datetime.now(timezone.utc))
+
+    def damage(self, name: str) -> str | None:
+        """What keeps an archive from being restored whole; None if nothing does, as far as can be told
+        without reading its data."""
+        from borg_ovirt.repository.health import damage
+
+        id_ = self._session.entry(name).id
+        if id_ not in self._damage:
+            self._damage[id_] = damage(lambda: self.archive(name))
+        return self._damage[id_]
+
     def all_names(self) -> set[str]:
         """The names of all archives, whoever made them."""
         return {entry.name for entry in self._session.entries()}
@@ -112,19 +129,25 @@ class Repository:
         """Whether the repository holds the chunk."""
         return self._session.seen(chunk)
 
+    def prepare(self, data: memoryview) -> PreparedCell:
+        """Hash one cell, and compress it if it is new; no archive need be open. Any thread.
+
+        `data` must not change before the cell is stored.
+        """
+        from borg_ovirt.repository.writer import prepare
+
+        return prepare(self._session, data)
+
     def writer(self, name: str, *, started: datetime) -> AbstractContextManager[ArchiveWriter]:
         """Make an archive; `started` becomes its time. Without a commit nothing of it stays."""
         from borg_ovirt.repository.writer import writing
 
-        return writing(self._session, name, started)
+        numbers = [info.comment.number or 0 for info in self.archives()]
+        return writing(self._session, name, started, max(numbers, default=0) + 1)
 
     def delete(self, names: Collection[str]) -> int:
         """Remove archives in one transaction; returns the bytes that `compact` can now give back."""
         return self._session.delete(list(names))
-
-    def set_comment(self, name: str, comment: ArchiveComment) -> None:
-        """Give an archive another comment; its id changes, as with `borg recreate --comment`."""
-        self._set_comments({name: comment})
 
     def hold(self, names: Collection[str]) -> list[str]:
         """Mark archives as never to be removed by our retention; returns those that were not yet held."""
@@ -134,9 +157,9 @@ class Repository:
         """Take the mark of `hold` away; returns those that had it."""
         return self._mark_held(names, held=False)
 
-    def compact(self, threshold: int = 10) -> None:
-        """Free space, as `borg compact --threshold` does (in percent)."""
-        self._session.compact(threshold)
+    def compact(self, threshold: int = 10) -> int | None:
+        """Free space, as `borg compact --threshold` does (in percent); returns the bytes freed, if known."""
+        return self._session.compact(threshold)
 
     def _mark_held(self, names: Collection[str], *, held: bool) -> list[str]:
         ours = {info.name: info.comment for info in self.archives()}
@@ -144,9 +167,7 @@ class Repository:
             if name not in ours:
                 raise ArchiveNotFound(f"The repository {self.location} has no archive {name} of ours.")
         changed = {name: ours[name] for name in names if ours[name].held != held}
-        self._set_comments({n: c.model_copy(update={"held": held}) for n, c in changed.items()})
+        if changed:  # the ids of these archives change, as with `borg recreate --comment`
+            marked = {n: c.model_copy(update={"held": held}) for n, c in changed.items()}
+            self._session.set_comments({name: comment.to_text() for name, comment in marked.items()})
         return list(changed)
-
-    def _set_comments(self, comments: Mapping[str, ArchiveComment]) -> None:
-        if comments:
-            self._session.set_comments({name: comment.to_text() for name, comment in comments.items()})

@@ -9,6 +9,7 @@ from typing import overload
 from borg_ovirt.blocks import Chunk
 
 _ENTRY = struct.Struct("=32sI")
+_SIZE = struct.Struct("=I")
 _BLOCK = 1024
 
 
@@ -26,6 +27,12 @@ class PackedChunks(Sequence[Chunk]):
         """The sum of their sizes."""
         with memoryview(self._data) as data, data.cast("I") as words, words[8::9] as sizes:
             return sum(sizes)
+
+    def on_grid(self, size: int) -> bool:
+        """Whether all have this size but the last, which may be shorter, so that places tell offsets."""
+        with memoryview(self._data) as data, data.cast("I") as words, words[8::9] as sizes:
+            whole = sizes[:-1].tobytes() == _SIZE.pack(size) * (len(self) - 1) if len(self) > 1 else True
+            return whole and (not len(self) or 0 < sizes[-1] <= size)
 
     def others(self, chunk: Chunk, first: int, end: int) -> Iterator[int]:
         """The places first..end where another chunk stands; runs of this one cost next to nothing."""

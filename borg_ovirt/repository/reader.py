@@ -7,9 +7,10 @@ from functools import cached_property
 from itertools import groupby
 
 from borg_ovirt.blocks import CELL, Chunk
-from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryError
+from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged, RepositoryError
+from borg_ovirt.repository.borg_facts import ArchiveFacts
 from borg_ovirt.repository.borg_items import StoredFile, stored_files
-from borg_ovirt.repository.borg_session import ArchiveFacts, Session, archive_id
+from borg_ovirt.repository.borg_session import Session, archive_id
 from borg_ovirt.repository.layout import (
     DISKS,
     MANIFEST,
@@ -46,14 +47,15 @@ class DiskContent:
     @cached_property
     def damaged(self) -> bool:
         """Whether `borg check --repair` put zeros in place of lost chunks, or a chunk is missing now."""
-        # Zeros come in long runs: each run is looked up once.
-        return self._stored.repaired or not all(
-            self._session.seen(chunk) for chunk, _ in groupby(self.chunks)
-        )
+        return _is_damaged(self._session, self._stored)
 
     def is_zero(self, chunk: Chunk) -> bool:
         """Whether the chunk is known by its id to be all zeros."""
         return chunk.id == self._session.zero_id(chunk.size)
+
+    def id_of(self, data: memoryview) -> bytes:
+        """The id of a chunk of these bytes. Any thread."""
+        return self._session.id_of(data)
 
     def data_chunks(self, first: int, end: int, size: int) -> Iterator[int]:
         """The places first..end of chunks that are not known to be zeros, in a disk of chunks of `size`."""
@@ -100,6 +102,11 @@ class DiskContent:
         return memoryview(data)
 
 
+def _is_damaged(session: Session, stored: StoredFile) -> bool:
+    # Zeros come in long runs: each run is looked up once.
+    return stored.repaired or not all(session.seen(chunk) for chunk, _ in groupby(stored.chunks))
+
+
 class ArchiveReader:
     """One archive of ours, checked as far as it is read."""
 
@@ -114,6 +121,8 @@ class ArchiveReader:
     def manifest(self) -> Manifest:
         """The manifest, validated; `NotOurArchive` if it is not ours, was changed or is of a newer layout."""
         if MANIFEST not in self._small:
+            if parse_comment(self._facts.comment, self.name) is not None:  # `borg check --repair` took it out
+                raise self._damage(MANIFEST)
             raise NotOurArchive(
                 f"Archive {self.name} was not made by borg-ovirt: it has no {MANIFEST}.",
                 "Use `borg extract` for it.",
@@ -135,9 +144,17 @@ class ArchiveReader:
         stored = self._small.get(path)
         if stored is None:
             raise ArchiveNotFound(f"Archive {self.name} has no file {path}.")
-        if stored.size > _LARGEST_FILE:
-            raise NotOurArchive(f"{path} of archive {self.name} is too large: {stored.size} bytes.")
+        size = max(stored.size, stored.chunks.total())
+        if size > _LARGEST_FILE:
+            raise NotOurArchive(f"{path} of archive {self.name} is too large: {size} bytes.")
+        if stored.repaired:
+            raise self._damage(path)
         return b"".join(self._session.fetch([chunk.id for chunk in stored.chunks]))
+
+    def damaged(self, path: str) -> bool:
+        """Whether one of the small files is missing, lacks chunks, or was filled with zeros by a repair."""
+        stored = self._small.get(path)
+        return stored is None or _is_damaged(self._session, stored)
 
     def disk(self, path: str) -> DiskContent:
         """A disk or layer by its path; `NotOurArchive` where it is not as the manifest says."""
@@ -152,6 +169,12 @@ class ArchiveReader:
                 f"{path} of archive {self.name} has {stored.size} bytes; its manifest says {expected}."
             )
         return DiskContent(self._session, self.name, stored)
+
+    def _damage(self, path: str) -> RepositoryDamaged:
+        return RepositoryDamaged(
+            f"Archive {self.name} is damaged: the repository lost {path}.",
+            "An older archive of the VM may be whole: see `borg-ovirt list`.",
+        )
 
     @cached_property
     def _small(self) -> dict[str, StoredFile]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from borg_ovirt.blocks import CELL, Chunk, MiB
+from borg_ovirt.blocks import CELL, LARGEST_CELL, Chunk
 from borg_ovirt.errors import RepositoryError, UsageError
 from borg_ovirt.repository.borg_archive import BorgArchive
 from borg_ovirt.repository.borg_session import Session, archive_id
@@ -15,9 +15,6 @@ from borg_ovirt.repository.frames import Frame
 from borg_ovirt.repository.layout import MANIFEST, OVF, README, TOOL, ArchiveComment, Manifest
 from borg_ovirt.repository.packed import PackedChunks
 from borg_ovirt.repository.readme import readme
-
-LARGEST_CELL = 16 * MiB
-"""Borg stores no object of more than some 20 MiB."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +55,15 @@ class PreparedCell:
         return content
 
 
+def prepare(session: Session, data: memoryview) -> PreparedCell:
+    """Hash and compress what any disk of any archive may hold. Any thread."""
+    id_ = session.id_of(data)
+    framer = session.framer
+    if framer is None or session.seen(Chunk(id_, len(data))):
+        return PreparedCell(id_, data, None)
+    return PreparedCell(id_, data, framer(data))
+
+
 class DiskSink:
     """One disk's list of chunks as it grows, cell after cell, in the order of the disk."""
 
@@ -77,11 +83,7 @@ class DiskSink:
 
     def prepare(self, data: memoryview) -> PreparedCell:
         """Hash one cell, and compress it if it is new. Any thread; `data` may change again after `store`."""
-        id_ = self._session.id_of(data)
-        framer = self._session.framer
-        if framer is None or self._session.seen(Chunk(id_, len(data))):
-            return PreparedCell(id_, data, None)
-        return PreparedCell(id_, data, framer(data))
+        return prepare(self._session, data)
 
     def store(self, prepared: PreparedCell) -> bool:
         """Append the cell; true if its bytes were new to the repository. One thread, in order."""
@@ -129,8 +131,9 @@ class DiskSink:
 class ArchiveWriter:
     """An archive that is being made. Leaving it without `commit` leaves the repository as it was."""
 
-    def __init__(self, session: Session, name: str, started: datetime) -> None:
+    def __init__(self, session: Session, name: str, started: datetime, number: int | None) -> None:
         self.name = name
+        self._number = number
         self.committed = False
         self.borg = BorgArchive(session, name, started)
         self._session = session
@@ -167,6 +170,7 @@ class ArchiveWriter:
     def commit(self, comment: ArchiveComment, manifest: Manifest) -> str:
         """Make the archive visible, whole; returns its id. Any doubt is an error, and nothing is kept."""
         self._check_complete(comment, manifest)
+        comment = comment.model_copy(update={"number": self._number})
         with self.adding():
             head = {MANIFEST: manifest.to_json(), README: readme(manifest, self.name).encode()}
             stored = {path: self._store_file(data) for path, data in head.items()}
@@ -239,9 +243,11 @@ def _listing(sizes: dict[str, int]) -> str:
 
 
 @contextmanager
-def writing(session: Session, name: str, started: datetime) -> Iterator[ArchiveWriter]:
-    """A writer whose archive is rolled back unless it was committed."""
-    writer = ArchiveWriter(session, name, started)
+def writing(
+    session: Session, name: str, started: datetime, number: int | None = None
+) -> Iterator[ArchiveWriter]:
+    """A writer whose archive is rolled back unless it was committed; `number` is for its comment."""
+    writer = ArchiveWriter(session, name, started, number)
     session.busy = True
     try:
         yield writer

@@ -132,7 +132,7 @@ class Stage:
         """`borg-ovirt create`."""
         words = ["borg-ovirt", "create", "--json", "--backup-api", "live", "--compression", compression]
         cost, out = self.meter.run([*words, *options, f"{self.repo}::{subject.vm.name}"])
-        cost.moved = sum(disk["stats"]["bytes_read"] for disk in json.loads(out)["disks"])
+        cost.moved = sum(disk["stats"]["bytes_read"] for disk in json.loads(out)["vms"][0]["disks"])
         return cost
 
     def borg_create(self, image: Path, compression: str, *, sparse: bool = True) -> Cost:

@@ -46,6 +46,8 @@ INTERNAL = "ovirtbox.internal"
 _PAGE = "<html><head><title>Error</title></head><body>{}</body></html>"
 _NO_LOGIN = "access_denied: The user is not authorized to perform login"
 _EXPIRED = "invalid_grant: The provided authorization grant for the auth code has expired."
+_TOO_MANY = "Unable to log in because the maximum number of allowed sessions {} is exceeded"
+"""Seen from "because" on (4.5.8); the login itself works, each request is refused."""
 
 
 def make_app(engine: EngineCore) -> Flask:
@@ -123,7 +125,9 @@ def _who(engine: EngineCore) -> tuple[str, str | None]:
         name = engine.tokens.get(value, "")
         if name not in engine.users:
             return "", _EXPIRED
-        return name, None if rights.may_log_in(engine, engine.users[name]) else _NO_LOGIN
+        if not rights.may_log_in(engine, engine.users[name]):
+            return name, _NO_LOGIN
+        return name, None if engine.begin_session(value) else _TOO_MANY.format(engine.max_sessions)
     if scheme.lower() == "basic":
         try:
             name, _, password = base64.b64decode(value).decode().partition(":")

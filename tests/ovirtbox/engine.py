@@ -46,6 +46,10 @@ class EngineCore:
     """Disk or VM -> name of the user who made it over the API: it may do everything with it."""
     tokens: dict[str, str] = field(default_factory=dict)
     """Token -> name of the user."""
+    sessions: set[str] = field(default_factory=set)
+    """Tokens with which a request was made: only then has the user a session."""
+    max_sessions: int = 0
+    """Sessions that a user may have at a time (UserSessionLimit); 0 for any number."""
     on_restart: list[Callable[[], Any]] = field(default_factory=list)
     """Called when the engine "restarts": each state machine says what it forgets."""
     on_disk_detached: list[Callable[[Vm, Disk], Any]] = field(default_factory=list)
@@ -73,6 +77,17 @@ class EngineCore:
             f"Cannot authenticate user '{name}': Unable to log in."
             " Verify your login information or contact the system administrator.."
         )
+
+    def begin_session(self, token: str) -> bool:
+        """With the first request of a token; refused where its user has as many as may be."""
+        if token in self.sessions:
+            return True
+        name = self.tokens[token]
+        others = [other for other in self.sessions if self.tokens.get(other) == name]
+        if self.max_sessions and len(others) >= self.max_sessions:
+            return False
+        self.sessions.add(token)
+        return True
 
     def background(
         self,

@@ -20,8 +20,11 @@ class Pki:
     key_file: Path
 
 
-def make_pki(directory: Path) -> Pki:
-    """A CA and a server certificate for localhost and 127.0.0.1, as PEM files under `directory`."""
+def make_pki(directory: Path, name: str = "localhost", from_days: int = -1, to_days: int = 800) -> Pki:
+    """A CA and a server certificate for `name` and 127.0.0.1, as PEM files under `directory`.
+
+    The server's is valid between these days from now.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     pki = Pki(directory / "ca.pem", directory / "server.pem", directory / "server-key.pem")
 
@@ -38,9 +41,9 @@ def make_pki(directory: Path) -> Pki:
     )
 
     key = ec.generate_private_key(ec.SECP256R1())
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [x509.DNSName(name), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     server = (
-        _certificate(_name("localhost"), ca_name, key)
+        _certificate(_name(name), ca_name, key, from_days, to_days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -73,7 +76,11 @@ def _name(common: str) -> x509.Name:
 
 
 def _certificate(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    from_days: int = -1,
+    to_days: int = 800,
 ) -> x509.CertificateBuilder:
     now = datetime.now(timezone.utc)
     return (
@@ -82,8 +89,8 @@ def _certificate(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=800))
+        .not_valid_before(now + timedelta(days=from_days))
+        .not_valid_after(now + timedelta(days=to_days))
     )
 
 

@@ -66,6 +66,14 @@ def test_a_base_names_no_parent(tmp_path: Path) -> None:
         (16, (0).to_bytes(4, "big"), "backing name lies"),
         (16, (5000).to_bytes(4, "big"), "backing name lies"),
         (8, (8).to_bytes(8, "big"), "backing name lies"),
+        (32, (1).to_bytes(4, "big"), "encrypted"),
+        (32, (2).to_bytes(4, "big"), "encrypted"),
+        (79, b"\x20", "not known"),
+        (79, b"\x04", "in another file"),
+        (100, (8).to_bytes(4, "big"), "its header has 8 bytes"),
+        (112, (0x44415441).to_bytes(4, "big"), "names another file"),
+        (116, (1 << 20).to_bytes(4, "big"), "longer than the header"),
+        (120, b"nbd", "another format"),
     ],
 )
 def test_a_header_that_cannot_be_is_refused(tmp_path: Path, place: int, data: bytes, why: str) -> None:
@@ -81,7 +89,28 @@ def test_a_file_whose_data_lies_elsewhere_is_refused(tmp_path: Path) -> None:
         read_header(head)
 
 
-@pytest.mark.parametrize("length", [0, 4, 31])
+def test_a_data_file_is_seen_wherever_its_extension_stands(tmp_path: Path) -> None:
+    """QEMU reads on to the backing name, or to the end of the first cluster, however long it is."""
+    head = bytearray(make(tmp_path / "image", MiB, "-o", "cluster_size=2097152"))
+    far = HEAD - 112
+    head[112:120] = (0x6803F857).to_bytes(4, "big") + far.to_bytes(4, "big")
+    with pytest.raises(BadHeader, match="beyond the bytes at hand"):
+        read_header(head[:HEAD])
+    near = 1000
+    head[116:120] = near.to_bytes(4, "big")
+    head[120 + near : 128 + near] = (0x44415441).to_bytes(4, "big") + (8).to_bytes(4, "big")
+    with pytest.raises(BadHeader, match="names another file"):
+        read_header(head[:HEAD])
+
+
+@pytest.mark.parametrize("option", ["encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"])
+def test_an_encrypted_file_is_refused(tmp_path: Path, option: str) -> None:
+    head = make(tmp_path / "image", MiB, "--object", "secret,id=s,data=x", "-o", option)[:HEAD]
+    with pytest.raises(BadHeader, match="encrypted"):
+        read_header(head)
+
+
+@pytest.mark.parametrize("length", [0, 4, 31, 35])
 def test_too_few_bytes(length: int) -> None:
     with pytest.raises(BadHeader, match=f"{length} bytes"):
         read_header(b"QFI\xfb"[:length].ljust(length, b"\0"))

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timezone
 
 from borg_ovirt.errors import ArchiveNotFound
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.series import Series, all_series
 
 
 def find_archive(repository: Repository, name: str) -> ArchiveInfo:
     """The archive called `name`, or the latest one of the VM of that name or id.
 
-    Raises `ArchiveNotFound` when there is none, or when several VMs had that name over time.
+    Raises `ArchiveNotFound` when there is none, when several VMs had that name over time, and when the VM is
+    on several engines.
     """
     archives = repository.archives()
     for info in archives:
         if info.name == name:
             return info
-    found = of_vm(archives, name)
+    found = series_of_vm(archives, name)
     if not found:
         foreign = name in repository.all_names()
         raise ArchiveNotFound(
@@ -27,24 +30,35 @@ def find_archive(repository: Repository, name: str) -> ArchiveInfo:
             else f"{repository.location} has no archive {name}, and none of a VM of that name or id.",
             "Use `borg extract` for it." if foreign else "`borg-ovirt list REPO` shows what there is.",
         )
-    return max(found, key=lambda info: info.time)
+    engines = {series.engine_id or series.engine for series in found}
+    if len(engines) > 1:
+        choices = "; ".join(f"{series.engine} (latest archive {series.newest.name})" for series in found)
+        raise ArchiveNotFound(
+            f"{name} is a VM of {len(engines)} engines: {choices}.", "Name the archive, as REPO::ARCHIVE."
+        )
+    return latest(found)
 
 
-def of_vm(archives: Iterable[ArchiveInfo], name_or_id: str) -> list[ArchiveInfo]:
-    """The archives of one VM; `ArchiveNotFound` if the name belonged to several VMs."""
-    archives = list(archives)
-    by_id = [a for a in archives if a.comment.vm_id == name_or_id.lower()]
+def latest(found: Iterable[Series]) -> ArchiveInfo:
+    """The newest archive of a VM, whatever its mode."""
+    return max(
+        found, key=lambda s: (s.newest.comment.number or 0, s.times[s.newest.name], s.newest.name)
+    ).newest
+
+
+def series_of_vm(archives: Iterable[ArchiveInfo], name_or_id: str) -> list[Series]:
+    """The series of one VM, of every engine that has it; `ArchiveNotFound` if several VMs had that name."""
+    every = all_series(archives, datetime.now(timezone.utc))
+    by_id = [series for series in every if series.vm_id == name_or_id.lower()]
     if by_id:
         return by_id
-    ids = {a.comment.vm_id for a in archives if a.comment.vm_name == name_or_id}
+    ids = {s.vm_id for s in every if any(a.comment.vm_name == name_or_id for a in s.archives)}
     if len(ids) > 1:
-        choices = "; ".join(_latest(archives, vm_id) for vm_id in sorted(ids))
+        choices = "; ".join(
+            f"{vm_id} (latest archive {latest(s for s in every if s.vm_id == vm_id).name})"
+            for vm_id in sorted(ids)
+        )
         raise ArchiveNotFound(
             f"{len(ids)} VMs were named {name_or_id}: {choices}.", "Name the VM by its id, or the archive."
         )
-    return [a for a in archives if a.comment.vm_id in ids]
-
-
-def _latest(archives: list[ArchiveInfo], vm_id: str) -> str:
-    last = max((a for a in archives if a.comment.vm_id == vm_id), key=lambda a: a.time)
-    return f"{vm_id} (latest archive {last.name})"
+    return [series for series in every if series.vm_id in ids]

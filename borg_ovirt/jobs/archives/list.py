@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Literal
 
-from borg_ovirt.jobs.archives.find import find_archive, of_vm
+from borg_ovirt.jobs.archives.find import find_archive, series_of_vm
 from borg_ovirt.repository.layout import Manifest
 from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.series import Series
+
+Check = Literal["newest", "all", "none"]
+"""What is looked at for damage: of each series back to the newest whole archive, or all, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +23,12 @@ class ArchiveLine:
     archive: str
     id: str
     time: datetime
+    time_doubted: bool
+    """A clock was wrong: other archives tell that it was not made at that time."""
     vm: str
     vm_id: str
+    engine: str
+    """Host (and port) of the engine, under the name of its newest archive."""
     mode: str
     kind: str
     reason: str | None
@@ -26,6 +36,8 @@ class ArchiveLine:
     checkpoint: str | None
     marked: bool
     held: bool
+    damage: str | None
+    """Why it cannot be restored whole; None also for one that was not looked at."""
 
 
 @dataclass(frozen=True)
@@ -38,32 +50,43 @@ class ArchiveFacts:
     """Bytes of all disks as the guests see them."""
 
 
-def list_archives(repository: Repository, vm: str | None = None) -> list[ArchiveLine]:
+def list_archives(repository: Repository, vm: str | None = None, check: Check = "none") -> list[ArchiveLine]:
     """The archives, oldest first; of one VM (name or id) if asked."""
-    archives = repository.archives()
-    if vm is not None:
-        archives = of_vm(archives, vm)
-    return [
-        ArchiveLine(
-            archive=a.name,
-            id=a.id,
-            time=a.time,
-            vm=a.comment.vm_name,
-            vm_id=a.comment.vm_id,
-            mode=a.comment.mode,
-            kind=a.comment.kind,
-            reason=a.comment.reason,
-            checkpoint=a.comment.checkpoint,
-            marked=a.comment.marked,
-            held=a.comment.held,
+    found = repository.series() if vm is None else series_of_vm(repository.archives(), vm)
+    times = {name: time for series in found for name, time in series.times.items()}
+    lines = (line for series in found for line in _lines(repository, series, check))
+    return sorted(lines, key=lambda line: (times[line.archive], line.archive))
+
+
+def _lines(repository: Repository, series: Series, check: Check) -> Iterator[ArchiveLine]:
+    looking = check != "none"
+    for info in series.newest_first:
+        damage = repository.damage(info.name) if looking else None
+        if damage is None and check == "newest":
+            looking = False
+        yield ArchiveLine(
+            archive=info.name,
+            id=info.id,
+            time=info.time,
+            time_doubted=info.name in series.doubted,
+            vm=info.comment.vm_name,
+            vm_id=info.comment.vm_id,
+            engine=series.engine,
+            mode=info.comment.mode,
+            kind=info.comment.kind,
+            reason=info.comment.reason,
+            checkpoint=info.comment.checkpoint,
+            marked=info.comment.marked,
+            held=info.comment.held,
+            damage=damage,
         )
-        for a in sorted(archives, key=lambda a: (a.time, a.name))
-    ]
 
 
 def archive_facts(repository: Repository, name: str) -> ArchiveFacts:
-    """What an archive (or the latest one of a VM) holds."""
+    """What an archive (or the latest one of a VM) holds, and whether that is all there."""
     info = find_archive(repository, name)
     manifest = repository.archive(info.name).manifest
-    line = next(line for line in list_archives(repository) if line.archive == info.name)
+    (series,) = (s for s in repository.series() if info.name in s.times)
+    (line,) = (line for line in _lines(repository, series, "none") if line.archive == info.name)
+    line = replace(line, damage=repository.damage(info.name))
     return ArchiveFacts(line, manifest, sum(manifest.contents.values()))

@@ -1,36 +1,40 @@
-"""The configuration's retention, applied to the archives of one VM and mode. Pure."""
+"""The configuration's retention, applied to one series of archives. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from borg_ovirt.config.schema import Retention
-from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.retention import KeepRules, Verdict, decide
+from borg_ovirt.repository.series import Series
 
 
-def judge(archives: Sequence[ArchiveInfo], rules: Retention, now: datetime) -> list[Verdict]:
-    """Judge the archives of one series, newest first. Without rules everything stays."""
+def apply_rules(
+    series: Series, rules: Retention, now: datetime, *, gone: bool = False, damaged: Collection[str] = ()
+) -> list[Verdict]:
+    """What becomes of each archive, newest first. Without rules everything stays.
+
+    `gone`: the engine no longer has the VM, so `gone_vms` decides.
+    """
+    if gone and rules.gone_vms != "prune":
+        return _of_gone_vm(series, rules, now)
     if rules.keeps_everything:
-        return [Verdict(info, True, "no rule is written") for info in _newest_first(archives)]
-    return decide(archives, _keep_rules(rules), now=now)
+        return [Verdict(info, True, "no rule is written") for info in series.newest_first]
+    return decide(series, _keep_rules(rules), now=now, damaged=damaged)
 
 
-def judge_gone(archives: Sequence[ArchiveInfo], rules: Retention, now: datetime) -> list[Verdict]:
-    """Judge the archives of a VM that the engine no longer has."""
-    newest_first = _newest_first(archives)
-    if rules.gone_vms == "prune":
-        return judge(archives, rules, now)
-    if isinstance(rules.gone_vms, timedelta) and newest_first[0].time <= now - rules.gone_vms:
+def _of_gone_vm(series: Series, rules: Retention, now: datetime) -> list[Verdict]:
+    """All stays, or all goes once the newest archive is old enough."""
+    last = series.times[series.newest.name]
+    if isinstance(rules.gone_vms, timedelta) and last <= now - rules.gone_vms:
         return [
-            Verdict(info, info.comment.held, "held" if info.comment.held else "") for info in newest_first
+            Verdict(a, a.comment.held, "held" if a.comment.held else "")
+            if a.name not in series.adrift
+            else Verdict(a, True, "later than now")
+            for a in series.newest_first
         ]
-    return [Verdict(info, True, "VM is gone") for info in newest_first]
-
-
-def _newest_first(archives: Sequence[ArchiveInfo]) -> list[ArchiveInfo]:
-    return sorted(archives, key=lambda info: (info.time, info.name), reverse=True)
+    return [Verdict(info, True, "VM is gone") for info in series.newest_first]
 
 
 def _keep_rules(rules: Retention) -> KeepRules:

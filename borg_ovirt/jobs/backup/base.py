@@ -1,32 +1,23 @@
 """Which older archive a backup may build on, and if none: why not.
 
-An archive can be the base of an incremental backup when it is the newest good one of this VM (by VM id) in
-this repository and the engine still holds the checkpoint it ends at. Whether a single disk can build on it
-is decided disk by disk.
+One walk over the series, the latest archive first, for both modes. The newest archive that can be read is the
+base; in image mode the engine must also hold the checkpoint it ends at. Damage is stepped over and told. What
+of the base can be used is decided item by item (`reuse`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from borg_ovirt.blocks import Chunk
-from borg_ovirt.errors import BorgOvirtError, NotOurArchive
-from borg_ovirt.pipe.ports import Base
+from borg_ovirt.errors import NotOurArchive, RepositoryDamaged
+from borg_ovirt.jobs.backup.reuse import Found, Wanted, find_item
 from borg_ovirt.repository import layout
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.open import Repository
-from borg_ovirt.repository.reader import ArchiveReader, DiskContent
-
-
-class DiskBase(Base, Protocol):
-    """One disk to build on."""
-
-    def sampled(self, cells: Sequence[int]) -> Base:
-        """The same with comparable ids at least for these cells."""
-        ...
+from borg_ovirt.repository.reader import ArchiveReader
 
 
 class Start(Protocol):
@@ -36,8 +27,8 @@ class Start(Protocol):
     def name(self) -> str: ...
 
     @property
-    def checkpoint(self) -> str:
-        """Where changes are counted from."""
+    def checkpoint(self) -> str | None:
+        """Where changes are counted from; None in chain mode."""
         ...
 
     @property
@@ -45,8 +36,8 @@ class Start(Protocol):
         """For the manifest; None where each repository fills in its own."""
         ...
 
-    def disk(self, disk_id: str, size: int, cell: int) -> tuple[DiskBase | None, str | None]:
-        """The base of one disk, or the reason why that disk is read whole."""
+    def find(self, wanted: Wanted) -> Found:
+        """What one item can build on, or the reason why it is read whole."""
         ...
 
 
@@ -56,7 +47,7 @@ class BaseArchive:
 
     info: ArchiveInfo
     reader: ArchiveReader
-    checkpoint: str
+    checkpoint: str | None
 
     @property
     def name(self) -> str:
@@ -66,8 +57,8 @@ class BaseArchive:
     def record(self) -> layout.BaseRecord:
         return layout.BaseRecord(name=self.info.name, id=self.info.id)
 
-    def disk(self, disk_id: str, size: int, cell: int) -> tuple[BaseDisk | None, str | None]:
-        return disk_base(self, disk_id, size, cell)
+    def find(self, wanted: Wanted) -> Found:
+        return find_item(self.reader, wanted)
 
 
 @dataclass(frozen=True)
@@ -75,8 +66,10 @@ class BaseQuery:
     """What decides on the base of one VM's backup, besides the archives there are."""
 
     vm_id: str
+    mode: str
+    """`image` or `chain`."""
     checkpoints: Mapping[str, str]
-    """Ids of the engine's checkpoints of the VM, root first, with their state."""
+    """Ids of the engine's checkpoints of the VM, root first, with their state; none are needed for chains."""
     full: bool
     full_every: timedelta | None
     """Read everything again when the last full read is older."""
@@ -91,35 +84,13 @@ class Choice:
     reason: str | None
     fallback: bool
     """Whether a full read is a step back (an incremental one was to be expected) or simply the plan."""
+    cell: int | None = None
+    """Size of the series' grid cells in bytes, so that every chunk can be referred to again."""
+    damage: tuple[str, ...] = ()
+    """Archives that were met and could not be read, in words."""
 
 
-class BaseDisk:
-    """One disk of the base archive as the plan asks about it, cell by cell; `disk_base` has checked it."""
-
-    def __init__(self, content: DiskContent, cell: int) -> None:
-        self._content = content
-        self.size = content.size
-        self.cell = cell
-
-    def chunk(self, index: int) -> Chunk:
-        """The chunk of a cell of the base."""
-        return self._content.chunks[index]
-
-    def is_zero(self, index: int) -> bool:
-        """Whether the base holds only zeros in that cell."""
-        return self._content.is_zero(self._content.chunks[index])
-
-    def data_cells(self, first: int, end: int) -> Iterator[int]:
-        """Those of the cells first..end that are not known to be zeros."""
-        return self._content.data_chunks(first, end, self.cell)
-
-    def available(self, index: int) -> bool:
-        """All chunks were found in the repository before."""
-        return True
-
-    def sampled(self, cells: Sequence[int]) -> BaseDisk:
-        """Its ids are always those of the repository."""
-        return self
+_MARKS = {"image": "its change tracking was found wrong", "chain": "reused layers were found changed"}
 
 
 def newest_first(repository: Repository, vm_id: str, mode: str) -> list[ArchiveInfo]:
@@ -138,61 +109,80 @@ def needed_checkpoints(repository: Repository, vm_id: str) -> set[str]:
     return set()
 
 
-def series_cell(repository: Repository, vm_id: str) -> int | None:
-    """The cell size of the series: its latest archive's, so that every chunk can be referred to again."""
-    for info in newest_first(repository, vm_id, "image"):
-        try:
-            return repository.archive(info.name).manifest.run.cell
-        except NotOurArchive:  # damaged: the one before it knows as well
-            continue
-    return None
+def series_cell(repository: Repository, vm_id: str, mode: str) -> int | None:
+    """The size of the series' grid cells: that of its latest archive that can be read."""
+    opened = (_opened(repository, info) for info in newest_first(repository, vm_id, mode))
+    return next((one.manifest.run.cell for one in opened if not isinstance(one, str)), None)
 
 
 def choose_base(repository: Repository, query: BaseQuery) -> Choice:
     """Choose the archive to build on."""
-    if query.full:
-        return Choice(None, "a full backup was asked for", fallback=False)
-    archives = newest_first(repository, query.vm_id, "image")
-    if not archives:
-        return Choice(None, "first backup of this VM in this repository", fallback=False)
-    every = query.full_every
-    if every is not None and _last_full_age(archives, query.now) >= every:
-        return Choice(None, f"the last full read is older than {_days(every)}", fallback=False)
-    reason = None
+    archives = newest_first(repository, query.vm_id, query.mode)
+    reason = _why_none(archives, query)
+    looking = reason is None
+    fallback = looking and _was_expected(archives[0])
+    cell, damage = None, []
     for info in archives:
-        refusal, base = _examine(repository, info, query.checkpoints)
-        if base is not None:
-            return Choice(base, None, fallback=False)
+        refusal = _why_not(info, query) if looking else None
+        if cell is None or (looking and refusal is None):
+            reader = _opened(repository, info)
+            if isinstance(reader, str):
+                damage.append(reader)
+                refusal = refusal or reader
+            else:
+                cell = cell or reader.manifest.run.cell
+                if looking and refusal is None:
+                    base = BaseArchive(info, reader, info.comment.checkpoint)
+                    return Choice(base, None, fallback=False, cell=cell, damage=tuple(damage))
         reason = reason or refusal
-        if info.comment.marked:
+        looking = looking and not info.comment.marked  # nothing older than a mark is a base
+        if cell is not None and not looking:
             break
-    return Choice(None, reason, fallback=_was_expected(archives[0]))
+    return Choice(None, reason, fallback, cell, tuple(damage))
 
 
-def _examine(
-    repository: Repository, info: ArchiveInfo, checkpoints: Mapping[str, str]
-) -> tuple[str | None, BaseArchive | None]:
-    comment = info.comment
-    if comment.marked:
-        return f"the last archive {info.name} is marked: its change tracking was found wrong", None
-    if comment.checkpoint is None:
-        return f"the last archive {info.name} ends at no checkpoint", None
-    state = checkpoints.get(comment.checkpoint)
-    if state is None:
-        return f"the engine no longer holds the checkpoint of {info.name}", None
-    if state != "created":
-        return f"the engine calls the checkpoint of {info.name} {state}", None
+def _opened(repository: Repository, info: ArchiveInfo) -> ArchiveReader | str:
+    """The archive, proven by its manifest, or its damage in words; a lost connection is no damage."""
     try:
         reader = repository.archive(info.name)
-        reader.manifest  # noqa: B018  (reading it proves the archive)
-    except BorgOvirtError as error:
-        return f"the base archive {info.name} is damaged: {error.message}", None
-    return None, BaseArchive(info, reader, comment.checkpoint)
+        reader.manifest  # noqa: B018
+    except (RepositoryDamaged, NotOurArchive) as error:
+        return f"the archive {info.name} is damaged: {error.message}"
+    return reader
+
+
+def _why_none(archives: list[ArchiveInfo], query: BaseQuery) -> str | None:
+    """Why everything is to be read, whatever the archives hold."""
+    if query.full:
+        return "a full backup was asked for"
+    if not archives:
+        kind = "chain backup" if query.mode == "chain" else "backup"
+        return f"first {kind} of this VM in this repository"
+    every = query.full_every
+    if every is not None and _last_full_age(archives, query.now) >= every:
+        return f"the last full read is older than {_days(every)}"
+    return None
+
+
+def _why_not(info: ArchiveInfo, query: BaseQuery) -> str | None:
+    """Why this archive cannot be built on, though it may be whole."""
+    comment = info.comment
+    if comment.marked:
+        return f"the last archive {info.name} is marked: {_MARKS[query.mode]}"
+    if query.mode == "chain":
+        return None
+    if comment.checkpoint is None:
+        return f"the last archive {info.name} ends at no checkpoint"
+    state = query.checkpoints.get(comment.checkpoint)
+    if state is None:
+        return f"the engine no longer holds the checkpoint of {info.name}"
+    return None if state == "created" else f"the engine calls the checkpoint of {info.name} {state}"
 
 
 def _was_expected(newest: ArchiveInfo) -> bool:
-    """A VM whose last archive ended at no checkpoint (raw disks only, an old cluster) is full by nature."""
-    return newest.comment.checkpoint is not None or newest.comment.marked
+    """An image archive without a checkpoint (raw disks only, an old cluster) is followed by full reads."""
+    comment = newest.comment
+    return comment.checkpoint is not None or comment.marked or comment.mode == "chain"
 
 
 def _last_full_age(archives: list[ArchiveInfo], now: datetime) -> timedelta:
@@ -202,18 +192,3 @@ def _last_full_age(archives: list[ArchiveInfo], now: datetime) -> timedelta:
 
 def _days(span: timedelta) -> str:
     return f"{span.days} days" if span.days else f"{span.total_seconds() / 3600:.0f} hours"
-
-
-def disk_base(base: BaseArchive, disk_id: str, size: int, cell: int) -> tuple[BaseDisk | None, str | None]:
-    """The base of one disk, or the reason why that disk is read whole."""
-    record = next((d for d in base.reader.manifest.disks if d.id == disk_id), None)
-    if record is None:
-        return None, f"the disk is not in {base.info.name}"
-    if record.cell != cell:
-        return None, f"{base.info.name} has another chunk size"
-    if record.size > size:
-        return None, f"the disk is smaller than in {base.info.name}: it was replaced or rolled back"
-    content = base.reader.disk(record.path)
-    if content.damaged:
-        return None, f"{base.info.name} is damaged: the repository lost chunks of this disk"
-    return BaseDisk(content, cell), None

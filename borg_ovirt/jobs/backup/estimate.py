@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 from borg_ovirt.blocks import CELL
-from borg_ovirt.errors import CheckpointLost, VmNotSuitable
-from borg_ovirt.jobs.backup.base import Choice, choose_base, needed_checkpoints, series_cell
+from borg_ovirt.errors import CheckpointLost
+from borg_ovirt.jobs.backup.base import Choice
+from borg_ovirt.jobs.backup.begin import base_query, capture, choose
 from borg_ovirt.jobs.backup.checkpoints import describe, drop_unneeded
-from borg_ovirt.jobs.backup.create import CreateOptions, base_query, lay_out
-from borg_ovirt.jobs.backup.disks import choose_disks, listing
-from borg_ovirt.ovirt.capture.capture import capture
+from borg_ovirt.jobs.backup.items import DiskItems, Items
+from borg_ovirt.jobs.backup.options import CreateOptions
+from borg_ovirt.jobs.backup.stores import Store
+from borg_ovirt.ovirt.facts.storage import domain_names
 from borg_ovirt.ovirt.facts.vm import find_vm
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.journal import Journal
+from borg_ovirt.pipe.sample import Sampling
 from borg_ovirt.progress import Progress
-from borg_ovirt.repository.open import Repository
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Estimate:
 
 
 def estimate(
-    repository: Repository,
+    store: Store,
     engine: Engine,
     vm_name: str,
     options: CreateOptions,
@@ -56,51 +58,51 @@ def estimate(
     progress: Progress,
 ) -> Estimate:
     """Start a backup, look at the extents, end it again with nothing left in the engine."""
+    options = replace(options, freeze="never", sampling=Sampling(0, 0))
     vm = find_vm(engine, vm_name)
-    chosen, skipped = choose_disks(vm, options.rules)
-    if not chosen:
-        raise VmNotSuitable(f"VM {vm.name} has no disk that can be backed up: {listing(skipped)}.")
-    choice = choose_base(repository, base_query(engine, vm.id, options, datetime.now(timezone.utc)))
-    needed = needed_checkpoints(repository, vm.id)
+    chosen, _ = choose(vm, options)
+    choice = store.choose(base_query(engine, vm.id, options, datetime.now(timezone.utc)))
+    domains = domain_names(engine)
+    needed = store.needed(vm.id)
 
     def measure(choice: Choice) -> Estimate:
         with capture(
             engine,
             vm,
             chosen,
+            choice,
+            options,
             journal=journal,
-            description=describe([repository.id]),
-            from_checkpoint=choice.base.checkpoint if choice.base else None,
-            freeze="never",
-            api=options.backup_api,
+            description=describe(store.ids),
             log=progress.step,
         ) as captured:
-            cell = series_cell(repository, vm.id) or options.cell or CELL
-            works = [lay_out(disk, cell, choice) for disk in captured.disks]
-        disks = []
-        for work in works:
-            counts = work.plan.count_bytes()
-            kind = "incremental" if work.base else "full"
-            facts = work.disk.facts
-            disks.append(
-                DiskEstimate(
-                    alias=facts.alias or facts.id,
-                    size=facts.size,
-                    kind=kind,
-                    reason=work.reason,
-                    to_read=work.plan.bytes_to_fetch,
-                    zero=counts.zero,
-                    reused=counts.reuse,
-                )
-            )
+            cell = choice.cell or options.cell or CELL
+            items = Items(captured, domains, cell, options.sampling, options.readers)
+            items.lay_out(choice)
         base = choice.base.name if choice.base else None
-        return Estimate(vm.name, base, choice.reason, disks)
+        return Estimate(captured.vm.name, base, choice.reason, [_measured(disk) for disk in items.disks])
 
     try:
         try:
             return measure(choice)
         except CheckpointLost as lost:
-            return measure(Choice(None, lost.message, fallback=True))
+            return measure(Choice(None, lost.message, fallback=True, cell=choice.cell))
     finally:
-        for warning in drop_unneeded(engine, vm.id, {repository.id}, needed):
-            progress.warn(warning)
+        if options.mode == "image":
+            for warning in drop_unneeded(engine, vm.id, store.ids, needed):
+                progress.warn(warning)
+
+
+def _measured(disk: DiskItems) -> DiskEstimate:
+    plans = [item.plan for item in disk.items]
+    counts = [plan.count_bytes() for plan in plans]
+    reasons = [item.reason for item in disk.items if item.reason]
+    return DiskEstimate(
+        alias=disk.name,
+        size=disk.facts.size,
+        kind="incremental" if disk.reuses else "full",
+        reason=None if disk.reuses else next(iter(reasons), None),
+        to_read=sum(plan.bytes_to_fetch for plan in plans),
+        zero=sum(count.zero for count in counts),
+        reused=sum(count.reuse for count in counts),
+    )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from borg_ovirt.jobs.backup.base import BaseQuery, Choice, choose_base, needed_checkpoints, series_cell
+from borg_ovirt.jobs.backup.base import BaseQuery, Choice, choose_base, needed_checkpoints
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.pipe.ports import Sink
 from borg_ovirt.repository import layout
@@ -38,12 +38,12 @@ class Archive(Protocol):
 
     def add_file(self, path: str, data: bytes) -> None: ...
 
-    def disk(self, disk_id: str, size: int, cell: int) -> Sink[Any]:
-        """Start a disk; its cells come in order."""
+    def item(self, path: str, size: int, cell: int) -> Sink[Any, Any]:
+        """Start a disk or a layer of one; its cells come in order, and before those of the next."""
         ...
 
     def complete(self, sink: Any, stats: DownloadStats) -> None:
-        """The disk has all its cells; `stats` learns what could not be known before."""
+        """The item has all its cells; `stats` learns what could not be known before."""
         ...
 
     def commit(self, manifest: layout.Manifest) -> None: ...
@@ -57,8 +57,9 @@ class Store(Protocol):
         """The repositories whose checkpoints this run may judge."""
         ...
 
-    def series_cell(self, vm_id: str) -> int | None:
-        """The cell size of the VM's series, if there is one."""
+    def by_grid(self, vm_id: str, mode: str) -> Sequence[Store]:
+        """Normally this one alone; one for each size where repositories hold the VM in chunks of different
+        sizes, for then it must be read once for each."""
         ...
 
     def needed(self, vm_id: str) -> set[str]:
@@ -92,30 +93,30 @@ class SingleStore:
     """One repository, open in this process."""
 
     def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+        self.repository = repository
         self._stored: list[Stored] = []
         self.ids = [repository.id]
 
-    def series_cell(self, vm_id: str) -> int | None:
-        return series_cell(self._repository, vm_id)
+    def by_grid(self, vm_id: str, mode: str) -> Sequence[Store]:
+        return [self]
 
     def needed(self, vm_id: str) -> set[str]:
-        return needed_checkpoints(self._repository, vm_id)
+        return needed_checkpoints(self.repository, vm_id)
 
     def still_needed(self) -> set[str]:
         return set()
 
     def choose(self, query: BaseQuery) -> Choice:
-        return choose_base(self._repository, query)
+        return choose_base(self.repository, query)
 
     def all_names(self) -> set[str]:
-        return self._repository.all_names()
+        return self.repository.all_names()
 
     @contextmanager
     def writer(self, name: str, *, started: datetime) -> Iterator[Archive]:
         self._stored = []
-        with self._repository.writer(name, started=started) as writer:
-            yield _SingleArchive(writer, self._repository.location, self._stored)
+        with self.repository.writer(name, started=started) as writer:
+            yield _SingleArchive(writer, self.repository.location, self._stored)
 
     def losses(self) -> list[str]:
         return []
@@ -134,8 +135,8 @@ class _SingleArchive:
     def add_file(self, path: str, data: bytes) -> None:
         self._writer.add_file(path, data)
 
-    def disk(self, disk_id: str, size: int, cell: int) -> Sink[Any]:
-        return self._writer.disk(layout.disk_path(disk_id), size, cell)
+    def item(self, path: str, size: int, cell: int) -> Sink[Any, Any]:
+        return self._writer.disk(path, size, cell)
 
     def complete(self, sink: Any, stats: DownloadStats) -> None:
         sink.close()

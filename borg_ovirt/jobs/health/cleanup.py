@@ -58,12 +58,12 @@ def cleanup(
         return CleanupResult(found, [], [])
     left: list[str] = []
 
-    def told(text: str) -> None:
+    def report(text: str) -> None:
         log(text)
         if text.startswith("could not"):
             left.append(text)
 
-    removed = heal(engine, state, told)
+    removed = heal(engine, state, report)
     for stranger in strangers:
         why = _why_not(stranger, now, tagged, older_than)
         if why:

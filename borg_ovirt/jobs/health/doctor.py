@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from borg_ovirt import __version__
 from borg_ovirt.blocks import MiB
@@ -20,11 +19,11 @@ from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.health.doctor_ports import look_at_ports
 from borg_ovirt.jobs.health.doctor_repository import look_at_repository
 from borg_ovirt.jobs.health.doctor_rights import look_at_rights
+from borg_ovirt.jobs.health.doctor_way import look_at_way
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
 from borg_ovirt.ovirt.facts.inventory import domain_room, engine_time, image_disks
 from borg_ovirt.ovirt.facts.storage import list_clusters, list_domains
-from borg_ovirt.ovirt.make.disks import NewDisk, create_disk, remove_disk
-from borg_ovirt.ovirt.session.certificate import certificate_end
+from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.tracked.cleanup import leftovers
 from borg_ovirt.ovirt.tracked.journal import Journal
@@ -33,7 +32,6 @@ from borg_ovirt.repository.version import check_borg_version
 from borg_ovirt.units import format_duration, format_size
 
 _SKEW = timedelta(seconds=60)
-_SOON = timedelta(days=30)
 _SHOWN = 5
 MIXED_LEVEL = (4, 5)
 """From here on a backup takes disks whether or not `backup` is enabled for them."""
@@ -92,33 +90,16 @@ def _machine(plan: DoctorPlan) -> Iterator[Finding]:
 
 
 def _engine(plan: DoctorPlan, access: EngineAccess) -> Iterator[Finding]:
-    yield from _certificate(access)
+    way = list(look_at_way(access))
+    yield from way
+    if any(finding.about == "web proxy" and finding.status == "failure" for finding in way):
+        return
     try:
         with Engine(access) as engine:
             yield ok("login", f"{access.username} at {engine.host}")
             yield from _logged_in(plan, engine)
     except BorgOvirtError as error:
         yield failed("login", error.message, error.hint)
-
-
-def _certificate(access: EngineAccess) -> Iterator[Finding]:
-    parts = urlsplit(access.api_url)
-    try:
-        ca_file = str(access.ca_file) if access.ca_file else None
-        if access.ca_pem:
-            return  # the login tells; the PEM lies in no file that could be tried here
-        end = certificate_end(parts.hostname or "", parts.port or 443, ca_file)
-    except BorgOvirtError as error:
-        hint = "`borg-ovirt doctor --fetch-ca FILE` fetches the engine's CA to compare and to pin."
-        yield failed("certificate", error.message, error.hint or hint)
-        return
-    yield _expiry("certificate", f"{parts.hostname}", end)
-
-
-def _expiry(name: str, whose: str, end: datetime) -> Finding:
-    left = end - datetime.now(timezone.utc)
-    text = f"{whose}: trusted, good until {end:%Y-%m-%d}"
-    return warn(name, text, "Renew it before it expires.") if left < _SOON else ok(name, text)
 
 
 def _logged_in(plan: DoctorPlan, engine: Engine) -> Iterator[Finding]:
@@ -235,7 +216,7 @@ def _probe_write(plan: DoctorPlan, engine: Engine) -> Finding:
     if not usable:
         return failed("write", f"no active storage domain {plan.probe_domain or ''}".rstrip(), None)
     domain = max(usable, key=lambda d: d.available)
-    with Journal(plan.state, engine.instance_id) as journal:
+    with Journal(plan.state, engine.instance_id, engine.run_id) as journal:
         new = NewDisk(
             id=str(uuid.uuid4()),
             image_id=str(uuid.uuid4()),
@@ -246,10 +227,12 @@ def _probe_write(plan: DoctorPlan, engine: Engine) -> Finding:
             storage_domain_id=domain.id,
             description=journal.describe("probe of doctor"),
         )
+        disk = MadeDisk(engine, journal, new)
         try:
-            entry = create_disk(engine, journal, new)
-            remove_disk(engine, new.id)
-            entry.done()
+            try:
+                disk.make()
+            finally:
+                disk.remove()
         except BorgOvirtError as error:
             return failed("write", f"no disk could be made on {domain.name}: {error.message}", error.hint)
     return ok("write", f"a disk was made on {domain.name} and removed: restores can be")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,9 +11,20 @@ from borg_ovirt.jobs.selection import Member
 from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.series import Series
 
 _AT_ONCE = 4
 """Questions about checkpoints asked at a time: one per VM, and an engine answers several at once."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What one repository holds."""
+
+    series: list[Series]
+    damaged: Mapping[str, str]
+    """Archives that cannot be restored whole -> why; of those that are newer than the newest whole one."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +39,11 @@ class Protection:
     """Whether the configuration backs it up."""
     repository: str
     archive: str | None
-    """The last one."""
+    """The last one that can be restored whole."""
     time: datetime | None
+    """As its clock had it."""
     age: timedelta | None
+    """At most this; None where there is no archive, or no clock that can be believed."""
     mode: str | None
     kind: str | None
     checkpoint: str | None
@@ -38,49 +51,56 @@ class Protection:
     size: int
     archives: int
     held: int
+    damaged: list[str]
+    """Newer archives, which cannot be restored whole."""
     verdict: str
-    """`ok`, `old`, `no backup`, or `-` for a VM that nobody wants backed up."""
+    """`ok`, `old`, `damaged` (none can be restored whole), `no backup`; `-` for a VM not to be backed up."""
 
     @property
     def failed(self) -> bool:
-        return self.verdict in ("old", "no backup")
+        return self.verdict in ("old", "damaged", "no backup")
+
+
+def history(repository: Repository, *, check: bool = True) -> History:
+    """What the repository holds; with `check` its newest archives are looked at for damage."""
+    found = repository.series()
+    damaged: dict[str, str] = {}
+    for series in found if check else ():
+        for info in series.newest_first:
+            damage = repository.damage(info.name)
+            if damage is None:
+                break
+            damaged[info.name] = damage
+    return History(found, damaged)
 
 
 def protection(
     engine: Engine,
     members: Sequence[Member],
-    archives: Mapping[str, Sequence[ArchiveInfo]],
+    histories: Mapping[str, History],
     now: datetime,
     max_age: timedelta | None = None,
 ) -> list[Protection]:
-    """One line for each VM and repository (name -> archives), the least protected first."""
+    """One line for each VM and repository (name -> what it holds), the least protected first."""
     lines = []
-    checkpoints = _checkpoints(engine, members, archives)
+    here = {
+        name: [series for series in held.series if series.is_of(engine.instance_id, engine.host)]
+        for name, held in histories.items()
+    }
+    checkpoints = _checkpoints(engine, members, [series for held in here.values() for series in held])
     known = {member.id for member in members}
-    for repository, infos in archives.items():
-        by_vm: dict[str, list[ArchiveInfo]] = {}
-        for info in sorted(infos, key=lambda a: (a.time, a.name)):
-            by_vm.setdefault(info.comment.vm_id, []).append(info)
+    for name, found in here.items():
+        look = _Look(name, histories[name].damaged, now, max_age)
+        by_vm: dict[str, list[Series]] = {}
+        for series in found:
+            by_vm.setdefault(series.vm_id, []).append(series)
         for member in members:
-            mine = by_vm.get(member.id, [])
-            lines.append(
-                _line(
-                    member.name,
-                    member.id,
-                    member.summary.status,
-                    member.selected,
-                    repository,
-                    mine,
-                    now,
-                    max_age,
-                    checkpoints.get(member.id, frozenset()),
-                )
-            )
+            vm = _Vm(member.name, member.id, member.summary.status, member.selected)
+            lines.append(look.line(vm, by_vm.get(member.id, []), checkpoints.get(member.id, frozenset())))
         for vm_id, mine in by_vm.items():
-            here = mine[-1].comment.engine == engine.host
-            if vm_id not in known and here:
-                name = mine[-1].comment.vm_name
-                lines.append(_line(name, vm_id, "gone", False, repository, mine, now, max_age, frozenset()))
+            if vm_id not in known:
+                vm = _Vm(mine[0].vm_name, vm_id, "gone", False)
+                lines.append(look.line(vm, mine, frozenset()))
     return sorted(lines, key=_need)
 
 
@@ -90,10 +110,10 @@ def _need(line: Protection) -> tuple[bool, float, str, str]:
 
 
 def _checkpoints(
-    engine: Engine, members: Sequence[Member], archives: Mapping[str, Sequence[ArchiveInfo]]
+    engine: Engine, members: Sequence[Member], found: Iterable[Series]
 ) -> dict[str, frozenset[str]]:
     """VM id -> the checkpoints the engine still has, for VMs whose archives end at one."""
-    asked = {info.comment.vm_id for infos in archives.values() for info in infos if info.comment.checkpoint}
+    asked = {series.vm_id for series in found if any(a.comment.checkpoint for a in series.archives)}
     ids = [member.id for member in members if member.id in asked]
 
     def ask(vm_id: str) -> frozenset[str]:
@@ -103,47 +123,61 @@ def _checkpoints(
         return dict(zip(ids, pool.map(ask, ids), strict=True))
 
 
-def _line(
-    name: str,
-    vm_id: str,
-    status: str,
-    selected: bool,
-    repository: str,
-    mine: Sequence[ArchiveInfo],
-    now: datetime,
-    max_age: timedelta | None,
-    checkpoints: frozenset[str],
-) -> Protection:
-    last = mine[-1] if mine else None
-    age = now - last.time if last else None
-    return Protection(
-        vm=name,
-        vm_id=vm_id,
-        status=status,
-        selected=selected,
-        repository=repository,
-        archive=last.name if last else None,
-        time=last.time if last else None,
-        age=age,
-        mode=last.comment.mode if last else None,
-        kind=last.comment.kind if last else None,
-        checkpoint=_checkpoint(last, checkpoints) if last else None,
-        size=last.original_size if last else 0,
-        archives=len(mine),
-        held=sum(info.comment.held for info in mine),
-        verdict=_verdict(selected, age, max_age),
-    )
+@dataclass(frozen=True)
+class _Vm:
+    name: str
+    id: str
+    status: str
+    selected: bool
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One repository, looked at now."""
+
+    repository: str
+    damaged: Mapping[str, str]
+    now: datetime
+    max_age: timedelta | None
+
+    def line(self, vm: _Vm, mine: Sequence[Series], checkpoints: frozenset[str]) -> Protection:
+        """How well the VM is protected by its series: image, chain, or both."""
+        whole = [(series, info) for series in mine if (info := self._last_whole(series))]
+        last = max(whole, key=lambda pair: pair[0].times[pair[1].name])[1] if whole else None
+        since = max((time for series, info in whole if (time := series.since[info.name])), default=None)
+        age = self.now - since if since else None
+        count = sum(len(series.archives) for series in mine)
+        return Protection(
+            vm=vm.name,
+            vm_id=vm.id,
+            status=vm.status,
+            selected=vm.selected,
+            repository=self.repository,
+            archive=last.name if last else None,
+            time=last.time if last else None,
+            age=age,
+            mode=last.comment.mode if last else None,
+            kind=last.comment.kind if last else None,
+            checkpoint=_checkpoint(last, checkpoints) if last else None,
+            size=last.original_size if last else 0,
+            archives=count,
+            held=sum(info.comment.held for series in mine for info in series.archives),
+            damaged=[a.name for series in mine for a in series.archives if a.name in self.damaged],
+            verdict=self._verdict(vm, last, age, count),
+        )
+
+    def _last_whole(self, series: Series) -> ArchiveInfo | None:
+        return next((info for info in series.newest_first if info.name not in self.damaged), None)
+
+    def _verdict(self, vm: _Vm, last: ArchiveInfo | None, age: timedelta | None, count: int) -> str:
+        if not vm.selected:
+            return "-"
+        if last is None:
+            return "damaged" if count else "no backup"
+        return "old" if self.max_age is not None and (age is None or age > self.max_age) else "ok"
 
 
 def _checkpoint(last: ArchiveInfo, present: frozenset[str]) -> str:
     if last.comment.checkpoint is None:
         return "none"
     return "ready" if last.comment.checkpoint in present else "lost"
-
-
-def _verdict(selected: bool, age: timedelta | None, max_age: timedelta | None) -> str:
-    if not selected:
-        return "-"
-    if age is None:
-        return "no backup"
-    return "old" if max_age is not None and age > max_age else "ok"

@@ -1,287 +1,148 @@
-"""The plan of a restore into oVirt: what would be made, where and how large, and everything in its way.
-
-Pure: the engine is asked before (`Site`), nothing is touched.
-"""
+"""The plan of a restore: what would be made, where and how large, and everything in its way."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from borg_ovirt.repository.layout import DiskRecord, Manifest
+from borg_ovirt.jobs.restore.site import Domain
+from borg_ovirt.jobs.restore.wanted import Wanted, WantedDisk
+from borg_ovirt.qcow2 import Patch
+from borg_ovirt.repository.layout import LayerRecord
 from borg_ovirt.units import format_size
 
 
 @dataclass(frozen=True)
-class Domain:
-    """A storage domain as a restore sees it. Sizes in bytes."""
+class LayerPlan:
+    """A layer to upload as it lies, and the id it gets."""
 
-    id: str
-    name: str
-    block: bool
-    """iSCSI or FCP: raw volumes are preallocated and hold stale data."""
-    available: int
-    status: str
-    data_center_id: str | None
-
-
-@dataclass(frozen=True)
-class Site:
-    """What the engine holds now, as far as it may be in the way."""
-
-    domains: tuple[Domain, ...]
-    clusters: Mapping[str, tuple[str, str | None]]
-    """Cluster id -> name and data center id."""
-    vm_ids: frozenset[str]
-    vm_names: frozenset[str]
-    disk_ids: frozenset[str]
-    """Those of the archived disk ids that exist."""
-
-
-@dataclass(frozen=True)
-class RestoreChoices:
-    """What the user wants of a restore."""
-
-    name: str | None = None
-    """Restore beside the original, under this name and with new ids."""
-    cluster: str | None = None
-    """Name or id; None means the one of the manifest."""
-    storage_domain: str | None = None
-    """Name or id for all disks; None means each disk's own."""
-    storage_domains: Mapping[str, str] = field(default_factory=dict)
-    """Disk alias or id -> storage domain name or id."""
-    disks: tuple[str, ...] = ()
-    """Aliases or ids: restore only these, as floating disks."""
+    record: LayerRecord
+    image_id: str
+    patch: Patch | None = field(default=None, repr=False)
+    """Its parent's new id, where its header names another one."""
+    most: int | None = None
+    """Bytes that its volume has room for, where the file may be longer: a volume of block storage."""
 
 
 @dataclass(frozen=True)
 class DiskPlan:
-    """A disk to make."""
+    """A disk of the engine to write: made for it, or one that exists."""
 
-    record: DiskRecord
+    source: WantedDisk
+    layers: tuple[LayerPlan, ...]
+    """Base first; none where the disk comes as one image."""
     disk_id: str
     image_id: str
+    alias: str
+    size: int
+    """Bytes; what lies past the archived size becomes zeros."""
     domain: Domain
     format: str
     sparse: bool
-    backup: str
-    notes: tuple[str, ...]
+    backup: str = "none"
+    initial_size: int | None = None
+    """Block domains: first size of the base layer's volume."""
+    exists: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def reads_zero(self) -> bool:
-        """A fresh raw volume on block storage holds what was there before; all others read as zeros."""
-        return not (self.domain.block and self.format == "raw")
+        """A fresh raw volume on block storage holds what was there before; all other new ones are zeros."""
+        return not self.exists and not (self.domain.block and self.format == "raw")
+
+    def lines(self) -> list[str]:
+        """The disk in words."""
+        if self.exists:
+            record = self.source.record
+            return [
+                f"disk {self.alias} ({self.disk_id}, {format_size(self.size)}) is overwritten with "
+                f"{record.alias} ({record.id}, {format_size(record.size)})"
+            ]
+        kind = f"{self.format}, {'sparse' if self.sparse else 'preallocated'}"
+        words = [
+            f"disk {self.alias} ({self.disk_id}): {format_size(self.size)}, {kind}, "
+            f"on {self.domain.name or 'no storage domain'}"
+        ]
+        words += [f"  note: {note}" for note in self.notes]
+        if self.layers:
+            words.append(f"{self.alias}: {len(self.layers)} layers")
+        return words
+
+
+@dataclass(frozen=True)
+class NextLayer:
+    """The layer that a snapshot puts on a disk."""
+
+    image_id: str | None
+    """None: one that stays empty, under an id of the engine's choice."""
+    initial_size: int | None
+
+
+@dataclass(frozen=True)
+class SnapshotStep:
+    """A snapshot to take of the restored VM: it gives each of its disks the next layer."""
+
+    description: str
+    layers: Mapping[str, NextLayer]
+    """By the new id of the disk."""
+
+
+@dataclass(frozen=True)
+class VmPlan:
+    """A VM to import."""
+
+    id: str
+    name: str
+    cluster_id: str
+    cluster_name: str
+    ids: Mapping[str, str]
+    """Old id -> new id, everywhere in the OVF; empty for a restore as the original."""
+
+
+@dataclass(frozen=True)
+class FilePlan:
+    """A file to write."""
+
+    path: Path
+    size: int
+    """Bytes as a guest sees them."""
+    item: str | None = None
+    """What of the archive it holds; None for an image joined from the layers of `disk`."""
+    disk: WantedDisk | None = None
 
 
 @dataclass(frozen=True)
 class RestorePlan:
     """What a restore would do."""
 
-    vm_name: str | None
-    """None: only disks are made, attached to nothing."""
-    vm_id: str | None
-    cluster_id: str
-    cluster_name: str
-    disks: tuple[DiskPlan, ...]
-    ids: Mapping[str, str]
-    """Old id -> new id, everywhere in the OVF; empty for a restore as the original."""
-    blockers: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        """What is made, in a line."""
-        if self.vm_name is None:
-            return "disks alone"
-        return f"VM {self.vm_name} ({self.vm_id}) in cluster {self.cluster_name or 'none'}"
+    title: str
+    """What is made, in a line."""
+    disks: tuple[DiskPlan, ...] = ()
+    vm: VmPlan | None = None
+    """None: disks alone, attached to nothing, or files."""
+    snapshots: tuple[SnapshotStep, ...] = ()
+    files: tuple[FilePlan, ...] = ()
+    blockers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    advice: str | None = None
+    """What to do instead, where the archive is damaged."""
 
     def lines(self) -> list[str]:
         """The plan in words."""
-        words = [self.title]
+        words = [self.title] if self.title else []
         for disk in self.disks:
-            kind = f"{disk.format}, {'sparse' if disk.sparse else 'preallocated'}"
-            words.append(
-                f"disk {disk.record.alias} ({disk.disk_id}): {format_size(disk.record.size)}, {kind}, "
-                f"on {disk.domain.name or 'no storage domain'}"
-            )
-            words += [f"  note: {note}" for note in disk.notes]
+            words += disk.lines()
+        words += [f"would write {file.path} ({format_size(file.size)})" for file in self.files]
+        words += [f"snapshot {step.description} of {len(step.layers)} disks" for step in self.snapshots]
         words += [f"note: {note}" for note in self.notes]
         words += [f"BLOCKED: {blocker}" for blocker in self.blockers]
-        return words
+        return [*words, self.advice] if self.advice else words
 
 
-def plan_restore(manifest: Manifest, site: Site, choices: RestoreChoices) -> RestorePlan:
-    """Lay out a restore of an archive under the user's choices on that site."""
-    blockers: list[str] = []
-    fresh = choices.name is not None or bool(choices.disks)
-    cluster_id, cluster_name, data_center = _cluster(manifest, site, choices, blockers)
-    records = _wanted(manifest, choices, blockers)
-    disks = [_disk(record, site, choices, fresh, data_center, blockers) for record in records]
-    _check_space(disks, blockers)
-    whole_vm = not choices.disks
-    ids: dict[str, str] = {}
-    if fresh:
-        for disk in disks:
-            ids[disk.record.id] = disk.disk_id
-            if disk.record.image_id:
-                ids[disk.record.image_id] = disk.image_id
-        ids[manifest.vm.id] = str(uuid.uuid4())
-    vm_id = ids.get(manifest.vm.id, manifest.vm.id)
-    name = choices.name or manifest.vm.name
-    if whole_vm:
-        _check_vm(manifest, site, choices, name, blockers)
-    notes = [f"{s.alias or s.id} is not in the archive ({s.reason})" for s in manifest.skipped]
-    if manifest.vm.tpm:
-        notes.append("TPM state is not in the archive: the VM gets an empty TPM")
-    if manifest.vm.bios_type in ("q35_ovmf", "q35_secure_boot"):
-        notes.append("UEFI variables are not in the archive: the VM gets default ones")
-    return RestorePlan(
-        vm_name=name if whole_vm else None,
-        vm_id=vm_id if whole_vm else None,
-        cluster_id=cluster_id,
-        cluster_name=cluster_name,
-        disks=tuple(disks),
-        ids=ids,
-        blockers=tuple(blockers),
-        notes=tuple(notes),
-    )
-
-
-def _cluster(
-    manifest: Manifest, site: Site, choices: RestoreChoices, blockers: list[str]
-) -> tuple[str, str, str | None]:
-    wanted = choices.cluster or manifest.vm.cluster_id
-    for cluster_id, (name, data_center) in site.clusters.items():
-        if wanted in (cluster_id, name):
-            return cluster_id, name, data_center
-    if choices.cluster is None:
-        for cluster_id, (name, data_center) in site.clusters.items():
-            if name == manifest.vm.cluster:
-                return cluster_id, name, data_center
-    blockers.append(
-        f"there is no cluster {choices.cluster or manifest.vm.cluster}: choose one with --cluster"
-    )
-    return "", "", None
-
-
-def _wanted(manifest: Manifest, choices: RestoreChoices, blockers: list[str]) -> list[DiskRecord]:
-    if not choices.disks:
-        return list(manifest.disks)
-    found = []
-    for word in choices.disks:
-        matches = [d for d in manifest.disks if word in (d.alias, d.id)]
-        if len(matches) != 1:
-            have = ", ".join(d.alias or d.id for d in manifest.disks)
-            what = "no disk" if not matches else "several disks"
-            blockers.append(f"the archive has {what} {word}; it has {have}")
-            continue
-        found.append(matches[0])
-    return found
-
-
-def _disk(
-    record: DiskRecord,
-    site: Site,
-    choices: RestoreChoices,
-    fresh: bool,
-    data_center: str | None,
-    blockers: list[str],
-) -> DiskPlan:
-    domain = _domain(record, site, choices, data_center, blockers)
-    form, sparse, backup = record.format, record.sparse, record.backup
-    notes = []
-    if domain.block and form == "raw" and sparse:
-        sparse = False
-        notes.append("raw sparse becomes raw preallocated: block storage has no sparse raw disks")
-    if form == "cow" and not sparse and backup != "incremental":
-        sparse = True
-        notes.append(
-            "qcow2 preallocated becomes sparse: the engine keeps that form for incremental disks only"
-        )
-    if form == "raw" and backup == "incremental":
-        form, sparse = "cow", True
-        notes.append("raw with incremental backup becomes qcow2 sparse: the engine makes no such raw disk")
-    if not fresh and record.id in site.disk_ids:
-        blockers.append(
-            f"disk {record.alias} ({record.id}) exists: restore beside it with --name, or over it with --over"
-        )
-    return DiskPlan(
-        record=record,
-        disk_id=str(uuid.uuid4()) if fresh else record.id,
-        image_id=str(uuid.uuid4()) if fresh or not record.image_id else record.image_id,
-        domain=domain,
-        format=form,
-        sparse=sparse,
-        backup=backup,
-        notes=tuple(notes),
-    )
-
-
-_NOWHERE = Domain(id="", name="", block=False, available=0, status="", data_center_id=None)
-
-
-def _domain(
-    record: DiskRecord,
-    site: Site,
-    choices: RestoreChoices,
-    data_center: str | None,
-    blockers: list[str],
-) -> Domain:
-    chosen = (
-        choices.storage_domains.get(record.alias)
-        or choices.storage_domains.get(record.id)
-        or choices.storage_domain
-    )
-    wanted = [chosen] if chosen else [record.storage_domain_id, record.storage_domain]
-    for word in wanted:
-        for domain in site.domains:
-            if word and word in (domain.id, domain.name):
-                if domain.status not in ("active", ""):
-                    blockers.append(f"storage domain {domain.name} is {domain.status}")
-                if data_center and domain.data_center_id and domain.data_center_id != data_center:
-                    blockers.append(
-                        f"storage domain {domain.name} is in another data center than the cluster"
-                    )
-                return domain
-    missing = chosen or record.storage_domain or record.storage_domain_id
-    blockers.append(
-        f"there is no storage domain {missing} for disk {record.alias}: choose one with --storage-domain"
-    )
-    return _NOWHERE
-
-
-def _check_space(disks: list[DiskPlan], blockers: list[str]) -> None:
-    """A preallocated disk needs its whole size, a sparse one what its data took."""
-    needs: dict[str, int] = {}
-    domains = {disk.domain.id: disk.domain for disk in disks if disk.domain.id}
-    for disk in disks:
-        if disk.domain.id:
-            needs[disk.domain.id] = needs.get(disk.domain.id, 0) + expected_size(disk)
-    for domain_id, need in needs.items():
-        domain = domains[domain_id]
-        if need > domain.available:
-            blockers.append(
-                f"storage domain {domain.name} has {format_size(domain.available)} free, "
-                f"the disks need about {format_size(need)}"
-            )
-
-
-def expected_size(disk: DiskPlan) -> int:
-    """Bytes a restored disk will take on its domain, as far as the archive tells."""
-    if not disk.sparse:
-        return disk.record.size
-    run = disk.record.run
-    data = disk.record.size - run.bytes_zero if run else disk.record.actual_size or 0
-    return min(data, disk.record.size)
-
-
-def _check_vm(
-    manifest: Manifest, site: Site, choices: RestoreChoices, name: str, blockers: list[str]
-) -> None:
-    if choices.name is None and manifest.vm.id in site.vm_ids:
-        blockers.append(
-            f"VM {manifest.vm.name} ({manifest.vm.id}) exists: restore beside it with --name, or remove it"
-        )
-    elif name in site.vm_names:
-        blockers.append(f"a VM named {name} exists: choose another name with --name")
+def missing_tool(wanted: Wanted, form: str = "raw") -> str | None:
+    """The blocker where qemu-img is needed and not there."""
+    if form == "qcow2" or any(disk.joined for disk in wanted.disks):
+        what = "joining layers" if any(disk.joined for disk in wanted.disks) else "--format qcow2"
+        return f"{what} needs qemu-img: install qemu-utils (or qemu-img)"
+    return None

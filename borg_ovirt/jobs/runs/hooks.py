@@ -16,21 +16,21 @@ from datetime import datetime
 from typing import Any
 
 from borg_ovirt.config.schema import Hook
+from borg_ovirt.config.secrets import environment_of_children
 from borg_ovirt.errors import HookFailed
-from borg_ovirt.redact import redact
+from borg_ovirt.redact import json_text, redact
 from borg_ovirt.units import format_duration
 
 Facts = Mapping[str, Any]
 
-_SECRETS = (
-    "BORG_OVIRT_PASSWORD",
-    "BORG_PASSPHRASE",
-    "BORG_PASSCOMMAND",
-    "BORG_PASSPHRASE_FD",
-    "BORG_NEW_PASSPHRASE",
-)
 _GRACE = 5.0
 """Seconds between asking a command to end and ending it."""
+HURRIED = 10.0
+"""Seconds that a command may take when a signal ends the run."""
+_CLOSING = ("on-success", "on-failure", "after-vm", "after-run")
+"""What closes something that was begun is run whatever signal comes."""
+_LONGEST = 32 << 10
+"""Characters of one variable: a command with more than some 128 KiB in one does not start."""
 _LINES = 20
 """How much of a failed command's words is shown."""
 
@@ -44,27 +44,48 @@ class Hooks:
         self._hooks = hooks
         self._facts = dict(facts)
         self._log = log
+        self._longest: float | None = None
+
+    def hurry(self) -> None:
+        """A signal ends the run: no command may take long from here on."""
+        self._longest = HURRIED
 
     def call(self, when: str, facts: Facts | None = None) -> list[str]:
         """Run the commands of one point, in order; returns warnings.
 
-        The first that fails and is to stop the run raises `HookFailed`; those after it are not run.
+        The first that fails and is to stop the run raises `HookFailed`; those after it are not run. A signal
+        ends the command it meets; at a point that closes something it is raised after the others have run.
         """
         warnings = []
+        interrupted = None
         for hook in self._hooks:
             if hook.when != when:
                 continue
-            problem = run_hook(hook, {"when": when, **self._facts, **(facts or {})}, self._log)
+            try:
+                told = {"when": when, **self._facts, **(facts or {})}
+                problem = run_hook(hook, told, self._log, self._longest)
+            except KeyboardInterrupt as signalled:
+                if when not in _CLOSING:
+                    raise
+                interrupted = signalled
+                self.hurry()
+                continue
             if problem is None or hook.on_error == "ignore":
                 continue
             if hook.on_error == "stop":
                 raise HookFailed(problem)
             warnings.append(problem)
+        if interrupted is not None:
+            raise interrupted
         return warnings
 
 
-def run_hook(hook: Hook, facts: Facts, log: Callable[[str], None]) -> str | None:
-    """Run one command; None when it went well, else what went wrong."""
+def run_hook(
+    hook: Hook, facts: Facts, log: Callable[[str], None], longest: float | None = None
+) -> str | None:
+    """Run one command, for so many seconds at most; None when it went well, else what went wrong."""
+    limit = hook.timeout.total_seconds()
+    limit = limit if longest is None else min(limit, longest)
     name = f"the {hook.when} command {_shown(hook.command)}"
     try:
         process = subprocess.Popen(
@@ -79,10 +100,10 @@ def run_hook(hook: Hook, facts: Facts, log: Callable[[str], None]) -> str | None
     except OSError as error:
         return f"{name} did not start: {error.strerror}"
     try:
-        said, _ = process.communicate(_json(facts), timeout=hook.timeout.total_seconds())
+        said, _ = process.communicate(_json(facts), timeout=limit)
     except subprocess.TimeoutExpired:
         _end(process)
-        return f"{name} took longer than {format_duration(hook.timeout.total_seconds())} and was ended"
+        return f"{name} took longer than {format_duration(limit)} and was ended"
     except BaseException:
         _end(process)
         raise
@@ -97,8 +118,8 @@ def run_hook(hook: Hook, facts: Facts, log: Callable[[str], None]) -> str | None
 
 def environment(facts: Facts) -> dict[str, str]:
     """The environment of a command: ours without secrets, and the flat facts as BORG_OVIRT_* variables."""
-    kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-    return {**kept, **{f"BORG_OVIRT_{name.upper()}": _flat(value) for name, value in facts.items()}}
+    told = {f"BORG_OVIRT_{name.upper()}": _flat(value) for name, value in facts.items()}
+    return {**environment_of_children(), **told}
 
 
 def _flat(value: Any) -> str:
@@ -110,11 +131,12 @@ def _flat(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, (list, tuple, dict)):
         return str(len(value))
-    return redact(str(value)).replace("\0", "")
+    text = redact(str(value)).replace("\0", "")[:_LONGEST]
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _json(facts: Facts) -> bytes:
-    return redact(json.dumps(dict(facts), default=_flat)).encode()
+    return json_text(json.loads(json.dumps(dict(facts), default=_flat))).encode()
 
 
 def _shown(command: str | list[str]) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from borg_ovirt.config.schema import Limits
-from borg_ovirt.jobs.backup.back_up import back_up
-from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult
+from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult, create
 from borg_ovirt.jobs.backup.stores import Store
 from borg_ovirt.jobs.runs.guard import EVERY, Guard
 from borg_ovirt.jobs.runs.slots import places
@@ -17,7 +19,6 @@ from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.pipe.ports import Source
 from borg_ovirt.pipe.watched import Alarm, Bucket, WatchedSource
 from borg_ovirt.progress import Progress
-from borg_ovirt.repository.open import Repository
 
 
 @dataclass
@@ -26,25 +27,54 @@ class Bounds:
 
     limits: Limits
     state: Path
-    rate: float | None = None
-    """Bytes per second of this process."""
     guard_every: float = EVERY
 
     def __post_init__(self) -> None:
-        self.bucket = Bucket(self.rate) if self.rate else None
+        self.bucket = Bucket(self.limits.rate_limit) if self.limits.rate_limit else None
 
 
 def back_up_limited(
-    into: Repository | Store,
+    store: Store,
     engine: Engine,
     vm_id: str,
     options: CreateOptions,
     bounds: Bounds,
     journal: Journal,
     progress: Progress,
-) -> CreateResult:
-    """Back up one VM. `DomainFull` when there is too little room before, or not enough any more meanwhile."""
+) -> list[CreateResult]:
+    """Back up one VM: a result for each time that it has to be read, which is once but for the grids.
+
+    Raises `DomainFull` when there is too little room before, or not enough any more meanwhile.
+    """
     vm = read_vm(engine, vm_id)
+    with _within(bounds, engine, vm, options, progress) as limited:
+        stores = store.by_grid(vm.id, options.mode)
+        if len(stores) == 1:
+            return [create(stores[0], engine, vm_id, limited, journal, progress)]
+        progress.step(
+            f"{vm.name}: read {len(stores)} times: the repositories hold it in chunks of different sizes"
+        )
+        results: list[CreateResult] = []
+        failed: list[BorgOvirtError] = []
+        for part in stores:
+            try:
+                if results:  # its disks are locked until the engine is through with the read before
+                    results[-1].warnings += results[-1].wait_for_merge()
+                    results[-1].wait_for_merge = list
+                results.append(create(part, engine, vm_id, limited, journal, progress))
+            except BorgOvirtError as error:
+                failed.append(error)
+        if not results:
+            raise failed[-1]
+        results[0].warnings += [str(error) for error in failed]
+        return results
+
+
+@contextmanager
+def _within(
+    bounds: Bounds, engine: Engine, vm: VmFacts, options: CreateOptions, progress: Progress
+) -> Iterator[CreateOptions]:
+    """The options as the limits let them be."""
     domains = {disk.storage_domain for disk in vm.disks if disk.storage_domain}
     guard = Guard(engine, bounds.limits.min_free, every=bounds.guard_every)
     alarm = Alarm()
@@ -58,10 +88,9 @@ def back_up_limited(
     narrow = _narrow(vm, domains, bounds.limits)
     with (
         guard.watching(domains, alarm),
-        places(bounds.state / "places", narrow, options.readers, told=waiting) as readers,
+        places(bounds.state / "places", narrow, options.readers, tell=waiting) as readers,
     ):
-        limited = replace(options, readers=readers, through=through)
-        return back_up(into, engine, vm_id, limited, journal, progress)
+        yield replace(options, readers=readers, through=through)
 
 
 def _narrow(vm: VmFacts, domains: set[str], limits: Limits) -> dict[str, int]:

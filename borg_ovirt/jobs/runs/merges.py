@@ -18,20 +18,20 @@ class PendingMerges:
         self._threads: list[threading.Thread] = []
         self._places = threading.BoundedSemaphore(AT_ONCE)
 
-    def begin(self, settle: Callable[[], list[str]], warn: Callable[[str], None]) -> None:
+    def begin(self, wait_for_merge: Callable[[], list[str]], warn: Callable[[str], None]) -> None:
         """Wait for one VM in the background; `warn` hears what is left behind."""
 
         def work() -> None:
             with self._places:
                 try:
-                    for warning in settle():
+                    for warning in wait_for_merge():
                         warn(warning)
                 except BorgOvirtError as error:
                     warn(error.message)
                 except Exception as error:  # the archive is good: whatever this is, it is a warning
                     warn(repr(error))
 
-        thread = threading.Thread(target=work, name="settle", daemon=True)
+        thread = threading.Thread(target=work, name="merge", daemon=True)
         self._threads.append(thread)
         thread.start()
 

@@ -1,37 +1,62 @@
-"""What a run of many VMs did: one outcome per VM, one result per repository, one exit status for all."""
+"""What a run did: one outcome for each VM and each repository, one exit status for all."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from borg_ovirt.errors import EXIT_ERROR, EXIT_OK, EXIT_WARNING
+from borg_ovirt.errors import EXIT_ERROR, EXIT_OK, EXIT_WARNING, BorgOvirtError, HookFailed
+from borg_ovirt.jobs.backup.create import CreateResult
+from borg_ovirt.jobs.backup.opened import RepositoryState
+from borg_ovirt.jobs.backup.record import DiskOutcome
+from borg_ovirt.jobs.backup.stores import Stored
 
 Status = Literal["ok", "warning", "failed", "not started"]
+_DISK = TypeAdapter(DiskOutcome)
+
+
+class RepositoryOutcome(BaseModel):
+    """One repository of a run."""
+
+    name: str
+    """As the user names it."""
+    location: str
+    error: str | None = None
+    """Why it was lost, if it was not there again at the end."""
 
 
 class VmOutcome(BaseModel):
     """One VM of a run. Sizes in bytes."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     vm: str
     vm_id: str
     status: Status = "not started"
     archive: str | None = None
+    mode: str | None = None
     kind: str | None = None
     reason: str | None = None
     """Why it was read in full."""
-    method: str | None = None
+    method: str | None = Field(None, serialization_alias="way")
     consistency: str | None = None
     started: datetime | None = None
     seconds: float = 0.0
     size: int = 0
     bytes_read: int = 0
     bytes_new: int = 0
+    """In the repository that knew least."""
+    disks: list[dict[str, Any]] = Field(default_factory=list)
+    skipped: list[dict[str, Any]] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
     error: str | None = None
+    stored: list[Stored] = Field(default_factory=list)
+    """What became of it in each repository."""
+    cause: BaseException | None = Field(None, exclude=True, repr=False)
+    """What `error` tells in words."""
 
     def warn(self, *warnings: str) -> None:
         """Add warnings; what went well so far went well with warnings then."""
@@ -39,35 +64,115 @@ class VmOutcome(BaseModel):
         if warnings and self.status == "ok":
             self.status = "warning"
 
+    def fail(self, error: BaseException) -> None:
+        """It did not go well. The first cause is the one that counts."""
+        self.status = "failed"
+        self.cause = self.cause or error
+        self.error = self.error or in_words(error)
+
+    def fill(self, results: Sequence[CreateResult]) -> None:
+        """It went well: one result for each time that the VM was read."""
+        first = results[0]
+        self.archive, self.method, self.consistency = first.archive, first.method, first.consistency
+        self.kind = "full" if any(result.kind == "full" for result in results) else first.kind
+        self.reason = "; ".join(_once(result.reason for result in results)) or None
+        disks = [disk for result in results for disk in result.disks]
+        self.size = sum(disk.size for disk in first.disks)
+        self.bytes_read = sum(disk.stats.bytes_read for disk in disks)
+        self.bytes_new = max(sum(disk.stats.bytes_new for disk in r.disks) for r in results)
+        self.disks = [_disk(disk) for disk in disks]
+        self.skipped = [disk.model_dump(mode="json") for disk in first.skipped]
+        self.stored = [stored for result in results for stored in result.stored]
+        self.status = "warning" if self.warnings else "ok"
+        self.warn(*_once(warning for result in results for warning in result.warnings))
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON tells it."""
+        return self.model_dump(mode="json", by_alias=True)
+
 
 class RunResult(BaseModel):
-    """A run into one repository."""
+    """A run, from its first hook to its last."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     run: str
-    repository: str
     engine: str
     started: datetime
     ended: datetime | None = None
-    vms: list[VmOutcome] = Field(default_factory=list)
+    repositories: list[RepositoryOutcome] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
     error: str | None = None
     """Why the run ended as a whole."""
+    vms: list[VmOutcome] = Field(default_factory=list)
+    named: bool = Field(False, exclude=True)
+    """It is about one VM that the command line names, whose failure is the run's."""
+    cause: BaseException | None = Field(None, exclude=True, repr=False)
+    """What `error` tells in words."""
 
     def count(self, status: Status) -> int:
         """How many VMs ended so."""
         return sum(1 for vm in self.vms if vm.status == status)
 
+    def end(self, error: BaseException) -> None:
+        """The run ends as a whole. The first cause counts, but nothing goes before a signal."""
+        if self.cause is None or isinstance(error, KeyboardInterrupt):
+            self.cause = error
+            self.error = in_words(error)
+
+    def look_at(self, states: Iterable[RepositoryState]) -> None:
+        """Where the repositories stand now."""
+        self.repositories = [
+            RepositoryOutcome(name=s.name, location=s.location, error=s.error) for s in states
+        ]
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the exit status is about; None where VMs are counted."""
+        if self.cause is None and self.named:
+            return next((vm.cause for vm in self.vms if vm.status == "failed"), None)
+        return self.cause
+
     @property
     def status(self) -> Status:
-        """The worst of all."""
-        if self.error or self.count("failed"):
+        """The worst of all. A repository that is lost in the end is missed by whoever relies on it."""
+        lost = any(repository.error for repository in self.repositories) and not self.named
+        if self.cause or self.count("failed") or lost:
             return "failed"
         if self.warnings or self.count("warning") or self.count("not started"):
             return "warning"
         return "ok"
 
+    @property
+    def exit_status(self) -> int:
+        """That of the cause, if there is one; else 0 all well, 1 some warnings, 2 some failed."""
+        if self.failure is not None:
+            interrupted = 130 if isinstance(self.failure, KeyboardInterrupt) else EXIT_ERROR
+            return int(getattr(self.failure, "exit_code", interrupted))
+        return {"failed": EXIT_ERROR, "warning": EXIT_WARNING}.get(self.status, EXIT_OK)
 
-def exit_status(results: Iterable[RunResult]) -> int:
-    """0 all well, 1 some warnings, 2 some failed."""
-    found = {result.status for result in results}
-    return EXIT_ERROR if "failed" in found else EXIT_WARNING if "warning" in found else EXIT_OK
+    def facts(self) -> dict[str, Any]:
+        """As JSON tells it, to programs and to hooks."""
+        told = self.model_dump(mode="json", exclude={"vms"})
+        head = {"run": told.pop("run"), "engine": told.pop("engine")}
+        vms = [vm.facts() for vm in self.vms]
+        return {**head, "status": self.status, "exit_status": self.exit_status, **told, "vms": vms}
+
+
+def in_words(error: BaseException) -> str:
+    """One line that says what went wrong."""
+    if isinstance(error, KeyboardInterrupt):
+        return f"ended by {error or 'Ctrl-C'}"
+    if isinstance(error, HookFailed):
+        return error.message
+    return str(error) if isinstance(error, BorgOvirtError) else f"{type(error).__name__}: {error}"
+
+
+def _once(texts: Iterable[str | None]) -> list[str]:
+    """Each text once, in order."""
+    return list(dict.fromkeys(text for text in texts if text))
+
+
+def _disk(disk: DiskOutcome) -> dict[str, Any]:
+    told: dict[str, Any] = _DISK.dump_python(disk, mode="json")
+    return {"way" if name == "method" else name: value for name, value in told.items()}

@@ -21,22 +21,22 @@ def places(
     limits: Mapping[str, int],
     wanted: int,
     *,
-    told: Callable[[str], None] = lambda name: None,
+    tell: Callable[[str], None] = lambda name: None,
 ) -> Iterator[int]:
     """Take up to `wanted` places at each name of `limits`, at least one; yields how many at the narrowest.
 
-    Names are taken in order, so that two processes never wait for each other. `told` hears the name that
+    Names are taken in order, so that two processes never wait for each other. `tell` hears the name that
     has to be waited for.
     """
     with ExitStack() as stack:
         got = wanted
         for name in sorted(limits):
-            got = min(got, _take(directory, name, limits[name], got, stack, told))
+            got = min(got, _take(directory, name, limits[name], got, stack, tell))
         yield got
 
 
 def _take(
-    directory: Path, name: str, limit: int, wanted: int, stack: ExitStack, told: Callable[[str], None]
+    directory: Path, name: str, limit: int, wanted: int, stack: ExitStack, tell: Callable[[str], None]
 ) -> int:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     waited = False
@@ -49,7 +49,7 @@ def _take(
         if got:
             return got
         if not waited:
-            told(name)
+            tell(name)
             waited = True
         time.sleep(_PAUSE)
 

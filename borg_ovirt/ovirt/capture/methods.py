@@ -1,19 +1,19 @@
-"""The ways to one instant of a VM's disks: the engine's backup, a raw transfer each, a temporary snapshot."""
+"""The methods to have one instant of a VM's disks; the one by a snapshot has a module of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Protocol
 
-from borg_ovirt.errors import BackupFailed, EngineRefused, NotAuthorized, VmNotSuitable
+from borg_ovirt.errors import BackupFailed, VmNotSuitable
 from borg_ovirt.ovirt.capture.backup import Backup, FreezeFailed
-from borg_ovirt.ovirt.capture.snapshot import TemporarySnapshot
+from borg_ovirt.ovirt.capture.snapshot import frozen_layers
 from borg_ovirt.ovirt.data.transfer import TransferRequest
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.events import FROZEN, NOT_FROZEN, EventMark
-from borg_ovirt.ovirt.tracked.journal import Entry, Journal
+from borg_ovirt.ovirt.tracked.journal import Journal
 
 Log = Callable[[str], None]
 
@@ -31,6 +31,8 @@ class CaptureMethod(Protocol):
     """`frozen`, `not frozen` or `unknown`."""
     instant: datetime
     backup: Backup | None
+    frozen: Mapping[str, str] | None
+    """Under a snapshot: disk id -> image id of the layer that it froze. Else the active layers are read."""
 
     def start(self) -> None:
         """Make the disks readable at one instant. On failure nothing is left."""
@@ -57,14 +59,15 @@ class CaptureMethod(Protocol):
         ...
 
 
-class RawMethod:
-    """Each disk by a plain transfer: it is locked while that runs, so the VM cannot start meanwhile."""
+class AsItIs:
+    """Nothing is made in the engine: what is read rests and is locked meanwhile, so that no VM can start."""
 
-    name = "raw transfer"
     backup: Backup | None = None
+    frozen: Mapping[str, str] | None = None
 
-    def __init__(self, vm: VmFacts) -> None:
-        self.consistency = "frozen"  # nobody writes to a disk that no running VM has
+    def __init__(self, vm: VmFacts, name: str = "raw transfer", consistency: str = "frozen") -> None:
+        self.name = name
+        self.consistency = consistency  # nobody writes to a disk that no running VM has
         self.instant = datetime.now(timezone.utc)
         self._vm = vm
 
@@ -72,7 +75,7 @@ class RawMethod:
         self.instant = datetime.now(timezone.utc)
 
     def request(self, disk: DiskFacts) -> TransferRequest:
-        return TransferRequest("download", disk.id, _name(disk), disk.size, vm_id=self._vm.id)
+        return TransferRequest("download", disk.id, disk_name(disk), disk.size, vm_id=self._vm.id)
 
     def mode(self, disk: DiskFacts) -> tuple[bool, str | None]:
         return False, "a raw transfer knows no changes"
@@ -107,6 +110,7 @@ class BackupMethod:
         self.consistency = "unknown"
         self.instant = datetime.now(timezone.utc)
         self.backup: Backup | None = None
+        self.frozen: Mapping[str, str] | None = None
         self._engine = engine
         self._journal = journal
         self._vm = vm
@@ -114,12 +118,12 @@ class BackupMethod:
         self._description = description
         self._from_checkpoint = from_checkpoint
         self._freeze = freeze
-        self._legacy = legacy
-        self._log = log
+        self.legacy = legacy
+        self.log = log
 
     def start(self) -> None:
         up = self._vm.status == "up"
-        hybrid = not self._legacy and self._vm.level >= HYBRID_LEVEL
+        hybrid = not self.legacy and self._vm.level >= HYBRID_LEVEL
         demand = up and not hybrid and (self._freeze == "require" or self._ask_kindly())
         mark = EventMark(self._engine)
         try:
@@ -130,7 +134,7 @@ class BackupMethod:
                     f"VM {self._vm.name} could not be backed up with frozen file systems: {error.message}",
                     "Is the guest agent running in it? `--freeze auto` goes on without.",
                 ) from None
-            self._log(f"{self._vm.name} could not be frozen; backing it up without")
+            self.log(f"{self._vm.name} could not be frozen; backing it up without")
             self._start(False)
             self.consistency = "not frozen"
         else:
@@ -142,15 +146,17 @@ class BackupMethod:
 
     def _start(self, consistent: bool) -> None:
         backup = Backup(self._engine, self._journal, self._vm, self._disks, self._description)
-        backup.start(from_checkpoint=self._from_checkpoint, legacy=self._legacy, consistent=consistent)
+        backup.start(from_checkpoint=self._from_checkpoint, legacy=self.legacy, consistent=consistent)
         self.backup = backup
         self.name = f"{backup.kind} backup"
         self.instant = backup.created
+        if backup.snapshot_id is not None:
+            self.frozen = frozen_layers(self._engine, self._vm.id, backup.snapshot_id)
 
     def request(self, disk: DiskFacts) -> TransferRequest:
         assert self.backup is not None
         return TransferRequest(
-            "download", disk.id, _name(disk), disk.size, vm_id=self._vm.id, backup_id=self.backup.id
+            "download", disk.id, disk_name(disk), disk.size, vm_id=self._vm.id, backup_id=self.backup.id
         )
 
     def mode(self, disk: DiskFacts) -> tuple[bool, str | None]:
@@ -193,105 +199,6 @@ class BackupMethod:
             self.backup.abort()
 
 
-class SnapshotMethod:
-    """A temporary snapshot of the running VM: the layers it freezes are read, then it is merged away."""
-
-    name = "temporary snapshot"
-    backup: Backup | None = None
-
-    def __init__(
-        self,
-        engine: Engine,
-        journal: Journal,
-        vm: VmFacts,
-        disks: Sequence[DiskFacts],
-        *,
-        description: str,
-        freeze: str,
-        log: Log,
-    ) -> None:
-        self.consistency = "unknown"
-        self.instant = datetime.now(timezone.utc)
-        self._engine = engine
-        self._journal = journal
-        self._vm = vm
-        self._disks = disks
-        self._freeze = freeze
-        self._log = log
-        self._snapshot = TemporarySnapshot(engine, journal, vm, description)
-        self._thaw: Entry | None = None
-
-    def start(self) -> None:
-        mark = EventMark(self._engine)
-        if self._freeze == "require":
-            self._freeze_guest()
-        try:
-            self._snapshot.take(disk.id for disk in self._disks)
-        finally:
-            self._thaw_guest()
-        self.instant = self._snapshot.date
-        self.consistency = "frozen" if self._freeze == "require" else freeze_told(mark, self._vm.id)
-
-    def _freeze_guest(self) -> None:
-        """Freeze for the time of the snapshot. The journal knows: a guest left frozen is a dead guest."""
-        self._thaw = self._journal.intend("freeze", vm=self._vm.id, id=self._vm.id)
-        try:
-            self._engine.call(
-                f"freeze the file systems of VM {self._vm.name}",
-                lambda s: s.vms_service().vm_service(self._vm.id).freeze_filesystems(),
-            )
-        except NotAuthorized:  # nothing was frozen, and thawing is not ours either
-            self._thaw.done()
-            self._thaw = None
-            raise
-        except EngineRefused as error:
-            self._thaw_guest()
-            raise BackupFailed(
-                f"VM {self._vm.name} could not be frozen: {error.message}",
-                "Is the guest agent running in it? `--freeze auto` goes on without.",
-            ) from None
-        except BaseException:
-            self._thaw_guest()
-            raise
-
-    def _thaw_guest(self) -> None:
-        if self._thaw is None:
-            return
-        thaw(self._engine, self._vm.id)
-        self._thaw.done()
-        self._thaw = None
-
-    def request(self, disk: DiskFacts) -> TransferRequest:
-        image = self._snapshot.frozen.get(disk.id)
-        if image is None:
-            raise BackupFailed(f"The snapshot of VM {self._vm.name} holds no layer of disk {disk.alias}.")
-        return TransferRequest("download", disk.id, _name(disk), disk.size, vm_id=self._vm.id, image_id=image)
-
-    def mode(self, disk: DiskFacts) -> tuple[bool, str | None]:
-        return False, "a temporary snapshot knows no changes"
-
-    def end(self) -> None:
-        self._snapshot.ask_to_go()
-
-    def wait_ended(self) -> list[str]:
-        left = self._snapshot.wait_gone()
-        return [f"{left}: remove it in the engine"] if left else []
-
-    def abort(self) -> None:
-        self._snapshot.abort()
-
-
-def thaw(engine: Engine, vm_id: str) -> None:
-    """Thaw the guest; one that was not frozen, or is no longer up, refuses, and that is fine."""
-    try:
-        engine.call(
-            f"thaw the file systems of VM {vm_id}",
-            lambda s: s.vms_service().vm_service(vm_id).thaw_filesystems(),
-        )
-    except EngineRefused:
-        return
-
-
 def freeze_told(mark: EventMark, vm_id: str) -> str:
     """What the audit log tells of a freeze; hosts freeze on their own and mostly tell nobody."""
     if mark.after(NOT_FROZEN, vm_id):
@@ -323,5 +230,6 @@ def check_suitable(vm: VmFacts) -> None:
         )
 
 
-def _name(disk: DiskFacts) -> str:
+def disk_name(disk: DiskFacts) -> str:
+    """A disk as messages call it."""
     return f"disk {disk.alias or disk.id}"

@@ -93,11 +93,7 @@ class TemporarySnapshot:
             )
 
     def _read_layers(self) -> None:
-        disks = self._engine.call(
-            f"list the disks of the snapshot of {self._vm.name}",
-            lambda s: _snapshots(s, self._vm.id).snapshot_service(self.id).disks_service().list(),
-        )
-        self.frozen = {disk.id: disk.image_id for disk in disks or ()}
+        self.frozen = frozen_layers(self._engine, self._vm.id, self.id)
 
     def ask_to_go(self) -> None:
         """Ask the engine to merge the snapshot away. Does not wait; all transfers of it must have ended."""
@@ -150,6 +146,15 @@ def snapshot_failure(mark: EventMark, vm_id: str, description: str) -> str | Non
     """What the engine's events say against a snapshot that it calls ok."""
     told = mark.texts(SNAPSHOT_FAILED, vm_id)
     return next((text for text in told if description in text), None)
+
+
+def frozen_layers(engine: Engine, vm_id: str, snapshot_id: str) -> dict[str, str]:
+    """Disk id -> the image id of the layer that the snapshot froze."""
+    disks = engine.call(
+        f"list the disks of the snapshot {snapshot_id}",
+        lambda s: _snapshots(s, vm_id).snapshot_service(snapshot_id).disks_service().list(),
+    )
+    return {disk.id: disk.image_id for disk in disks or ()}
 
 
 def remove_snapshot(engine: Engine, vm_id: str, snapshot_id: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from borg_ovirt.blocks import Extent, MiB
 from borg_ovirt.errors import BorgOvirtError, CheckpointLost, TransferFailed
+from borg_ovirt.ovirt.data import answers
 from borg_ovirt.ovirt.data.imageio_connection import (
     DATA_TIMEOUT,
     SLOW_TIMEOUT,
@@ -58,24 +59,11 @@ class Source:
                 raise self._no_extents(context, error) from None
 
     def _stream(self, connection: ImageioConnection, context: str, position: int) -> Iterator[Extent]:
-        """Extents from `position` on, clipped to the disk: a block volume may be larger than its disk."""
-        import ijson
-
-        response = connection.send("GET", f"/extents?context={context}", timeout=SLOW_TIMEOUT)
-        end = 0
-        try:
-            for item in ijson.items(_Body(response), "item", use_float=True):
-                start, length = int(item["start"]), int(item["length"])
-                if start != end:
-                    raise TransferFailed(f"The extents of {self._session.name} have a gap at byte {end}.")
-                end = start + length
-                first, last = max(start, position), min(end, self.size)
-                if first < last:
-                    yield Extent(first, last - first, bool(item["zero"]), bool(item.get("dirty", True)))
-        except ijson.JSONError as error:
-            raise Broken(f"the list of extents broke off ({type(error).__name__})") from None
-        except (OSError, HTTPException) as error:
-            raise Broken(f"connection lost in the list of extents ({type(error).__name__})") from None
+        """Extents from `position` on. A block volume may be longer than its disk: who lays them out knows."""
+        for extent in _extents(connection, self._session.name, f"?context={context}"):
+            first = max(extent.start, position)
+            if first < extent.end:
+                yield Extent(first, extent.end - first, extent.zero, extent.dirty)
 
     def _no_extents(self, context: str, error: Refused) -> BorgOvirtError:
         if context == "dirty" and error.status == 404:
@@ -198,10 +186,7 @@ class Target:
 
     def export_size(self) -> int:
         """The size of what the daemon exports: a raw volume on a block domain is larger than its disk."""
-        last = self._session.persist(
-            lambda connection: connection.answer(connection.send("GET", "/extents", timeout=SLOW_TIMEOUT))
-        )
-        return int(last[-1]["start"] + last[-1]["length"]) if last else 0
+        return export_size(self._session)
 
     def checksum(self, algorithm: str, block_size: int) -> str | None:
         """The daemon's hash of block hashes over the whole export, in hex; None where it offers none."""
@@ -214,7 +199,7 @@ class Target:
             )
         except Refused:
             return None
-        return str(reply["checksum"]) if reply else None
+        return answers.checksum(reply, self._session.name)
 
     def close(self) -> None:
         """Cut every connection."""
@@ -275,7 +260,7 @@ class Writer:
                 response = self._connection.send(
                     method, resource, headers=headers, body=body, timeout=timeout
                 )
-                response.read()
+                self._connection.drain(response)
                 attempts.progress()
                 return
             except (OSError, HTTPException, Broken) as error:
@@ -296,13 +281,24 @@ class Writer:
             self._session.hang_up(connection)
 
 
-class _Body:
-    """The body of an answer as the JSON parser wants it: an early end is an error."""
+def export_size(session: TransferSession) -> int:
+    """Length in bytes of what the daemon exports, as its last extent tells; a disk in it may be shorter."""
 
-    def __init__(self, response: HTTPResponse) -> None:
-        self._response = response
+    def last_end(connection: ImageioConnection) -> int:
+        return max((extent.end for extent in _extents(connection, session.name)), default=0)
 
-    def read(self, size: int = -1) -> bytes:
-        if size == 0:
-            return b""
-        return self._response.read(size)
+    size = session.persist(last_end)
+    if not size:
+        raise TransferFailed(f"The daemon offers nothing of {session.name}.")
+    return size
+
+
+def _extents(connection: ImageioConnection, name: str, query: str = "") -> Iterator[Extent]:
+    """The daemon's list of extents; `Broken` when it breaks off."""
+    response = connection.send("GET", f"/extents{query}", timeout=SLOW_TIMEOUT)
+    try:
+        yield from answers.extents(response.read, name)
+    except answers.BrokeOff as error:
+        raise Broken(str(error)) from None
+    except (OSError, HTTPException) as error:
+        raise Broken(f"connection lost in the list of extents ({type(error).__name__})") from None

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+
+from borg_ovirt.errors import TransferFailed
+from borg_ovirt.ovirt.data import answers
+from borg_ovirt.ovirt.session.address import split
 
 CONNECT_TIMEOUT = 15.0
 DATA_TIMEOUT = 180.0
@@ -39,7 +41,13 @@ class Address:
 
     @classmethod
     def of_url(cls, kind: str, url: str) -> Address:
-        parts = urlsplit(url)
+        """Raises `TransferFailed` for what is no address; the URL itself is a secret."""
+        try:
+            parts = split(url)
+        except ValueError as error:
+            raise TransferFailed(
+                f"The engine gave an address for a transfer that is none: {error}."
+            ) from None
         tls = parts.scheme != "http"
         port = parts.port or (443 if tls else 80)
         return cls(kind, parts.hostname or "", port, tls, parts.path)
@@ -102,9 +110,9 @@ class ImageioConnection:
         except ssl.SSLCertVerificationError as error:
             self.close()
             raise Untrusted(f"{address}: {error.verify_message}") from None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a NUL in the name of a socket is a ValueError
             self.close()
-            raise Broken(f"no connection to {address}: {error.strerror or error}") from None
+            raise Broken(f"no connection to {address}: {getattr(error, 'strerror', None) or error}") from None
 
     @staticmethod
     def _make(address: Address, tls: ssl.SSLContext) -> http.client.HTTPConnection:
@@ -183,17 +191,22 @@ class ImageioConnection:
     def answer(self, response: http.client.HTTPResponse) -> Any:
         """The JSON of an answer; None if it is empty. The connection can be used again."""
         try:
-            data = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise Broken(f"connection to {self.address} lost ({_name(error)})") from None
-        if not data.strip():
-            return None
-        try:
-            return json.loads(data)
+            return answers.parse(self.drain(response))
         except ValueError:
             self.close()
             raise Broken(f"{self.address} sent no JSON") from None
+
+    def drain(self, response: http.client.HTTPResponse) -> bytes:
+        """The whole body of a short answer."""
+        try:
+            data = response.read(answers.LARGEST + 1)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise Broken(f"connection to {self.address} lost ({_name(error)})") from None
+        if len(data) > answers.LARGEST:
+            self.close()
+            raise Broken(f"{self.address} sent an answer without an end")
+        return data
 
 
 def _name(error: BaseException) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from borg_ovirt.errors import CertificateError, TransferFailed
+from borg_ovirt.errors import TransferFailed
+from borg_ovirt.ovirt.data import answers
+from borg_ovirt.ovirt.data.answers import Features
 from borg_ovirt.ovirt.data.imageio_connection import (
     CONNECT_TIMEOUT,
     Address,
@@ -22,7 +23,7 @@ from borg_ovirt.ovirt.data.imageio_connection import (
     TicketGone,
     Untrusted,
 )
-from borg_ovirt.ovirt.session.sso import untrusted
+from borg_ovirt.ovirt.session.certificate import certificate_error, tls_context
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -56,14 +57,6 @@ class Persistence:
         return float(min(self.first * 2**attempt, self.most))
 
 
-class Features(NamedTuple):
-    """What the daemon says it can do for the ticket."""
-
-    names: frozenset[str]
-    max_readers: int
-    max_writers: int
-
-
 class TransferSession:
     """A ticket in use. Thread-safe."""
 
@@ -85,7 +78,7 @@ class TransferSession:
         self._urls = urls
         self._renew = renew
         self._use_socket = use_socket
-        self._tls = _tls_context(ca_file)
+        self._tls = tls_context(ca_file)
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
@@ -123,15 +116,10 @@ class TransferSession:
         return found
 
     def _options(self, connection: ImageioConnection) -> Features:
-        reply = connection.answer(connection.send("OPTIONS")) or {}
-        socket_path = reply.get("unix_socket")
-        if socket_path and self._use_socket and connection.address.kind == "direct":
-            self._try_socket(connection.address.over_socket(str(socket_path)))
-        return Features(
-            frozenset(map(str, reply.get("features", ()))),
-            int(reply.get("max_readers", 1)),
-            int(reply.get("max_writers", 1)),
-        )
+        found = answers.features(connection.answer(connection.send("OPTIONS")), self.name)
+        if found.socket and self._use_socket and connection.address.kind == "direct":
+            self._try_socket(connection.address.over_socket(found.socket))
+        return found
 
     def _try_socket(self, address: Address) -> None:
         """Prefer the daemon's unix socket if it is on this host and knows our ticket."""
@@ -191,7 +179,7 @@ class TransferSession:
                     self._addresses = [address, *rest]
             return connection
         if failures and all(isinstance(error, Untrusted) for error in failures):
-            raise untrusted(str(self._addresses[0].host))
+            raise certificate_error(str(self._addresses[0].host), str(failures[0]))
         raise Broken("; ".join(map(str, failures)))
 
     def hang_up(self, connection: ImageioConnection) -> None:
@@ -313,10 +301,3 @@ class Attempts:
 
     def refused(self, error: Refused) -> TransferFailed:
         return TransferFailed(f"The daemon refused a request for {self._session.name}: {error}.")
-
-
-def _tls_context(ca_file: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError):
-        raise CertificateError(f"The CA file {ca_file} holds no certificate that can be used.") from None

@@ -10,6 +10,7 @@ from borg_ovirt.errors import BackupFailed
 from borg_ovirt.ovirt.facts.model import BLANK_TEMPLATE, DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
+from borg_ovirt.ovirt.session.sense import size, understood
 from borg_ovirt.qcow2 import BadHeader, read_header
 
 _HINT = "Is a snapshot being merged, or was the chain changed by hand? Nothing was stored."
@@ -55,6 +56,7 @@ class Chain:
         return self.layers[:-1]
 
 
+@understood
 def read_chain(engine: Engine, disk: DiskFacts, vm: VmFacts) -> Chain:
     """Ask the engine for the chain of a disk and put it in order."""
     found = {layer.image_id: layer for layer in _listed(engine, disk)}
@@ -193,7 +195,7 @@ def _layer(snapshot: Any, disk: DiskFacts) -> LayerFacts:
         parent=snapshot.parent.id if snapshot.parent else None,
         format=_text(snapshot.format),
         sparse=bool(snapshot.sparse),
-        capacity=int(snapshot.provisioned_size or 0),
+        capacity=size(snapshot.provisioned_size),
         actual_size=snapshot.actual_size,
         qcow_version=_text(snapshot.qcow_version) or None,
         snapshot_id=snapshot.snapshot.id if snapshot.snapshot and owner == disk.id else None,
@@ -226,7 +228,7 @@ def _of_template(engine: Engine, vm: VmFacts, image_id: str) -> Sequence[LayerFa
             facts = DiskFacts(
                 id=disk.id,
                 alias=disk.alias or "",
-                size=int(disk.provisioned_size or 0),
+                size=size(disk.provisioned_size),
                 format=_text(disk.format),
                 sparse=bool(disk.sparse),
                 storage_type="image",

@@ -13,11 +13,12 @@ import re
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 from xml.etree import ElementTree as Plain
 from xml.etree.ElementTree import Element
 
 from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import fromstring
+from defusedxml.ElementTree import XMLParser
 
 from borg_ovirt.errors import NotOurArchive
 
@@ -36,6 +37,10 @@ for _prefix, _uri in (
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _PROSE = {"Name", "Description", "Comment", "Info", f"{{{_RASD}}}Caption", f"{{{_RASD}}}Description"}
 _DISK_ITEM, _NIC_ITEM = "17", "10"
+_LARGEST = 32 << 20
+_DEEPEST = 100
+_MOST = 1 << 20
+"""Elements; the OVF of a VM with a hundred snapshots has some ten thousand."""
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -83,6 +88,7 @@ class OvfFacts:
     layers: tuple[OvfLayer, ...]
     nics: tuple[OvfNic, ...]
     snapshots: tuple[OvfSnapshot, ...]
+    delete_protected: bool = False
 
     @property
     def disk_ids(self) -> tuple[str, ...]:
@@ -109,6 +115,7 @@ def parse(ovf: bytes) -> OvfFacts:
         layers=tuple(_layers(root)),
         nics=tuple(_nics(root)),
         snapshots=tuple(_snapshots(root)),
+        delete_protected=(content.findtext("DeleteProtected") or "").strip().lower() == "true",
     )
 
 
@@ -124,7 +131,8 @@ def rewrite(
 
     `fresh_nics_and_macs`: ids that `ids` does not name (network cards, snapshots, other layers) become new
     ones, and MAC addresses are dropped so that the engine gives new ones. `keep_disks`: leave out every disk
-    whose id, old or new, is not among these.
+    whose id, old or new, is not among these. Delete protection is left out: what an import makes must be
+    removable until it is whole.
     """
     facts = parse(ovf)
     root = _tree(ovf)
@@ -139,15 +147,40 @@ def rewrite(
     content = root.find("Content")
     if name is not None and content is not None:
         _set_text(content, "Name", name)
+    if facts.delete_protected and content is not None:
+        _set_text(content, "DeleteProtected", "false")
     return _written(root)
 
 
 def _tree(ovf: bytes) -> Element:
+    if len(ovf) > _LARGEST:
+        raise NotOurArchive(f"The OVF has {len(ovf)} bytes, more than any VM needs.")
     try:
-        root: Element = fromstring(ovf, forbid_dtd=True)
+        parser = XMLParser(target=_Bounded(), forbid_dtd=True)
+        parser.feed(ovf)
+        root: Element = parser.close()
     except (Plain.ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise NotOurArchive(f"The OVF cannot be read: {type(error).__name__}.") from None
     return root
+
+
+class _Bounded(Plain.TreeBuilder):
+    """Builds a tree, but none that takes memory or depth beyond what an OVF has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = self._count = 0
+
+    def start(self, tag: str, attrs: dict[Any, Any], /) -> Element:
+        self._depth += 1
+        self._count += 1
+        if self._depth > _DEEPEST or self._count > _MOST:
+            raise ValueError("an OVF beyond all bounds")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> Element:
+        self._depth -= 1
+        return super().end(tag)
 
 
 def _items(root: Element, kind: str) -> Iterator[Element]:

@@ -9,6 +9,7 @@ from typing import Any
 from borg_ovirt.errors import VmNotSuitable
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.sense import size, understood
 
 _BLOCK = {"iscsi", "fcp", "managed_block_storage"}
 
@@ -44,6 +45,7 @@ class ClusterFacts:
     data_center_id: str | None
 
 
+@understood
 def list_domains(engine: Engine) -> list[DomainFacts]:
     """The data domains. Their status is asked where the engine is sure of it: at their data center."""
     found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
@@ -55,12 +57,14 @@ def list_domains(engine: Engine) -> list[DomainFacts]:
     ]
 
 
+@understood
 def domain_names(engine: Engine) -> dict[str, tuple[str, str]]:
     """Storage domain id -> name and storage type."""
     found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
     return {d.id: (d.name or "", _text(d.storage.type) if d.storage else "") for d in found}
 
 
+@understood
 def refuse_inactive(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> None:
     """`VmNotSuitable` if a disk lies on a storage domain that is not active: the engine starts a cold backup
     of it all the same and never ends it, with the disks locked for good (seen on 4.5.8).
@@ -79,6 +83,7 @@ def refuse_inactive(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> 
             )
 
 
+@understood
 def list_clusters(engine: Engine) -> list[ClusterFacts]:
     """The clusters with their compatibility levels."""
     found = engine.call("list the clusters", lambda s: s.clusters_service().list()) or ()
@@ -112,8 +117,8 @@ def _domain(domain: Any, status: str) -> DomainFacts:
         id=domain.id,
         name=domain.name or "",
         type=_text(domain.storage.type) if domain.storage else "",
-        available=int(domain.available or 0),
-        used=int(domain.used or 0),
+        available=size(domain.available),
+        used=size(domain.used),
         status=status or _text(domain.status),
         data_center_id=next((c.id for c in centers), None),
         master=bool(domain.master),

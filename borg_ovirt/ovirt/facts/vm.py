@@ -11,6 +11,7 @@ from borg_ovirt.errors import Timeout, VmNotFound, VmNotSuitable
 from borg_ovirt.ovirt.facts.model import BLANK_TEMPLATE, DiskFacts, SnapshotFacts, VmFacts, VmSummary
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
+from borg_ovirt.ovirt.session.sense import size, understood
 
 __all__ = [
     "DiskFacts",
@@ -31,6 +32,7 @@ __all__ = [
 _PAGE = 100
 
 
+@understood
 def find_vm(engine: Engine, name_or_id: str) -> VmFacts:
     """The one VM of exactly that name or id, with its disks and snapshots."""
     vm_id = name_or_id.lower() if _is_id(name_or_id) else look_up(engine, name_or_id).id
@@ -40,6 +42,7 @@ def find_vm(engine: Engine, name_or_id: str) -> VmFacts:
         raise _unknown(engine, vm_id) from None
 
 
+@understood
 def look_up(engine: Engine, name_or_id: str) -> VmSummary:
     """Which VM that is, in one request."""
     if _is_id(name_or_id):
@@ -77,6 +80,7 @@ def _named(engine: Engine, name: str) -> list[Any]:
     return list(engine.call(what, lambda s: s.vms_service().list()) or ())
 
 
+@understood
 def list_vms(engine: Engine, search: str | None = None) -> list[VmSummary]:
     """Every VM, or those that the engine's own search grammar selects, by name."""
     # Without the right to see tags, `follow` of them is a 500 like that of an engine that restarts.
@@ -121,6 +125,7 @@ def _found(engine: Engine, search: str, most: int | None) -> list[Any]:
     )
 
 
+@understood
 def read_vm(engine: Engine, vm_id: str) -> VmFacts:
     """The facts of one VM; `NotFound` if there is none."""
     vm = engine.call(
@@ -152,6 +157,7 @@ def read_vm(engine: Engine, vm_id: str) -> VmFacts:
     )
 
 
+@understood
 def vm_status(engine: Engine, vm_id: str) -> str:
     """The VM's status now."""
     vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
@@ -165,6 +171,7 @@ def _tags(engine: Engine, vm_id: str) -> tuple[str, ...]:
     return tuple(sorted(tag.name for tag in tags or () if tag.name))
 
 
+@understood
 def read_disks(engine: Engine, vm_id: str) -> tuple[DiskFacts, ...]:
     """The disks attached to a VM, the bootable one first."""
     attachments = engine.call(
@@ -175,6 +182,7 @@ def read_disks(engine: Engine, vm_id: str) -> tuple[DiskFacts, ...]:
     return tuple(sorted(disks, key=lambda d: (not d.bootable, d.alias, d.id)))
 
 
+@understood
 def read_disk(engine: Engine, disk_id: str) -> DiskFacts:
     """A disk by itself; `NotFound` if there is none."""
     return _attached(read_disk_object(engine, disk_id), None)
@@ -184,6 +192,7 @@ def read_disk_object(engine: Engine, disk_id: str) -> Any:
     return engine.call(f"read the disk {disk_id}", lambda s: s.disks_service().disk_service(disk_id).get())
 
 
+@understood
 def read_snapshots(engine: Engine, vm_id: str) -> tuple[SnapshotFacts, ...]:
     """The snapshots of a VM, oldest first, the active one among them."""
     snapshots = engine.call(
@@ -193,6 +202,7 @@ def read_snapshots(engine: Engine, vm_id: str) -> tuple[SnapshotFacts, ...]:
     return tuple(_snapshot(s) for s in snapshots or ())
 
 
+@understood
 def fetch_ovf(engine: Engine, vm_id: str) -> bytes:
     """The VM's OVF as the engine writes it.
 
@@ -231,7 +241,7 @@ def _attached(disk: Any, attachment: Any) -> DiskFacts:
     return DiskFacts(
         id=disk.id,
         alias=disk.alias or disk.name or "",
-        size=int(disk.provisioned_size or 0),
+        size=size(disk.provisioned_size),
         format=_text(disk.format),
         sparse=bool(disk.sparse),
         storage_type=_text(disk.storage_type) or ("lun" if lun else "image"),

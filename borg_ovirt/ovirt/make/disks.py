@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from borg_ovirt.errors import EngineRefused, NotAuthorized
+from borg_ovirt.errors import EngineRefused
 from borg_ovirt.ovirt.facts.model import DiskFacts
 from borg_ovirt.ovirt.facts.vm import read_disk
+from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.session.engine import Engine, types
-from borg_ovirt.ovirt.session.faults import NotFound, Unclear
+from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.session.probes import prove_ending
-from borg_ovirt.ovirt.tracked.journal import Entry, Journal
+from borg_ovirt.ovirt.tracked.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -31,44 +32,44 @@ class NewDisk:
     """Block domains: first size of the volume of a sparse disk."""
     wipe_after_delete: bool = False
     propagate_errors: bool = False
+    fresh: bool = True
+    """The id is new: no disk of anybody else can have it."""
 
 
-def create_disk(engine: Engine, journal: Journal, new: NewDisk) -> Entry:
-    """Make a disk and wait until it is `ok`; it stands in the journal until the entry is `done()`."""
-    prove_ending(engine)  # what cannot be filled and ended is not begun
-    t = types()
-    disk = t.Disk(
-        id=new.id,
-        image_id=new.image_id,
-        alias=new.alias,
-        name=new.alias,
-        description=new.description,
-        provisioned_size=new.size,
-        initial_size=new.initial_size,
-        format=t.DiskFormat.RAW if new.format == "raw" else t.DiskFormat.COW,
-        sparse=new.sparse,
-        backup=t.DiskBackup.INCREMENTAL if new.backup == "incremental" else t.DiskBackup.NONE,
-        wipe_after_delete=new.wipe_after_delete,
-        propagate_errors=new.propagate_errors,
-        storage_domains=[t.StorageDomain(id=new.storage_domain_id)],
-    )
-    entry = journal.intend("disk", id=new.id, alias=new.alias)
-    try:
-        engine.call(f"make the disk {new.alias}", lambda s: s.disks_service().add(disk), once=True)
-    except Unclear:  # it may be there all the same; to ask again would only be told that the id is taken
-        if engine.patience.look(lambda: disk_exists(engine, new.id) or None) is None:
-            raise
-    except (EngineRefused, NotAuthorized):
-        entry.done()
-        raise
-    entry.made(new.id)
-    try:
-        wait_ok(engine, new.id, new.alias)
-    except BaseException:
-        remove_disk(engine, new.id)
-        entry.done()
-        raise
-    return entry
+class MadeDisk(Made):
+    """A disk that is made out of an archive."""
+
+    def __init__(self, engine: Engine, journal: Journal, new: NewDisk) -> None:
+        super().__init__(engine, journal, "disk", new.id, f"disk {new.alias}", fresh=new.fresh)
+        self._new = new
+
+    def make(self) -> None:
+        """Make it and wait until it is `ok`."""
+        prove_ending(self._engine)  # what cannot be filled and ended is not begun
+        new, t = self._new, types()
+        disk = t.Disk(
+            id=new.id,
+            image_id=new.image_id,
+            alias=new.alias,
+            name=new.alias,
+            description=new.description,
+            provisioned_size=new.size,
+            initial_size=new.initial_size,
+            format=t.DiskFormat.RAW if new.format == "raw" else t.DiskFormat.COW,
+            sparse=new.sparse,
+            backup=t.DiskBackup.INCREMENTAL if new.backup == "incremental" else t.DiskBackup.NONE,
+            wipe_after_delete=new.wipe_after_delete,
+            propagate_errors=new.propagate_errors,
+            storage_domains=[t.StorageDomain(id=new.storage_domain_id)],
+        )
+        self._request(f"make the {self.name}", lambda s: s.disks_service().add(disk), alias=new.alias)
+        wait_ok(self._engine, new.id, new.alias)
+
+    def exists(self) -> bool:
+        return disk_exists(self._engine, self.id)
+
+    def _remove(self) -> None:
+        remove_disk(self._engine, self.id)
 
 
 def wait_ok(engine: Engine, disk_id: str, alias: str) -> DiskFacts:

@@ -5,68 +5,79 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from borg_ovirt.errors import EngineRefused, NotAuthorized
+from borg_ovirt.errors import EngineRefused
 from borg_ovirt.ovirt.facts.ovf import OvfNic
 from borg_ovirt.ovirt.facts.vm import read_vm, vm_status
+from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.session.engine import Engine, types
-from borg_ovirt.ovirt.session.faults import NotFound, Unclear
-from borg_ovirt.ovirt.tracked.journal import Entry, Journal
+from borg_ovirt.ovirt.session.faults import NotFound
+from borg_ovirt.ovirt.tracked.journal import Journal
 
 
-def import_vm(
-    engine: Engine, journal: Journal, ovf: bytes, *, vm_id: str, name: str, cluster_id: str
-) -> Entry:
-    """Make a VM from an OVF that carries `vm_id`; in the journal until the entry is `done()`.
+class MadeVm(Made):
+    """A VM imported from an OVF that carries its id.
 
     The engine attaches the OVF's disks by their ids and reports those that did not attach only as an event:
     check with `missing_disks` afterwards.
     """
-    t = types()
-    vm = t.Vm(
-        name=name,
-        cluster=t.Cluster(id=cluster_id),
-        initialization=t.Initialization(
-            configuration=t.Configuration(type=t.ConfigurationType.OVF, data=ovf.decode("utf-8"))
-        ),
-    )
-    entry = journal.intend("vm", id=vm_id, name=name)
-    try:
-        engine.call(
-            f"import the VM {name}",
-            lambda s: s.vms_service().add(vm),
-            once=True,
-            wait_for_locks=engine.patience.lock,
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        ovf: bytes,
+        *,
+        vm_id: str,
+        name: str,
+        cluster_id: str,
+        fresh: bool = True,
+    ) -> None:
+        super().__init__(engine, journal, "vm", vm_id, f"VM {name}", fresh=fresh)
+        self._ovf = ovf
+        self._vm_name = name
+        self._cluster_id = cluster_id
+
+    def make(self) -> None:
+        """Import it and wait until it is whole."""
+        t, engine = types(), self._engine
+        configuration = t.Configuration(type=t.ConfigurationType.OVF, data=self._ovf.decode("utf-8"))
+        vm = t.Vm(
+            name=self._vm_name,
+            cluster=t.Cluster(id=self._cluster_id),
+            initialization=t.Initialization(configuration=configuration),
         )
-    except Unclear:  # an import can take longer than a request may: it goes on without us
-        if engine.patience.look(lambda: _status(engine, vm_id)) is None:
-            raise
-    except (EngineRefused, NotAuthorized):
-        entry.done()
-        raise
-    entry.made(vm_id)
-    engine.patience.wait(
-        f"the VM {name} to be imported",
-        lambda: None if _status(engine, vm_id) == "image_locked" else True,
-        engine.patience.machine,
-    )
-    return entry
+        self._request(f"import the {self.name}", lambda s: s.vms_service().add(vm), name=self._vm_name)
+        engine.patience.wait(
+            f"the {self.name} to be imported",
+            lambda: None if self._status() == "image_locked" else True,
+            engine.patience.machine,
+        )
+
+    def exists(self) -> bool:
+        return self._status() is not None
+
+    def _status(self) -> str | None:
+        try:
+            return vm_status(self._engine, self.id)
+        except NotFound:
+            return None
+
+    def _remove(self) -> None:
+        remove_vm(self._engine, self.id)
 
 
-def _status(engine: Engine, vm_id: str) -> str | None:
-    """The status of a VM that may not be there."""
-    try:
-        return vm_status(engine, vm_id)
-    except NotFound:
-        return None
-
-
-def missing_disks(engine: Engine, vm_id: str, expected: Iterable[str]) -> list[str]:
-    """The disks (ids) that should be attached to the VM and are not."""
+def attached_disks(engine: Engine, vm_id: str) -> set[str]:
+    """The ids of the disks attached to a VM; the disks themselves are not asked, so they may go meanwhile."""
     attachments = engine.call(
         f"list the disks of VM {vm_id}",
         lambda s: s.vms_service().vm_service(vm_id).disk_attachments_service().list(),
     )
-    attached = {a.disk.id for a in attachments or ()}
+    return {str(a.disk.id) for a in attachments or ()}
+
+
+def missing_disks(engine: Engine, vm_id: str, expected: Iterable[str]) -> list[str]:
+    """The disks (ids) that should be attached to the VM and are not."""
+    attached = attached_disks(engine, vm_id)
     return [disk_id for disk_id in expected if disk_id not in attached]
 
 
@@ -109,13 +120,14 @@ def _nic_warnings(wanted: OvfNic, found: Any, profiles: Mapping[str, str]) -> li
     return told
 
 
-def attach_events(engine: Engine, vm_id: str) -> list[str]:
-    """What the engine's events say about disks of this VM that did not attach on import."""
-    events = (
-        engine.call("read the events", lambda s: s.events_service().list(search="severity=warning", max=100))
-        or ()
+def protect_vm(engine: Engine, vm_id: str, name: str) -> None:
+    """Let nobody delete a VM until this is lifted."""
+    t = types()
+    engine.call(
+        f"set the delete protection of VM {name}",
+        lambda s: s.vms_service().vm_service(vm_id).update(t.Vm(delete_protected=True)),
+        wait_for_locks=engine.patience.lock,
     )
-    return [e.description for e in events if e.code == 175 and (not e.vm or e.vm.id == vm_id)]
 
 
 def deactivate_disk(engine: Engine, vm_id: str, disk_id: str) -> None:

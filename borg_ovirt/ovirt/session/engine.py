@@ -16,7 +16,12 @@ from urllib.parse import urlsplit
 
 from borg_ovirt.errors import CertificateError, EngineRefused, EngineUnreachable, UsageError
 from borg_ovirt.ovirt.session import sso
-from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock
+from borg_ovirt.ovirt.session.address import split
+from borg_ovirt.ovirt.session.certificate import tls_context
+from borg_ovirt.ovirt.session.connection import connection_class
+from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock, nonsense, raised_in_reader
+from borg_ovirt.ovirt.session.proxy import Proxy, proxy_of
+from borg_ovirt.ovirt.session.sense import Nonsense, check_ids, understood
 from borg_ovirt.ovirt.session.waiting import Patience
 
 T = TypeVar("T")
@@ -40,9 +45,10 @@ class EngineAccess:
     @property
     def api_url(self) -> str:
         """The URL of the REST API, whether or not its path was given."""
-        parts = urlsplit(self.url if "://" in self.url else f"https://{self.url}")
-        if not parts.hostname:
-            raise UsageError(f"No host in the engine's URL: {self.url}")
+        try:
+            parts = split(self.url if "://" in self.url else f"https://{self.url}")
+        except ValueError as error:
+            raise UsageError(f"{self.url} is no address of an engine: {error}.") from None
         path = parts.path.rstrip("/")
         if path in ("", "/ovirt-engine"):
             path = API
@@ -53,24 +59,31 @@ class EngineAccess:
         return urlsplit(self.api_url).hostname or ""
 
 
+def new_run_id() -> str:
+    """What marks one run in journals, the engine and everything it tells."""
+    return uuid.uuid4().hex[:12]
+
+
 class Engine:
     """The engine, logged in. Use as a context manager; `call` may be used from any thread."""
 
     version: tuple[int, int, int] = (0, 0, 0)
     full_version: str = ""
     instance_id: str = ""
+    proxy: Proxy | None = None
+    """What the environment puts between this machine and the engine."""
     use_sockets: bool = True
     """Data moves over the unix socket of a daemon on this host where there is one."""
 
     def __init__(
-        self, access: EngineAccess, *, patience: Patience | None = None, correlation: str | None = None
+        self, access: EngineAccess, *, patience: Patience | None = None, run_id: str | None = None
     ) -> None:
         self.access = access
         self.host = access.host
         self.patience = patience or Patience()
-        self.run_id = uuid.uuid4().hex[:12]
+        self.run_id = run_id or new_run_id()
         """Of what this session is for; the journal of a run bears the same."""
-        self.correlation = (correlation or f"borg-ovirt-{self.run_id}")[:_LONGEST_CORRELATION]
+        self.correlation = f"borg-ovirt-{self.run_id}"[:_LONGEST_CORRELATION]
         """What the engine's log, jobs and events know our requests by."""
         self._headers = {"Correlation-Id": self.correlation}
         self._ca_file: str | None = None
@@ -83,8 +96,10 @@ class Engine:
     # -- the session ---------------------------------------------------------------------------------
 
     def __enter__(self) -> Engine:
+        self.proxy = proxy_of(self.access.api_url)
         self._ca_file = self._find_ca()
         try:
+            tls_context(self._ca_file)  # a file without a certificate is told as such
             self._token = self.renew_token(None)
             self._greet()
         except BaseException:
@@ -144,6 +159,7 @@ class Engine:
                 )
             return self._token
 
+    @understood
     def _greet(self) -> None:
         info = self.call("read the engine's version", lambda system: system.get()).product_info
         version = info.version if info else None
@@ -183,8 +199,10 @@ class Engine:
         connection = None
         try:
             connection = self._connection()
-            connection.last_status = 0
-            return request(connection.system_service())
+            connection.last_status, connection.endless = 0, False
+            result = request(connection.system_service())
+            check_ids(result)
+            return result
         except EngineUnreachable as error:  # from logging in again: the request itself was not accepted
             return _Failed(error, True, False)
         except (ConnectionError, TimeoutError) as error:
@@ -193,7 +211,7 @@ class Engine:
         except EngineRefused:
             raise
         except Exception as error:
-            verdict = self._judge(error, what, connection)
+            verdict = self._classify(error, what, connection)
             if verdict is None:
                 raise
             if verdict.passing:
@@ -204,18 +222,22 @@ class Engine:
             self._drop(connection)
             raise
 
-    def _judge(self, error: Exception, what: str, connection: Any) -> Verdict | None:
+    def _classify(self, error: Exception, what: str, connection: Any) -> Verdict | None:
         import ovirtsdk4
 
+        if connection is not None and connection.endless:
+            return nonsense("it has no end", what, self.host)
+        if isinstance(error, Nonsense) or raised_in_reader(error):
+            return nonsense(" ".join(str(error).split())[:200], what, self.host)
         if not isinstance(error, ovirtsdk4.Error | TypeError) and type(error).__module__ != "pycurl":
             return None
-        status = connection.last_status if connection is not None else 0
-        return classify(error, what, status, self.host)
+        status, page = (connection.last_status, connection.last_page) if connection is not None else (0, b"")
+        return classify(error, what, status, self.host, proxy=self.proxy, page=page)
 
     def _connection(self) -> Any:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = _connection_class()(self)
+            connection = connection_class()(self)
             self._local.connection = connection
             with self._login_lock:
                 self._connections.append(connection)
@@ -255,31 +277,3 @@ def types() -> Any:
     import ovirtsdk4.types
 
     return ovirtsdk4.types
-
-
-_made: list[Any] = []
-
-
-def _connection_class() -> Any:
-    """The SDK's connection that tells the status of its last answer and shares the engine's token."""
-    if _made:
-        return _made[0]
-    import ovirtsdk4
-
-    class Connection(ovirtsdk4.Connection):  # type: ignore[misc]
-        last_status = 0
-
-        def __init__(self, engine: Engine) -> None:
-            super().__init__(**engine.connection_settings())
-            self._engine = engine
-
-        def _read_reponse(self, context: Any) -> Any:
-            response = super()._read_reponse(context)
-            self.last_status = response.code
-            return response
-
-        def _get_access_token(self) -> str:
-            return self._engine.renew_token(self._sso_token)
-
-    _made.append(Connection)
-    return Connection

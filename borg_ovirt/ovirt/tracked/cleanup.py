@@ -9,17 +9,17 @@ from pathlib import Path
 
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.ovirt.capture.backup import backup_phase, end_backup, find_backup, read_backup
-from borg_ovirt.ovirt.capture.methods import thaw
 from borg_ovirt.ovirt.capture.snapshot import (
     find_snapshot,
     read_snapshot,
     remove_snapshot,
     wait_merged,
 )
+from borg_ovirt.ovirt.capture.snapshot_method import thaw
 from borg_ovirt.ovirt.data.transfer import end_transfer, find_transfer, phase_of, read_transfer
-from borg_ovirt.ovirt.facts.vm import read_disks, utc
+from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.make.disks import remove_disk
-from borg_ovirt.ovirt.make.machines import remove_vm
+from borg_ovirt.ovirt.make.machines import attached_disks, remove_vm
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.tracked.journal import DeadRun, Entry, dead_runs
@@ -154,7 +154,7 @@ def _end_vm(engine: Engine, run: DeadRun, entry: Entry) -> bool:
 
 def _is_all_ours(engine: Engine, vm_id: str, run: DeadRun) -> bool:
     made = {str(entry.id or entry.facts["id"]) for entry in run.entries if entry.kind == "disk"}
-    attached = {disk.id for disk in read_disks(engine, vm_id)}
+    attached = attached_disks(engine, vm_id)
     return bool(attached) and attached <= made
 
 

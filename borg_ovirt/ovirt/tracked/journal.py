@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from borg_ovirt.errors import ConfigError
+from borg_ovirt.ovirt.session.engine import new_run_id
 
 TAG = "borg-ovirt"
 """Descriptions of everything we make begin with this word."""
@@ -66,7 +66,7 @@ class Journal:
     """The journal of this run. Thread-safe. Use as a context manager."""
 
     def __init__(self, directory: Path, engine_id: str, run_id: str | None = None) -> None:
-        self.run_id = run_id or uuid.uuid4().hex[:12]
+        self.run_id = run_id or new_run_id()
         self.directory = directory
         self.path = directory / f"{self.run_id}{_SUFFIX}"
         self._engine_id = engine_id

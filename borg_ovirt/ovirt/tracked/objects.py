@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from borg_ovirt.errors import EngineRefused, NotAuthorized
+from borg_ovirt.errors import BorgOvirtError, EngineRefused
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import Unclear
 from borg_ovirt.ovirt.tracked.journal import Entry, Journal
@@ -31,8 +31,14 @@ class TrackedObject:
         self._entry = self._journal.intend(self._kind, **facts)
         return self._entry.facts
 
-    def make(self, what: str, add: Callable[[Any], Any], find: Callable[[], str | None]) -> None:
-        """Ask the engine once to make it. `find` looks for its id where no clear answer came."""
+    def make(
+        self, what: str, add: Callable[[Any], Any], find: Callable[[], str | None], *, certain: bool = False
+    ) -> None:
+        """Ask the engine once to make it. `find` looks for its id where no clear answer came.
+
+        `certain`: what `find` finds can only be ours, even after a refusal, since libcurl repeats a POST by
+        itself and the second may be refused because of the first.
+        """
         engine, self._find = self._engine, find
         self._unclear = True
         try:
@@ -42,13 +48,17 @@ class TrackedObject:
             if found is None:
                 raise
             self._made(found)
-        except NotAuthorized:
-            self.gone()
-            raise
         except EngineRefused as error:
             self._unclear = False
+            if certain and (found := find()) is not None:
+                self._made(found)
+                return
             if error.detail:  # refused before anything was made
                 self.gone()
+            raise
+        except BorgOvirtError:  # no rights, or the engine was never reached: nothing was made
+            self._unclear = False
+            self.gone()
             raise
 
     def there(self) -> bool:
@@ -66,6 +76,11 @@ class TrackedObject:
                 return False
             self._made(found)
         return True
+
+    @property
+    def open(self) -> bool:
+        """Whether it may be there, or come to be yet."""
+        return self._entry is not None
 
     def gone(self) -> None:
         """It has ended, or never was."""

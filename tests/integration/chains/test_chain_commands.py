@@ -28,7 +28,7 @@ def vm(box: Box) -> Vm:
 
 def test_out_and_back(desk: Desk, box: Box, vm: Vm) -> None:
     first = desk.create(vm, "--mode", "chain")
-    assert (first["kind"], first["way"]) == ("full", "temporary snapshot")
+    assert (first["kind"], first["method"]) == ("full", "temporary snapshot")
     second = desk.create(vm, "--mode", "chain", "--sample", "all")
     assert second["kind"] == "incremental"
     desk.assert_clean()
@@ -87,6 +87,6 @@ def test_no_wait_and_no_snapshot(desk: Desk, box: Box, vm: Vm) -> None:
     desk.create(vm, "--mode", "chain", "--no-wait")
     box.wait(lambda: len(vm.snapshots) == 2, "the merge")
     left = desk.create(vm, "--mode", "chain", "--no-snapshot", code=1)
-    assert left["way"] == "frozen layers"
+    assert left["method"] == "frozen layers"
     assert any("since its last snapshot" in text for text in left["warnings"])
     desk.assert_clean()

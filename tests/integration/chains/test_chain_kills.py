@@ -18,7 +18,6 @@ from ovirtbox.faults import conflict
 from ovirtbox.model import Vm
 
 from borg_ovirt.errors import BorgOvirtError, RestoreFailed
-from borg_ovirt.jobs.restore.plan import RestoreChoices
 from borg_ovirt.ovirt.tracked.cleanup import heal
 
 
@@ -154,7 +153,7 @@ def test_a_restore_that_fails_while_it_writes_takes_everything_away(bench: Bench
     disks, vms = set(box.world.disks), set(box.world.vms)
     box.inject.status("POST", "/imagetransfers", 400, nth=4)
     with pytest.raises(BorgOvirtError):
-        bench.extract(archive, choices=RestoreChoices(name="copy"))
+        bench.extract(archive, name="copy")
     assert set(box.world.vms) == vms
     box.wait(lambda: set(box.world.disks) == disks, "the disks to go")
     bench.assert_clean()
@@ -175,7 +174,7 @@ def test_a_disk_that_does_not_attach_is_noticed(bench: Bench, box: Box, vm: Vm) 
     attachments.attach = refuse  # type: ignore[assignment]
     try:
         with pytest.raises(RestoreFailed, match="without the disks"):
-            bench.extract(archive, choices=RestoreChoices(name="copy"))
+            bench.extract(archive, name="copy")
     finally:
         attachments.attach = real
     assert set(box.world.vms) == vms
@@ -210,6 +209,6 @@ def test_no_wait_leaves_the_merge_to_the_engine(bench: Bench, box: Box, vm: Vm) 
 
 def test_every_layer_survives_all_this(bench: Bench, box: Box, vm: Vm) -> None:
     known = Known.of(box, vm)
-    bench.extract(bench.create(vm).archive, choices=RestoreChoices(name="whole"))
+    bench.extract(bench.create(vm).archive, name="whole")
     known.check(box, box.vm("whole"))
     bench.assert_clean_but(box.vm("whole"))

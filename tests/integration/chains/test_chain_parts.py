@@ -10,10 +10,7 @@ from chainbench import Bench, Known, gone, guest_bytes, make
 from ovirtbox.box import Box
 from ovirtbox.model import Vm
 
-from borg_ovirt.errors import ArchiveNotFound, RestoreBlocked, RestoreFailed
-from borg_ovirt.jobs.restore.extract_chain_files import extract_chain_files
-from borg_ovirt.jobs.restore.flatten import flatten
-from borg_ovirt.jobs.restore.plan import RestoreChoices
+from borg_ovirt.errors import ArchiveNotFound, RestoreBlocked
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +31,7 @@ def test_flattened_the_latest_state_comes_back_alone(bench: Bench, box: Box, vm:
     archive = bench.create(vm).archive
     work = bench.root / "work"
     work.mkdir()
-    result = bench.extract(archive, flatten=True, choices=RestoreChoices(name="flat"), work_dir=work)
+    result = bench.extract(archive, flatten=True, name="flat", work_dir=work)
     flat = box.vm("flat")
     assert contents(box, flat) == known.now
     assert [len(disk.layers) for disk in box.disks(flat)] == [1, 1, 1]
@@ -48,8 +45,7 @@ def test_flattened_the_latest_state_comes_back_alone(bench: Bench, box: Box, vm:
 def test_the_vm_as_of_one_snapshot(bench: Bench, box: Box, vm: Vm, known: Known, flatten: bool) -> None:
     archive = bench.create(vm).archive
     name = f"as-of-two-{flatten}"
-    choices = RestoreChoices(name=name)
-    bench.extract(archive, snapshot="two", flatten=flatten, choices=choices, work_dir=bench.root)
+    bench.extract(archive, snapshot="two", flatten=flatten, name=name, work_dir=bench.root)
     back = box.vm(name)
     (disk,) = box.disks(back)
     assert contents(box, back) == {disk.alias: known.at["two", disk.alias]}
@@ -65,7 +61,7 @@ def test_the_vm_as_of_one_snapshot(bench: Bench, box: Box, vm: Vm, known: Known,
 
 def test_a_snapshot_that_covers_other_disks_too(bench: Bench, box: Box, vm: Vm, known: Known) -> None:
     archive = bench.create(vm).archive
-    bench.extract(archive, snapshot="three", choices=RestoreChoices(name="as-of-three"))
+    bench.extract(archive, snapshot="three", name="as-of-three")
     back = box.vm("as-of-three")
     assert contents(box, back) == {
         alias: data for (description, alias), data in known.at.items() if description == "three"
@@ -84,26 +80,16 @@ def test_one_disk_comes_back_floating_and_flattened(bench: Bench, box: Box, vm: 
     archive = bench.create(vm).archive
     before = set(box.world.disks)
     alias = box.disks(vm)[1].alias
-    bench.extract(archive, choices=RestoreChoices(disks=(alias,)), work_dir=bench.root)
+    bench.extract(archive, disks=(alias,), work_dir=bench.root)
     (new,) = set(box.world.disks) - before
     disk = box.world.disks[new]
     assert guest_bytes(disk.active.path) == known.now[alias]
     assert not list(box.world.vms_of_disk(new))
-    with pytest.raises(RestoreBlocked, match="no single disk of it can overwrite"):
-        bench.extract(archive, over=new)
     bench.assert_clean()
 
 
 def files(bench: Bench, archive: str, directory: Path, **options: object) -> list[str]:
-    with bench.repository() as repository:
-        result = extract_chain_files(
-            repository,
-            archive,
-            directory,
-            progress=bench.told,
-            **options,  # type: ignore[arg-type]
-        )
-    return [path for path, _ in result.files]
+    return [path for path, _ in bench.extract(archive, directory=directory, **options).files]
 
 
 def test_into_files_as_it_lies(bench: Bench, vm: Vm) -> None:
@@ -128,7 +114,7 @@ def test_into_files_as_it_lies(bench: Bench, vm: Vm) -> None:
 def test_into_files_joined(bench: Bench, box: Box, vm: Vm, known: Known, form: str) -> None:
     archive = bench.create(vm).archive
     directory = bench.root / "files"
-    files(bench, archive, directory, joined=True, form=form)
+    files(bench, archive, directory, flatten=True, form=form)
     for disk in box.disks(vm):
         path = directory / f"{disk.id}.{form}"
         data = path.read_bytes() if form == "raw" else guest_bytes(path)
@@ -142,27 +128,13 @@ def test_into_files_as_of_a_snapshot_and_one_disk(bench: Bench, box: Box, vm: Vm
     archive = bench.create(vm).archive
     directory = bench.root / "files"
     disk = box.disks(vm)[0]
-    files(bench, archive, directory, joined=True, snapshot="two", disks=[disk.alias])
+    files(bench, archive, directory, flatten=True, snapshot="two", disks=(disk.alias,))
     same = (directory / f"{disk.id}.raw").read_bytes() == known.at["two", disk.alias]
     assert same
     assert len(list(directory.glob("*.raw"))) == 1
     assert json.loads((directory / "manifest.json").read_text())["mode"] == "chain"
     with pytest.raises(RestoreBlocked, match="no disk other"):
-        files(bench, archive, bench.root / "none", disks=["other"])
-
-
-def test_a_layer_that_names_a_strange_parent_is_not_opened(bench: Bench, vm: Vm) -> None:
-    """qemu-img would follow the name to any file of this machine."""
-    archive = bench.create(vm).archive
-    stock = bench.unpack(archive)
-    record = bench.manifest(archive).disks[0]
-    layer = stock / record.layers[1].path
-    parent = record.layers[0].image_id.encode()
-    layer.write_bytes(layer.read_bytes().replace(parent, b"/etc/passwd".rjust(36, b"/"), 1))
-    target = bench.root / "joined"
-    with pytest.raises(RestoreFailed, match=r"names parent /+etc/passwd"):
-        flatten(record, stock / record.path, target, "raw", bench.told)
-    assert not target.exists()
+        files(bench, archive, bench.root / "none", disks=("other",))
 
 
 def test_the_vm_is_gone_at_the_end(box: Box, vm: Vm) -> None:

@@ -8,7 +8,6 @@ from ovirtbox import snapshots
 from ovirtbox.box import MIB, Box, DiskSpec
 
 from borg_ovirt.errors import VmNotSuitable
-from borg_ovirt.jobs.restore.plan import RestoreChoices
 
 SMALL = 8 * MIB
 
@@ -116,14 +115,14 @@ def test_layers_from_block_storage_fit_on_file_storage_and_back(bench: Bench, bo
     archive = bench.create(vm).archive
     sizes = [x.size for x in bench.manifest(archive).disks[0].layers]
     assert min(sizes) >= 128 * MIB
-    bench.extract(archive, choices=RestoreChoices(name="moved", storage_domain="data"), work_dir=bench.root)
+    bench.extract(archive, name="moved", storage_domain="data", work_dir=bench.root)
     moved = box.vm("moved")
     known.check(box, moved)
     assert not list(bench.root.glob("borg-ovirt-*"))
     bench.assert_clean_but(moved)
     archive = bench.create(moved).archive
     assert max(x.size for x in bench.manifest(archive).disks[0].layers) < SMALL
-    bench.extract(archive, choices=RestoreChoices(name="back", storage_domain="lun"))
+    bench.extract(archive, name="back", storage_domain="lun")
     back = box.vm("back")
     known.check_contents(box, back)
     # The original dates stay; they are not told twice.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from chainbench import QUICK, Bench, guest_bytes, make, written
 from ovirtbox.box import Box
@@ -110,3 +112,12 @@ def test_a_layer_that_changed_behind_our_back_is_read_whole_and_told_loudly(
     after = bench.create(vm, QUICK)
     assert after.kind == "full"
     assert "found changed" in str(after.reason)
+
+
+def test_full_every_counts_for_chains_too(bench: Bench, vm: Vm) -> None:
+    bench.create(vm)
+    assert bench.create(vm, full_every=timedelta(days=1)).kind == "incremental"
+    overdue = bench.create(vm, full_every=timedelta(0))
+    assert overdue.kind == "full"
+    assert "last full read is older" in str(overdue.reason)
+    assert overdue.warnings == []

@@ -7,7 +7,6 @@ from chainbench import Bench, Known, gone, make
 from ovirtbox.box import Box
 
 from borg_ovirt.errors import RestoreBlocked
-from borg_ovirt.jobs.restore.plan import RestoreChoices
 
 
 @pytest.mark.parametrize("domain", ["data", "lun"])
@@ -33,7 +32,7 @@ def test_beside_the_original_under_new_ids(bench: Bench, box: Box) -> None:
     archive = bench.create(vm).archive
     with pytest.raises(RestoreBlocked, match="exists"):
         bench.extract(archive)
-    bench.extract(archive, choices=RestoreChoices(name="copy"))
+    bench.extract(archive, name="copy")
     copy = box.vm("copy")
     assert copy.id != vm.id
     known.check(box, copy)

@@ -170,12 +170,12 @@ def test_disks_that_cannot_be_backed_up_are_named(box: Box, desk: Desk) -> None:
         running=False,
     )
     made = desk.run("create", "--json", f"{desk.repo}::mixed").ok(1)
-    assert {s["alias"]: s["reason"] for s in made.json["skipped"]} == {
+    assert {s["alias"]: s["reason"] for s in made.vm["skipped"]} == {
         "shared": "shareable",
         "lun": "direct LUN",
     }
     assert "shared" in made.err
-    assert {s["alias"] for s in desk.manifest(made.json["archive"])["skipped"]} == {"shared", "lun"}
+    assert {s["alias"] for s in desk.manifest(made.vm["archive"])["skipped"]} == {"shared", "lun"}
     one_line(desk.run("create", "--strict", f"{desk.repo}::mixed"), 15, "shared", "lun")
     quiet = desk.run("create", "--exclude-disk", "shared", "--exclude-disk", "lun", f"{desk.repo}::mixed")
     assert quiet.code == 0, quiet.err
@@ -190,6 +190,6 @@ def test_state_that_no_ovf_carries_is_a_warning(box: Box, desk: Desk) -> None:
     run = desk.run("create", "--json", f"{desk.repo}::uefi").ok(1)
     for word in ("UEFI variables", "TPM state"):
         assert word in run.err
-        assert any(word in warning for warning in desk.manifest(run.json["archive"])["warnings"])
+        assert any(word in warning for warning in desk.manifest(run.vm["archive"])["warnings"])
     plan = desk.run("extract", "--dry-run", "--name", "uefi2", f"{desk.repo}::uefi").ok()
     assert "UEFI variables" in plan.out

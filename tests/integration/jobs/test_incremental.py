@@ -138,7 +138,7 @@ def test_a_bitmap_that_lies_is_caught_and_the_disk_read_in_full(box: Box, desk: 
     box.write(root, 5 * MIB, b"unseen" * 1000)
     caught = desk.run("create", "--json", "--sample", "all", f"{desk.repo}::{vm.name}").ok(1)
     assert "CHANGE TRACKING IS WRONG" in caught.err
-    made = caught.json
+    made = caught.vm
     assert outcome(made, "root")["kind"] == "full"
     desk.assert_archived(made["archive"], vm)
     assert "marked" in desk.run("list", desk.repo).out
@@ -165,7 +165,7 @@ def test_a_clean_cell_that_reads_zero_while_the_base_does_not_is_a_lie(box: Box,
     desk.create(vm)
     box.inject.lying_bitmap(root)
     box.discard(root, 4 * MIB, 4 * MIB)
-    made = desk.run("create", "--json", "--sample", "0", f"{desk.repo}::{vm.name}").ok(1).json
+    made = desk.run("create", "--json", "--sample", "0", f"{desk.repo}::{vm.name}").ok(1).vm
     desk.assert_archived(made["archive"], vm)
 
 

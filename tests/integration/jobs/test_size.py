@@ -27,7 +27,7 @@ def create(desk: Desk, name: str) -> tuple[dict[str, Any], int]:
         subprocess.run(costs.measured(words, cost), env=desk.env, stdout=output, check=True)
     status, *_, peak = costs.read(cost)
     assert status == 0
-    (disk,) = json.loads(out.read_text())["disks"]
+    (disk,) = json.loads(out.read_text())["vms"][0]["disks"]
     return disk, peak
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,18 @@ import yaml
 from harness import Desk
 from ovirtbox.box import MIB, Box, DiskSpec, sha_of
 from ovirtbox.model import Vm
+
+from borg_ovirt.config.schema import Config
+from borg_ovirt.jobs.backup.create import CreateOptions
+from borg_ovirt.jobs.backup.opened import OneRepository, OpenedRepositories
+from borg_ovirt.jobs.runs.hooks import Hooks
+from borg_ovirt.jobs.runs.outcome import RunResult
+from borg_ovirt.jobs.runs.plan import RunPlan
+from borg_ovirt.jobs.runs.run import run
+from borg_ovirt.jobs.selection import Member, fleet
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess, new_run_id
+from borg_ovirt.progress import Progress
+from borg_ovirt.repository.open import Repository, open_repository
 
 SMALL = 8 * MIB
 
@@ -69,3 +82,36 @@ def assert_extracts(desk: Desk, archive: str, vm: Vm) -> None:
         assert manifest["disks"]
         for disk in (d for d in desk.box.disks(vm) if d.storage_type == "image"):
             assert sha_of(out / "disks" / f"{disk.id}.raw") == sha_of(desk.box.content_at(backup, disk))
+
+
+def outcomes(result: dict[str, Any]) -> dict[str, str]:
+    """Name of each VM -> how it ended."""
+    return {vm["vm"]: vm["status"] for vm in result["vms"]}
+
+
+def in_process(
+    desk: Desk,
+    *names: str,
+    progress: Progress | None = None,
+    repositories: OpenedRepositories | None = None,
+    **more: Any,
+) -> RunResult:
+    """A run without a command line, over all VMs or those named."""
+    box = desk.box
+    access = EngineAccess(box.url, box.user, box.password, ca_file=box.ca_file)
+
+    def members(engine: Engine) -> list[Member]:
+        return [m for m in fleet(engine, Config()) if not names or m.name in names]
+
+    def opener() -> AbstractContextManager[Repository]:
+        return open_repository(desk.repo, write=True)
+
+    plan = RunPlan(
+        run_id=new_run_id(),
+        members=members,
+        options=lambda _: CreateOptions(readers=2),
+        repositories=repositories or OneRepository("local", desk.repo, opener),
+        state=desk.root / "state",
+        **more,
+    )
+    return run(plan, access, Hooks([], {}), progress or Progress())

@@ -77,9 +77,9 @@ def test_metrics_and_pings_of_runs(furnished: Box, desk: Desk, monitor: Monitor)
         {"when": "after-run", "command": [str(HOOKS / "prometheus/textfile"), str(prom)]},
     ]
     configure(desk, hooks=hooks)
-    run = desk.run("create", "--json", "--vm", "web01").ok().json["runs"][0]
+    made = desk.run("create", "--json", "--vm", "web01").ok().vm
     assert [path for path, _ in monitor.pings] == ["/abc-secret/start", "/abc-secret"]
-    assert monitor.pings[1][1] == f"ok: web01 {run['vms'][0]['archive']}"
+    assert monitor.pings[1][1] == f"ok: web01 {made['archive']}"
     first = metrics(prom)
     assert first['borg_ovirt_result{vm="web01",}'] == 0
     assert first['borg_ovirt_size_bytes{vm="web01",}'] == SMALL
@@ -233,8 +233,8 @@ def test_hooks_around_each_vm_and_a_hook_that_stops(furnished: Box, desk: Desk) 
     assert told.index("after-vm lun01 failed") == told.index("on-failure lun01 failed") + 1
     refuse = {"when": "before-vm", "command": "echo no backup during the freeze; false", "on_error": "stop"}
     configure(desk, hooks=[refuse])
-    run = desk.run("create", "--json", "--vm", "web01").ok(2).json["runs"][0]
-    assert "no backup during the freeze" in run["vms"][0]["error"]
+    refused = desk.run("create", "--json", "--vm", "web01").ok(2).vm
+    assert "no backup during the freeze" in refused["error"]
     configure(desk, hooks=[{**refuse, "when": "before-run"}])
     count = len(desk.archives())
     desk.run("create").ok(22)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import subprocess
@@ -15,9 +16,13 @@ import pytest
 import tiny
 from harness import BIN, PASSPHRASE
 
-from borg_ovirt.config.schema import Config
+from borg_ovirt.config.schema import Config, Retention
+from borg_ovirt.errors import ArchiveNotFound
+from borg_ovirt.jobs.archives.find import find_archive
 from borg_ovirt.jobs.archives.hold import hold
+from borg_ovirt.jobs.archives.list import archive_facts, list_archives
 from borg_ovirt.jobs.archives.prune import Known, PruneResult, prune
+from borg_ovirt.jobs.selection import last_good
 from borg_ovirt.repository.open import open_repository
 
 WEB = "11111111-1111-4111-8111-111111111111"
@@ -139,6 +144,145 @@ def test_only_archives_of_this_engine_can_be_of_vms_that_are_gone(repo: str) -> 
         result = prune(repository, config, known, NOW, compact=False)
         assert (result.removed, result.kept, result.compacted) == (3, 1, False)
         assert {info.comment.vm_name for info in repository.archives()} == {"db01"}
+
+
+def lose(repo: str, archive: str, *, repair: bool = False) -> None:
+    """Take the one chunk of the archive's disk out of the repository, as a bad sector does."""
+    with open_repository(repo, write=False) as repository:
+        reader = repository.archive(archive)
+        (chunk,) = reader.disk(reader.manifest.disks[0].path).chunks
+    borg("debug", "delete-obj", repo, chunk.id.hex())
+    if repair:  # puts zeros in place of what is lost, and ends with a warning
+        command = [str(BIN / "borg"), "check", "--repair", repo]
+        answers = {**os.environ, "BORG_CHECK_I_KNOW_WHAT_I_AM_DOING": "YES"}
+        subprocess.run(command, env=answers, check=False, capture_output=True)
+
+
+def stay(result: PruneResult) -> list[str]:
+    return sorted(line.archive for line in result.lines if line.keep)
+
+
+@pytest.mark.parametrize("repair", [False, True], ids=["lost", "zero-filled"])
+def test_the_last_archive_that_can_be_restored_is_never_removed(repo: str, repair: bool) -> None:
+    with open_repository(repo, write=True) as repository:
+        names = [tiny.make(repository, WEB, "web01", NOW - timedelta(days=days)) for days in (4, 3, 2, 1)]
+    for name in names[2:]:
+        lose(repo, name, repair=repair)
+    config = Config.model_validate({"retention": {"last": 1}})
+    with open_repository(repo, write=True) as repository:
+        result = prune(repository, config, None, NOW)
+        assert stay(result) == names[1:]  # those that are damaged are newer: what is left of them stays
+        assert [line.archive for line in result.lines if line.damage] == [names[3], names[2]]
+        assert f"{names[3]} cannot be restored whole" in result.warnings[0]
+        assert repository.damage(names[1]) is None
+        lines = {line.archive: line for line in list_archives(repository, check="newest")}
+        assert [name for name in names[1:] if lines[name].damage] == names[2:]
+        assert archive_facts(repository, names[3]).line.damage
+        assert not archive_facts(repository, names[1]).line.damage
+
+
+def test_an_archive_whose_manifest_is_lost_is_not_the_newest_good(repo: str) -> None:
+    with open_repository(repo, write=True) as repository:
+        names = [tiny.make(repository, WEB, "web01", NOW - timedelta(days=days)) for days in (3, 2, 1)]
+        (chunk,) = repository.archive(names[2])._small["manifest.json"].chunks
+    borg("debug", "delete-obj", repo, chunk.id.hex())
+    config = Config.model_validate({"retention": {"last": 1}})
+    with open_repository(repo, write=True) as repository:
+        assert stay(prune(repository, config, None, NOW)) == names[1:]
+
+
+def test_archives_that_no_rule_would_remove_are_not_looked_at(
+    repo: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_repository(repo, write=True) as repository:
+        tiny.make(repository, WEB, "web01", NOW - timedelta(days=1))
+        monkeypatch.setattr(repository, "damage", lambda name: pytest.fail(f"{name} was looked at"))
+        assert prune(repository, Config.model_validate({"retention": {"last": 1}}), None, NOW).removed == 0
+
+
+def test_a_night_with_a_clock_ahead(repo: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The archive of then counts for nothing by its time, in whatever is asked."""
+    now = datetime.now(timezone.utc)
+    with open_repository(repo, write=True) as repository:
+        days = (-3, 400, -2, -1)
+        names = [tiny.make(repository, WEB, "web01", now + timedelta(days=day)) for day in days]
+    with open_repository(repo, write=True) as repository:
+        assert find_archive(repository, "web01").name == names[3]
+        assert f"{names[1]} bears a time later than now" in caplog.text
+        last = last_good(repository.archives())[WEB]
+        assert (last.name, last.since) == (names[3], find_archive(repository, WEB).time)
+        assert [line.archive for line in list_archives(repository)] == names
+        assert [line.archive for line in list_archives(repository) if line.time_doubted] == [names[1]]
+        config = Config.model_validate({"retention": {"last": 2}})
+        assert stay(prune(repository, config, None, now)) == sorted(names[2:])
+
+
+def test_an_engines_clock_set_back(repo: str) -> None:
+    now = datetime.now(timezone.utc)
+    with open_repository(repo, write=True) as repository:
+        days = (-6, -5, -4, -3, -4.5, -3.5)
+        names = [tiny.make(repository, WEB, "web01", now + timedelta(days=day)) for day in days]
+        assert find_archive(repository, "web01").name == names[5]
+        config = Config.model_validate({"retention": {"last": 2}})
+        assert stay(prune(repository, config, None, now)) == sorted(names[4:])
+
+
+def test_one_vm_id_on_two_engines_is_two_vms(repo: str) -> None:
+    """As after a restore into a second engine under the same id."""
+    with open_repository(repo, write=True) as repository:
+        for engine, hours in (("old.example", 0), ("new.example", 1)):
+            for days in (3, 2, 1):
+                when = NOW - timedelta(days=days) + timedelta(hours=hours)
+                tiny.make(repository, WEB, "web01", when, engine=engine)
+        with pytest.raises(ArchiveNotFound, match=r"2 engines: new\.example .*; old\.example"):
+            find_archive(repository, "web01")
+        config = Config.model_validate({"retention": {"last": 2, "gone_vms": "0s"}})
+        known = Known("new.example", {}, "some id")
+        lines = prune(repository, config, known, NOW, dry_run=True).lines
+        kept_of = {e: sum(x.keep for x in lines if x.engine == e) for e in ("old.example", "new.example")}
+        assert kept_of == {"old.example": 2, "new.example": 0}  # gone from the one engine that was asked
+        assert {line.engine for line in list_archives(repository)} == {"old.example", "new.example"}
+
+
+def test_an_archive_is_never_judged_by_a_looser_rule_than_that_of_its_own_tags(repo: str) -> None:
+    """A restore loses tags: what was made under them stays as long as they wanted."""
+    nights = [NOW - timedelta(days=days) for days in (4, 3, 2, 1)]
+    overrides = [{"vms": {"tags": ["database"]}, "retention": {"last": 3}}]
+    config = Config.model_validate({"retention": {"last": 1}, "overrides": overrides})
+    with open_repository(repo, write=True) as repository:
+        for night in nights:
+            tiny.make(repository, WEB, "db01", night, tags=("database",) if night < nights[2] else ())
+        plan = prune(repository, config, None, NOW, dry_run=True)
+        assert kept(plan) == {"db01": 2}  # the newest, and of the tagged ones the one that is among 3
+        rules = [line.rule for line in plan.lines if line.keep]
+        assert rules == ["last #1", "last #3 (by the VM's tags of then)"]
+        plan = prune(repository, config, None, NOW, rules=Retention(last=1), dry_run=True)
+        assert kept(plan) == {"db01": 1}
+
+
+@pytest.mark.parametrize(
+    ("general", "special", "asked", "done"),
+    [
+        (True, None, None, True),
+        (False, None, None, False),
+        (False, None, True, True),
+        (True, False, None, False),
+        (False, True, None, True),
+    ],
+)
+def test_whether_space_is_freed_is_for_the_configuration_to_say(
+    repo: str, general: bool, special: bool | None, asked: bool | None, done: bool
+) -> None:
+    own = {"last": 1} if special is None else {"last": 1, "compact": special}
+    overrides = [{"vms": {"names": ["web01"]}, "retention": own}]
+    config = Config.model_validate({"retention": {"compact": general}, "overrides": overrides})
+    with open_repository(repo, write=True) as repository:
+        for days in (3, 2, 1):
+            tiny.make(repository, WEB, "web01", NOW - timedelta(days=days))
+        assert prune(repository, config, None, NOW, compact=asked).compacted is done
+        tiny.make(repository, WEB, "web01", NOW)
+        # --keep-... go before the rules that say what stays, and say nothing of this.
+        assert prune(repository, config, None, NOW, rules=Retention(last=1), compact=asked).compacted is done
 
 
 def test_a_repository_without_rules_keeps_everything(repo: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from connect_proxy import connect_proxy
 from harness import Desk
 from operating import SMALL, configure
 from ovirtbox import snapshots
@@ -113,6 +114,20 @@ def test_without_the_ca_the_certificate_is_a_failure_and_the_ca_can_be_pinned(bo
     desk.run("doctor", "--fetch-ca", str(pinned), "--fingerprint", fingerprint, BORG_OVIRT_CA_FILE="").ok()
     found = findings(desk, *ports(box), code=1, BORG_OVIRT_CA_FILE=str(pinned))
     assert states(found["certificate"]) == {"ok"}
+
+
+def test_a_web_proxy_is_shown_and_named_where_it_fails(box: Box, vm: Vm, desk: Desk) -> None:
+    configure(desk)
+    with connect_proxy() as proxy:
+        through = {"https_proxy": proxy.url, "no_proxy": ""}
+        found = findings(desk, *ports(box), code=1, **through)
+        assert f"{proxy.url} (https_proxy)" in found["web proxy"][0]["text"]
+        assert states(found["certificate"] + found["login"] + found["host"]) == {"ok"}
+        assert set(proxy.tunnels) == {box.url.split("/")[2]}  # no host and no port of imageio
+    found = findings(desk, *ports(box), code=2, **through)
+    for about in ("certificate", "login"):
+        assert f"through the proxy {proxy.url} (https_proxy): Connection refused" in found[about][0]["text"]
+        assert "no_proxy" in found[about][0]["todo"]
 
 
 def test_cleanup_lists_the_tagged_and_removes_them_only_when_asked(box: Box, vm: Vm, desk: Desk) -> None:

@@ -34,8 +34,7 @@ def desk(box: Box, center: Center, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="module")
 def first(box: Box, desk: Desk) -> dict[str, Any]:
     """The first night."""
-    (run,) = desk.run("create", "--json").ok(2).json["runs"]
-    return dict(run)
+    return dict(desk.run("create", "--json").ok(2).json)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +42,7 @@ def second(box: Box, center: Center, desk: Desk, first: Any) -> dict[str, Any]:
     """A day later one VM has changed; the night backs up what is in production."""
     box.shift(days=1)
     box.fill(box.disks(center.vms["web01"])[0], 5 * MIB, MIB, seed=99)
-    (run,) = desk.run("create", "--json", "--sample", "0", "--tag", "production").ok(0).json["runs"]
-    return dict(run)
+    return dict(desk.run("create", "--json", "--sample", "0", "--tag", "production").ok(0).json)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import threading
 import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,13 @@ from ovirtbox.imageio import Imageio
 from ovirtbox.nbd import NbdServer, start_nbd
 from ovirtbox.pki import Pki, make_pki
 
+from borg_ovirt.ovirt.capture.capture import Capture, CapturedDisk
+from borg_ovirt.ovirt.capture.chain import capture_chain
+from borg_ovirt.ovirt.capture.image import capture_image
 from borg_ovirt.ovirt.data.imageio import Source
 from borg_ovirt.ovirt.data.transfer_session import Persistence, TransferSession, Urls
+from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
+from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.waiting import Patience
 
 MiB = 1 << 20
@@ -135,6 +142,35 @@ def noise(seed: int, length: int) -> bytes:
 
 
 PATIENCE = Patience(engine=20, lock=20, ovf=5, start=30, end=30, snapshot=30, merge=30, machine=30, unclear=3)
+
+
+@contextmanager
+def opened_image(engine: Engine, vm: VmFacts, disks: Sequence[DiskFacts], **more: Any) -> Iterator[Capture]:
+    """A capture in image mode, every disk open."""
+    with capture_image(engine, vm, disks, **{"description": "x", **more}) as captured:
+        captured.open(layer for disk in captured.disks for layer in disk.layers)
+        yield captured
+
+
+@contextmanager
+def opened_chain(engine: Engine, vm: VmFacts, disks: Sequence[DiskFacts], **more: Any) -> Iterator[Capture]:
+    """A capture in chain mode, every layer open."""
+    with capture_chain(engine, vm, disks, **{"description": "x", **more}) as captured:
+        captured.open(layer for disk in captured.disks for layer in disk.layers)
+        yield captured
+
+
+def source_of(disk: CapturedDisk) -> Source:
+    """The bytes of a disk in image mode."""
+    (layer,) = disk.layers
+    assert layer.source is not None
+    return layer.source
+
+
+def digests(captured: Capture) -> dict[str, str]:
+    """What every layer holds, by what its transfer is called."""
+    layers = [layer for disk in captured.disks for layer in disk.layers]
+    return {x.request.name: digest(x.source) for x in layers if x.source is not None}
 
 
 def digest(source: Source) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from ovirt_bed import MiB, digest, dirty
+from ovirt_bed import MiB, digest, dirty, opened_image, source_of
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.locks import VM, exclusive
 from ovirtbox.model import Vm
 
-from borg_ovirt.errors import BackupFailed, CheckpointLost, EngineRefused, UsageError, VmNotSuitable
-from borg_ovirt.ovirt.capture.capture import Capture, capture
+from borg_ovirt.errors import BackupFailed, CheckpointLost, EngineRefused, VmNotSuitable
+from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.facts.checkpoints import checkpoint_disks, list_checkpoints, remove_checkpoint
 from borg_ovirt.ovirt.facts.vm import find_vm
 from borg_ovirt.ovirt.session.engine import Engine
@@ -49,11 +50,11 @@ def truth(box: Box, vm: Vm) -> dict[str, str]:
 
 
 def run(
-    engine: Engine, journal: Journal, vm: Vm, *, since: str | None = None, **options: str
+    engine: Engine, journal: Journal, vm: Vm, *, since: str | None = None, **options: Any
 ) -> tuple[Capture, dict[str, str], dict[str, list[tuple[int, int]]]]:
     """A capture from beginning to end: what was captured, what was read, what was dirty."""
     facts = find_vm(engine, vm.name)
-    with capture(
+    with opened_image(
         engine,
         facts,
         facts.disks,
@@ -63,26 +64,24 @@ def run(
         **options,
     ) as captured:
         assert [disk.facts for disk in captured.disks] == list(facts.disks)
-        changed = {d.facts.id: dirty(d.source) for d in captured.disks if d.incremental}
-        read = {disk.facts.id: digest(disk.source) for disk in captured.disks}
+        changed = {d.facts.id: dirty(source_of(d)) for d in captured.disks if d.layers[0].incremental}
+        read = {disk.facts.id: digest(source_of(disk)) for disk in captured.disks}
         captured.finish()
     assert captured.wait_merge() == []
     return captured, read, changed
 
 
 @pytest.mark.parametrize(
-    ("cluster", "running", "api", "way", "consistency"),
+    ("cluster", "running", "live", "way", "consistency"),
     [
-        ("Default", True, "auto", "hybrid backup", "unknown"),
-        ("Default", True, "live", "live backup", "unknown"),
-        ("Default", False, "auto", "hybrid backup", "frozen"),
-        ("Default", False, "live", "cold backup", "frozen"),
-        ("middle", True, "auto", "live backup", "unknown"),
-        ("middle", False, "auto", "cold backup", "frozen"),
-        ("old", True, "auto", "temporary snapshot", "unknown"),
-        ("old", False, "auto", "raw transfer", "frozen"),
-        ("Default", True, "none", "temporary snapshot", "unknown"),
-        ("Default", False, "none", "raw transfer", "frozen"),
+        ("Default", True, False, "hybrid backup", "unknown"),
+        ("Default", True, True, "live backup", "unknown"),
+        ("Default", False, False, "hybrid backup", "frozen"),
+        ("Default", False, True, "cold backup", "frozen"),
+        ("middle", True, False, "live backup", "unknown"),
+        ("middle", False, False, "cold backup", "frozen"),
+        ("old", True, False, "temporary snapshot", "unknown"),
+        ("old", False, False, "raw transfer", "frozen"),
     ],
 )
 def test_every_way_gives_one_instant(
@@ -91,7 +90,7 @@ def test_every_way_gives_one_instant(
     journal: Journal,
     cluster: str,
     running: bool,
-    api: str,
+    live: bool,
     way: str,
     consistency: str,
 ) -> None:
@@ -100,15 +99,15 @@ def test_every_way_gives_one_instant(
         DiskSpec(ODD, format="raw", domain="lun"),
         DiskSpec(5 * MiB, active=False),
     )
-    vm = make(box, f"{cluster}-{running}-{api}", specs, running=running, cluster=cluster)
+    vm = make(box, f"{cluster}-{running}-{live}", specs, running=running, cluster=cluster)
     wanted = truth(box, vm)
     facts = find_vm(engine, vm.name)
-    with capture(engine, facts, facts.disks, journal=journal, description="x", api=api) as captured:
+    with opened_image(engine, facts, facts.disks, journal=journal, live=live) as captured:
         assert (captured.method, captured.consistency) == (way, consistency)
         if running:
             for disk in box.disks(vm)[:2]:
                 box.fill(disk, 0, 4 * MiB, seed=99)  # the guest goes on writing
-        assert {d.facts.id: digest(d.source) for d in captured.disks} == wanted
+        assert {d.facts.id: digest(source_of(d)) for d in captured.disks} == wanted
         assert [d.method for d in captured.disks] == [way, way, "raw transfer"]
         assert abs((captured.instant - box.engine.clock.now()).total_seconds()) < 60
         captured.finish()
@@ -122,20 +121,20 @@ def test_every_way_gives_one_instant(
 
 
 @pytest.mark.parametrize(
-    ("cluster", "running", "api"),
+    ("cluster", "running", "live"),
     [
-        ("Default", True, "auto"),
-        ("Default", True, "live"),
-        ("Default", False, "live"),
-        ("middle", True, "auto"),
+        ("Default", True, False),
+        ("Default", True, True),
+        ("Default", False, True),
+        ("middle", True, False),
     ],
 )
 def test_an_incremental_backup_tells_what_changed(
-    box: Box, engine: Engine, journal: Journal, cluster: str, running: bool, api: str
+    box: Box, engine: Engine, journal: Journal, cluster: str, running: bool, live: bool
 ) -> None:
-    vm = make(box, f"incremental-{cluster}-{running}-{api}", running=running, cluster=cluster)
+    vm = make(box, f"incremental-{cluster}-{running}-{live}", running=running, cluster=cluster)
     system, raw = box.disks(vm)
-    first, read, changed = run(engine, journal, vm, api=api)
+    first, read, changed = run(engine, journal, vm, live=live)
     assert read == truth(box, vm)
     assert changed == {}
     assert [c.id for c in list_checkpoints(engine, vm.id)] == [first.to_checkpoint]
@@ -144,16 +143,16 @@ def test_an_incremental_backup_tells_what_changed(
     box.write(system, 5 * MiB, b"x" * 65536)
     box.write(raw, 0, b"y" * 4096)
     later = box.add_disk(vm, DiskSpec(2 * MiB))
-    second, read, changed = run(engine, journal, vm, since=first.to_checkpoint, api=api)
+    second, read, changed = run(engine, journal, vm, since=first.to_checkpoint, live=live)
     assert read == truth(box, vm)
     assert changed == {system.id: [(5 * MiB, 65536)]}
     assert second.from_checkpoint == first.to_checkpoint
-    reasons = {disk.facts.id: disk.mode_reason for disk in second.disks}
+    reasons = {disk.facts.id: disk.layers[0].reason for disk in second.disks}
     assert reasons[system.id] is None
     assert "raw disk" in str(reasons[raw.id])
     assert "not part of the checkpoint" in str(reasons[later.id])
     box.write(system, 6 * MiB, b"z" * 65536)
-    _, read, changed = run(engine, journal, vm, since=first.to_checkpoint, api=api)
+    _, read, changed = run(engine, journal, vm, since=first.to_checkpoint, live=live)
     assert changed[system.id] == [(5 * MiB, 65536), (6 * MiB, 65536)]
     assert [c.description[:26] for c in list_checkpoints(engine, vm.id)] == ["borg-ovirt repositories=ab"] * 3
     remove_checkpoint(engine, vm.id, first.to_checkpoint)
@@ -161,15 +160,13 @@ def test_an_incremental_backup_tells_what_changed(
     assert first.to_checkpoint not in {c.id for c in list_checkpoints(engine, vm.id)}
 
 
-@pytest.mark.parametrize(
-    ("running", "api"), [(True, "auto"), (True, "live"), (False, "auto"), (False, "live")]
-)
+@pytest.mark.parametrize(("running", "live"), [(True, False), (True, True), (False, False), (False, True)])
 @pytest.mark.parametrize("loss", ["unknown", "removed", "bitmap"])
 def test_a_lost_checkpoint_is_told_and_everything_is_as_before(
-    box: Box, engine: Engine, journal: Journal, running: bool, api: str, loss: str
+    box: Box, engine: Engine, journal: Journal, running: bool, live: bool, loss: str
 ) -> None:
-    vm = make(box, f"lost-{running}-{api}-{loss}", [DiskSpec(4 * MiB)], running=running)
-    first, _, _ = run(engine, journal, vm, api=api)
+    vm = make(box, f"lost-{running}-{live}-{loss}", [DiskSpec(4 * MiB)], running=running)
+    first, _, _ = run(engine, journal, vm, live=live)
     since = first.to_checkpoint
     assert since is not None
     if loss == "unknown":
@@ -180,11 +177,11 @@ def test_a_lost_checkpoint_is_told_and_everything_is_as_before(
         box.inject.lose_bitmap(vm, since)
     box.write(box.disks(vm)[0], 0, b"x" * 4096)
     with pytest.raises(CheckpointLost) as caught:
-        run(engine, journal, vm, since=since, api=api)
+        run(engine, journal, vm, since=since, live=live)
     assert caught.value.reason
     assert box.clean() == []
     assert journal.unfinished == []
-    _, read, _ = run(engine, journal, vm, api=api)
+    _, read, _ = run(engine, journal, vm, live=live)
     assert read == truth(box, vm)
 
 
@@ -196,34 +193,32 @@ def test_freezing_in_a_live_backup(box: Box, engine: Engine, journal: Journal) -
     assert "frozen" in captured.method_reason
     with pytest.raises(BackupFailed, match="guest agent"):
         run(engine, journal, without, freeze="require")
-    captured, _, _ = run(engine, journal, without, freeze="never", api="live")
+    captured, _, _ = run(engine, journal, without, freeze="never", live=True)
     assert captured.consistency == "unknown"
-    captured, _, _ = run(engine, journal, without, freeze="auto", api="live")
+    captured, _, _ = run(engine, journal, without, freeze="auto", live=True)
     assert captured.consistency == "unknown"
 
 
 def test_auto_goes_on_where_an_agent_cannot_freeze(box: Box, engine: Engine, journal: Journal) -> None:
     vm = make(box, "agent-that-fails", [DiskSpec(MiB * 4)])
     facts = replace(find_vm(engine, vm.name), guest_agent=True)
-    with capture(
-        engine, facts, facts.disks, journal=journal, description="x", api="live", freeze="auto"
-    ) as captured:
+    with opened_image(engine, facts, facts.disks, journal=journal, live=True, freeze="auto") as captured:
         assert captured.consistency == "not frozen"
         assert captured.method == "live backup"
         captured.finish()
 
 
 def test_freezing_for_a_temporary_snapshot(box: Box, engine: Engine, journal: Journal) -> None:
-    vm = make(box, "frozen-snapshot", [DiskSpec(4 * MiB)], agent=True)
+    vm = make(box, "frozen-snapshot", agent=True, cluster="old")  # one raw disk: no backup at this level
     before = len(box.world.events)
-    captured, read, _ = run(engine, journal, vm, freeze="require", api="none")
+    captured, read, _ = run(engine, journal, vm, freeze="require")
     assert (captured.method, captured.consistency) == ("temporary snapshot", "frozen")
     assert read == truth(box, vm)
     codes = [event.code for event in box.world.events[before:]]
     assert codes.index(10767) < codes.index(10768)
-    without = make(box, "unfrozen-snapshot", [DiskSpec(4 * MiB)])
+    without = make(box, "unfrozen-snapshot", cluster="old")
     with pytest.raises(BackupFailed, match="could not be frozen"):
-        run(engine, journal, without, freeze="require", api="none")
+        run(engine, journal, without, freeze="require")
 
 
 @pytest.mark.parametrize("status", ["paused", "migrating", "suspended", "powering_up", "image_locked"])
@@ -231,7 +226,7 @@ def test_states_that_forbid_a_backup(box: Box, engine: Engine, journal: Journal,
     vm = make(box, f"state-{status}", [DiskSpec(MiB * 4)], running=False)
     facts = find_vm(engine, vm.name)
     vm.status = status
-    refused = capture(engine, facts, facts.disks, journal=journal, description="x")
+    refused = opened_image(engine, facts, facts.disks, journal=journal)
     with pytest.raises(VmNotSuitable, match=status.replace("_", " ")) as caught:
         refused.__enter__()
     assert "\n" not in str(caught.value)
@@ -255,7 +250,7 @@ def test_only_the_disks_that_were_asked_for(box: Box, engine: Engine, journal: J
     vm = make(box, "some-disks", [DiskSpec(MiB * 4), DiskSpec(MiB * 4), DiskSpec(MiB, storage_type="lun")])
     facts = find_vm(engine, vm.name)
     assert [d.skip_reason for d in facts.disks] == [None, None, "direct LUN"]
-    with capture(engine, facts, facts.disks[1:2], journal=journal, description="x") as captured:
+    with opened_image(engine, facts, facts.disks[1:2], journal=journal) as captured:
         assert [d.facts.alias for d in captured.disks] == ["some-disks_Disk2"]
         captured.finish()
     assert captured.wait_merge() == []
@@ -272,28 +267,19 @@ def test_a_second_backup_waits_for_the_first(box: Box, engine: Engine, journal: 
     vm = make(box, "busy", [DiskSpec(MiB * 4)])
     facts = find_vm(engine, vm.name)
     impatient = Engine(engine.access, patience=replace(engine.patience, lock=0.3))
-    with impatient, capture(engine, facts, facts.disks, journal=journal, description="x") as captured:
-        second = capture(impatient, facts, facts.disks, journal=journal, description="y")
+    with impatient, opened_image(engine, facts, facts.disks, journal=journal) as captured:
+        second = opened_image(impatient, facts, facts.disks, journal=journal)
         with pytest.raises(EngineRefused, match="backup"):
             second.__enter__()
-        assert digest(captured.disks[0].source) == box.sha(box.disks(vm)[0])
+        assert digest(source_of(captured.disks[0])) == box.sha(box.disks(vm)[0])
         captured.finish()
     assert captured.wait_merge() == []
-
-
-def test_words_that_mean_nothing_are_refused(box: Box, engine: Engine, journal: Journal) -> None:
-    vm = make(box, "words", [DiskSpec(MiB * 4)], running=False)
-    for options in ({"api": "best"}, {"freeze": "perhaps"}):
-        with pytest.raises(UsageError):
-            run(engine, journal, vm, **options)
-    with pytest.raises(VmNotSuitable, match=r"4\.7"):
-        run(engine, journal, make(box, "young", [DiskSpec(MiB * 4)], cluster="middle"), api="hybrid")
 
 
 def test_a_snapshot_that_is_left_behind_is_a_warning(box: Box, engine: Engine, journal: Journal) -> None:
     vm = make(box, "leftover", [DiskSpec(MiB * 4)])
     facts = find_vm(engine, vm.name)
-    with capture(engine, facts, facts.disks, journal=journal, description="x") as captured:
+    with opened_image(engine, facts, facts.disks, journal=journal) as captured:
         box.engine.locks.take("somebody else", "Cannot do it", exclusive(VM, vm.id))
         captured.finish()
     (warning,) = captured.wait_merge()

@@ -221,8 +221,8 @@ def test_events_are_told_and_read(box: Box, engine: Engine) -> None:
 
 def test_the_sdk_is_not_loaded_before_it_is_needed() -> None:
     code = (
-        "import sys; import borg_ovirt.ovirt.capture.capture, borg_ovirt.ovirt.tracked.cleanup;"
-        "print('ovirtsdk4' in sys.modules, 'ijson' in sys.modules)"
+        "import sys; import borg_ovirt.ovirt.capture.image, borg_ovirt.ovirt.tracked.cleanup;"
+        "print('ovirtsdk4' in sys.modules, 'expat' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["False", "False"]

@@ -16,7 +16,7 @@ from borg_ovirt.errors import BackupFailed, RestoreFailed, VmNotSuitable
 from borg_ovirt.ovirt.capture.capture import capture
 from borg_ovirt.ovirt.facts.ovf import parse, rewrite
 from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm, list_vms
-from borg_ovirt.ovirt.make.machines import import_vm, nic_warnings
+from borg_ovirt.ovirt.make.machines import MadeVm, nic_warnings
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.events import EventMark, post_event
@@ -202,7 +202,9 @@ def test_what_an_import_does_to_network_cards(box: Box, engine: Engine, tmp_path
     box.remove_vm(vm)
     box.world.given_macs.add(taken.mac.lower())
     with Journal(tmp_path, engine.instance_id) as journal:
-        import_vm(engine, journal, ovf, vm_id=vm.id, name="imported", cluster_id=vm.cluster).done()
+        imported = MadeVm(engine, journal, ovf, vm_id=vm.id, name="imported", cluster_id=vm.cluster)
+        imported.make()
+        imported.keep()
     told = nic_warnings(engine, vm.id, parse(ovf).nics)
     assert [text.split()[2] for text in told] == [taken.name, changed.name, lost.name]
     assert any(event.code == 838 for event in box.world.events)
@@ -238,7 +240,9 @@ def test_what_else_an_ovf_says_survives_the_way_back(
     if not beside:
         box.remove_vm(vm)
     with Journal(tmp_path, engine.instance_id) as journal:
-        import_vm(engine, journal, text, vm_id=vm_id, name=name, cluster_id=vm.cluster).done()
+        imported = MadeVm(engine, journal, text, vm_id=vm_id, name=name, cluster_id=vm.cluster)
+        imported.make()
+        imported.keep()
     back = box.world.vms[vm_id]
     assert (back.properties, back.devices, back.tpm) == (KEPT, DEVICES, True)
     assert nic_warnings(engine, vm_id, parse(text).nics) == []

@@ -18,8 +18,8 @@ from borg_ovirt.errors import EngineRefused, TransferFailed
 from borg_ovirt.ovirt.data.transfer import TransferRequest, download, find_transfer, upload
 from borg_ovirt.ovirt.facts.ovf import parse, rewrite
 from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm, read_disk
-from borg_ovirt.ovirt.make.disks import NewDisk, create_disk, disk_exists, remove_disk
-from borg_ovirt.ovirt.make.machines import import_vm, missing_disks, remove_vm
+from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk, disk_exists
+from borg_ovirt.ovirt.make.machines import MadeVm, missing_disks
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.cleanup import heal
 from borg_ovirt.ovirt.tracked.journal import Journal
@@ -198,7 +198,8 @@ def new_disk(box: Box, **more: object) -> NewDisk:
 
 def test_a_disk_is_made_as_asked(box: Box, engine: Engine, journal: Journal) -> None:
     wanted = new_disk(box)
-    entry = create_disk(engine, journal, wanted)
+    made = MadeDisk(engine, journal, wanted)
+    made.make()
     facts = read_disk(engine, wanted.id)
     assert (facts.size, facts.image_id, facts.backup, facts.status) == (
         SIZE,
@@ -206,20 +207,25 @@ def test_a_disk_is_made_as_asked(box: Box, engine: Engine, journal: Journal) -> 
         "incremental",
         "ok",
     )
+    other = MadeDisk(engine, journal, replace(wanted, fresh=False))
     with pytest.raises(EngineRefused, match="already"):
-        create_disk(engine, journal, wanted)
-    remove_disk(engine, wanted.id)
-    remove_disk(engine, wanted.id)
+        other.make()
+    assert other.remove(), "it is not its own: nothing is removed"
+    assert disk_exists(engine, wanted.id)
+    assert made.remove()
+    assert made.remove()
     assert not disk_exists(engine, wanted.id)
-    entry.done()
+    assert journal.unfinished == []
 
 
 def test_a_disk_that_cannot_be_kept_leaves_nothing(box: Box, engine: Engine, journal: Journal) -> None:
     wanted = new_disk(box, format="raw", sparse=False, backup="none")
     box.inject.fill_domain("data")
+    made = MadeDisk(engine, journal, wanted)
     with pytest.raises(EngineRefused):
-        create_disk(engine, journal, wanted)
+        made.make()
     box.inject.fill_domain("data", full=False)
+    assert made.remove()
     assert journal.unfinished == []
     assert wanted.id not in box.world.disks
 
@@ -229,7 +235,7 @@ def test_a_disk_whose_making_was_answered_late_is_found(box: Box, engine: Engine
     with hasty, Journal(tmp_path, engine.instance_id) as journal:
         wanted = new_disk(box)
         box.inject.latency(1.6, "/disks", "POST", times=1)
-        create_disk(hasty, journal, wanted)
+        MadeDisk(hasty, journal, wanted).make()
         assert read_disk(engine, wanted.id).status == "ok"
     assert [text.split()[0] for text in heal(engine, tmp_path)] == ["disk"]
     assert not disk_exists(engine, wanted.id)
@@ -243,16 +249,20 @@ def test_a_vm_beside_the_original_and_its_removal(box: Box, engine: Engine, tmp_
     ids = {vm.id: str(uuid.uuid4()), old: wanted.id, box.disks(vm)[0].active.image_id: wanted.image_id}
     copy = rewrite(ovf, ids, name="copy", fresh_nics_and_macs=True)
     with Journal(tmp_path, engine.instance_id) as journal:
-        create_disk(engine, journal, wanted)
-        import_vm(engine, journal, copy, vm_id=ids[vm.id], name="copy", cluster_id=vm.cluster)
+        MadeDisk(engine, journal, wanted).make()
+        MadeVm(engine, journal, copy, vm_id=ids[vm.id], name="copy", cluster_id=vm.cluster).make()
         assert missing_disks(engine, ids[vm.id], [wanted.id]) == []
         facts = find_vm(engine, "copy")
         assert (facts.id, [d.id for d in facts.disks]) == (ids[vm.id], [wanted.id])
         assert {nic.mac for nic in box.vm("copy").nics}.isdisjoint(nic.mac for nic in vm.nics)
         with pytest.raises(EngineRefused, match="already exists"):
-            import_vm(engine, journal, copy, vm_id=ids[vm.id], name="other", cluster_id=vm.cluster)
+            MadeVm(
+                engine, journal, copy, vm_id=ids[vm.id], name="other", cluster_id=vm.cluster, fresh=False
+            ).make()
         with pytest.raises(EngineRefused, match="target MAC pool"):
-            import_vm(engine, journal, ovf, vm_id=vm.id, name="original", cluster_id=vm.cluster)
+            MadeVm(
+                engine, journal, ovf, vm_id=vm.id, name="original", cluster_id=vm.cluster, fresh=False
+            ).make()
         assert len(journal.unfinished) == 2
     # The run "died" here: VM and disk go, the original stays.
     done = heal(engine, tmp_path)
@@ -272,9 +282,10 @@ def test_an_import_that_is_answered_late_is_found(box: Box, engine: Engine, tmp_
     hasty = Engine(replace(engine.access, timeout=1.0), patience=PATIENCE)
     with hasty, Journal(tmp_path, engine.instance_id) as journal:
         box.inject.latency(1.6, "/vms", "POST", times=1)
-        import_vm(hasty, journal, copy, vm_id=made, name="late", cluster_id=vm.cluster).done()
-    assert find_vm(engine, "late").status == "down"
-    remove_vm(engine, made)
+        late = MadeVm(hasty, journal, copy, vm_id=made, name="late", cluster_id=vm.cluster)
+        late.make()
+        assert find_vm(engine, "late").status == "down"
+        assert late.remove()
 
 
 def test_an_intent_that_never_was_costs_nobody_a_vm_or_a_disk(

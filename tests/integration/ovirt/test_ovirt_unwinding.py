@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 import _thread
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ovirt_bed import PATIENCE, MiB, digest
+from ovirt_bed import PATIENCE, MiB, digests, opened_chain, opened_image
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Vm
 
 from borg_ovirt.errors import BorgOvirtError, TransferFailed
-from borg_ovirt.ovirt.capture.capture import Capture, capture
+from borg_ovirt.ovirt.capture.capture import Capture
+from borg_ovirt.ovirt.facts.model import VmFacts
 from borg_ovirt.ovirt.facts.vm import find_vm
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.cleanup import heal, leftovers
 from borg_ovirt.ovirt.tracked.journal import Journal
 
-WAYS = {
-    "hybrid": ("Default", True, "auto"),
-    "live": ("Default", True, "live"),
-    "cold": ("Default", False, "live"),
-    "snapshot": ("Default", True, "none"),
-    "raw": ("Default", False, "none"),
+WAYS: dict[str, tuple[str, bool, str, dict[str, Any]]] = {
+    "hybrid": ("Default", True, "image", {}),
+    "live": ("Default", True, "image", {"live": True}),
+    "cold": ("Default", False, "image", {"live": True}),
+    "snapshot": ("old", True, "image", {}),
+    "raw": ("old", False, "image", {}),
+    "chain": ("Default", True, "chain", {}),
+    "chain-down": ("Default", False, "chain", {}),
+    "chain-raw": ("Default", False, "chain", {"snapshot": False}),
 }
+"""Cluster, running, mode and options: every implementation of a capture keeps the same promises."""
 SPECS = (DiskSpec(4 * MiB, bootable=True), DiskSpec(3 * MiB, format="raw"), DiskSpec(2 * MiB, active=False))
 
 
 @pytest.fixture(scope="module")
 def vms(box: Box) -> dict[str, Vm]:
     made = {}
-    for way, (cluster, running, _) in WAYS.items():
+    box.make_cluster("old", (4, 4))
+    for way, (cluster, running, *_) in WAYS.items():
         vm = box.make_vm(way, SPECS, running=running, cluster=cluster)
         for disk in box.disks(vm):
             box.fill(disk, 0, MiB, seed=1)
@@ -45,12 +54,20 @@ def vms(box: Box) -> dict[str, Vm]:
     return made
 
 
+def begin(
+    engine: Engine, journal: Journal, way: str, facts: VmFacts | None = None
+) -> AbstractContextManager[Capture]:
+    """The capture of the VM for this way, or of another in the same way; everything open."""
+    _, _, mode, options = WAYS[way]
+    facts = facts or find_vm(engine, way)
+    opened = opened_chain if mode == "chain" else opened_image
+    return opened(engine, facts, facts.disks, journal=journal, **options)
+
+
 def go(engine: Engine, journal: Journal, way: str, body: object = None) -> None:
     """One capture of the VM for this way; `body` is called with it in the middle."""
-    facts = find_vm(engine, way)
-    with capture(engine, facts, facts.disks, journal=journal, description="x", api=WAYS[way][2]) as captured:
-        for disk in captured.disks:
-            digest(disk.source)
+    with begin(engine, journal, way) as captured:
+        digests(captured)
         if callable(body):
             body(captured)
         captured.finish()
@@ -80,6 +97,9 @@ USED = {
     "cold": {"backups", "imagetransfers"},
     "snapshot": {"snapshots", "imagetransfers"},
     "raw": {"imagetransfers"},
+    "chain": {"snapshots", "imagetransfers"},
+    "chain-down": {"snapshots", "imagetransfers"},
+    "chain-raw": {"imagetransfers"},
 }
 
 
@@ -123,8 +143,7 @@ def test_an_error_of_the_job_leaves_nothing(
 def test_leaving_without_finish_is_an_end_too(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
 ) -> None:
-    facts = find_vm(engine, way)
-    with capture(engine, facts, facts.disks, journal=journal, description="x", api=WAYS[way][2]):
+    with begin(engine, journal, way):
         pass
     assert box.clean() == []
     assert journal.unfinished == []
@@ -134,8 +153,7 @@ def test_leaving_without_finish_is_an_end_too(
 def test_an_error_after_finish_waits_for_the_merge(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
 ) -> None:
-    facts = find_vm(engine, way)
-    context = capture(engine, facts, facts.disks, journal=journal, description="x", api=WAYS[way][2])
+    context = begin(engine, journal, way)
     context.__enter__().finish()
     assert not context.__exit__(ZeroDivisionError, ZeroDivisionError(), None)
     assert journal.unfinished == []
@@ -150,10 +168,7 @@ def test_an_interrupt_at_any_moment(
     facts = find_vm(engine, way)
 
     def wait_for_the_end() -> None:
-        with (
-            Journal(tmp_path, engine.instance_id) as journal,
-            capture(engine, facts, facts.disks, journal=journal, description="x", api=WAYS[way][2]),
-        ):
+        with Journal(tmp_path, engine.instance_id) as journal, begin(engine, journal, way, facts):
             for _ in range(3000):
                 time.sleep(0.01)
 
@@ -167,18 +182,22 @@ def test_an_interrupt_at_any_moment(
 
 
 _VICTIM = """
-import sys, time
+import json, sys, time
 from pathlib import Path
-from borg_ovirt.ovirt.capture.capture import Capture, capture
+from borg_ovirt.ovirt.capture.chain import capture_chain
+from borg_ovirt.ovirt.capture.image import capture_image
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.ovirt.facts.vm import find_vm
-url, user, password, ca, state, vm, api = sys.argv[1:]
+url, user, password, ca, state, vm, mode, options = sys.argv[1:]
+capture = capture_chain if mode == "chain" else capture_image
+options = json.loads(options)
 with Engine(EngineAccess(url, user, Path(password).read_text().strip(), Path(ca))) as engine:
     with Journal(Path(state), engine.instance_id) as journal:
         facts = find_vm(engine, vm)
         print("go", flush=True)
-        with capture(engine, facts, facts.disks, journal=journal, description="x", api=api) as captured:
+        with capture(engine, facts, facts.disks, journal=journal, description="x", **options) as captured:
+            captured.open(layer for disk in captured.disks for layer in disk.layers)
             print("captured", flush=True)
             time.sleep(60)
 """
@@ -197,6 +216,7 @@ def test_a_killed_run_is_healed_by_the_next(
         str(tmp_path),
         way,
         WAYS[way][2],
+        json.dumps(WAYS[way][3]),
     ]
     victim = subprocess.Popen([sys.executable, "-c", _VICTIM, *arguments], stdout=subprocess.PIPE, text=True)
     assert victim.stdout is not None
@@ -215,7 +235,7 @@ def test_a_killed_run_is_healed_by_the_next(
     done = heal(engine, tmp_path, said.append)
     assert len(done) <= len(found)
     if moment == "captured":
-        assert len(done) == len(found) == {"raw": 3}.get(way, 4)
+        assert len(done) == len(found) == {"raw": 3, "chain-raw": 3}.get(way, 4)
     assert list(tmp_path.iterdir()) == []
     assert box.clean() == []
     assert heal(engine, tmp_path) == []
@@ -226,27 +246,28 @@ def test_healing_touches_nobody_elses(box: Box, engine: Engine, tmp_path: Path, 
     kept = box.snapshot(vm, "borg-ovirt by hand")
     with Journal(tmp_path / "a", engine.instance_id) as other:
         facts = find_vm(engine, "live")
-        with capture(engine, facts, facts.disks, journal=other, description="x", api="live") as captured:
+        with begin(engine, other, "live", facts) as captured:
             assert heal(engine, tmp_path / "a") == []
-            assert digest(captured.disks[0].source)
+            assert digests(captured)
             captured.finish()
     assert kept in vm.snapshots
     box.remove_snapshot(vm, kept)
 
 
-@pytest.mark.parametrize("way", ["hybrid", "live", "cold", "snapshot"])
+@pytest.mark.parametrize("way", ["hybrid", "live", "cold", "snapshot", "chain", "chain-down"])
 def test_a_daemon_that_loses_its_tickets_is_survived(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
 ) -> None:
     """The source stays the same instant, so new transfers of it give the same bytes."""
     facts = find_vm(engine, way)
-    active = [disk for disk in facts.disks if disk.active]
-    truth = {disk.id: box.sha(disk) for disk in box.disks(vms[way])}
-    with capture(engine, facts, active, journal=journal, description="x", api=WAYS[way][2]) as captured:
-        assert digest(captured.disks[0].source) == truth[captured.disks[0].facts.id]
+    facts = replace(facts, disks=tuple(disk for disk in facts.disks if disk.active))
+    truth = {f"disk {disk.alias}": box.sha(disk) for disk in box.disks(vms[way])}
+    with begin(engine, journal, way, facts) as captured:
+        before = digests(captured)
         box.inject.restart_imageio()
-        for disk in captured.disks:
-            assert digest(disk.source) == truth[disk.facts.id]
+        assert digests(captured) == before
+        assert all(truth[name] == found for name, found in before.items() if name in truth)
+        assert before
         captured.finish()
     assert captured.wait_merge() == []
 
@@ -258,7 +279,7 @@ def test_a_raw_transfer_whose_ticket_is_lost_fails(
 
     def lose(captured: Capture) -> None:
         box.inject.restart_imageio()
-        digest(captured.disks[0].source)
+        digests(captured)
 
     with pytest.raises(TransferFailed, match="The engine ended the transfer of disk raw_Disk1"):
         go(engine, journal, "raw", lose)
@@ -274,8 +295,8 @@ def test_a_dropped_connection_is_resumed(
     engine.use_sockets = False
     before = box.inject.hits["drop_data"]
     box.inject.drop_data(5 * MiB + 77, times=3)
-    with capture(engine, facts, facts.disks, journal=journal, description="x") as captured:
-        assert digest(captured.disks[0].source) == box.sha(box.disks(vm)[0])
+    with begin(engine, journal, "hybrid", facts) as captured:
+        assert list(digests(captured).values()) == [box.sha(box.disks(vm)[0])]
         captured.finish()
     assert captured.wait_merge() == []
     assert box.inject.hits["drop_data"] >= before + 2
@@ -295,7 +316,8 @@ def test_an_engine_that_answers_late_is_not_asked_twice(
 ) -> None:
     """A POST that timed out was carried out all the same: it is looked up, never repeated."""
     hasty = Engine(replace(engine.access, timeout=2.0), patience=PATIENCE)
-    path = {"snapshot": "/vms/*/snapshots", "raw": "/imagetransfers"}.get(way, "/vms/*/backups")
+    (made,) = USED[way] - {"imagetransfers"} or {""}
+    path = f"/vms/*/{made}" if made else "/imagetransfers"
     with hasty, Journal(tmp_path, engine.instance_id) as journal:
         box.inject.latency(2.6, path, "POST", times=1)
         go(hasty, journal, way)

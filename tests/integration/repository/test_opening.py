@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -10,8 +11,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from borg.crypto.key import KeyBase
 from stock_borg import (
     BORG,
     DATA,
@@ -271,3 +274,89 @@ def test_a_damaged_cache_is_told(make_repository: MakeRepository) -> None:
     chunks.write_bytes(b"rubbish")
     with refused(RepositoryError, "borg delete --cache-only"):
         look(stock.location, write=True)
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"\0\xff" * 50, b"[cache\n", b"[cache]\nversion = x\n", b"[other]\na = b\n"]
+)
+@pytest.mark.parametrize(
+    "file",
+    ["config", "README", ".cache/borg/*/config", ".cache/borg/*/README", ".config/borg/security/*/location"],
+)
+def test_garbage_in_a_file_of_borgs_is_told_as_such(
+    make_repository: MakeRepository, file: str, garbage: bytes
+) -> None:
+    """An error of ours, or Borg does not care; never a fault of ours."""
+    stock = make_repository("none")
+    look(stock.location, write=True)
+    root = stock.home if file.startswith(".") else stock.path
+    for path in root.glob(file):
+        path.write_bytes(garbage)
+    with contextlib.suppress(BorgOvirtError):
+        look(stock.location, write=True)
+    with contextlib.suppress(BorgOvirtError):
+        look(stock.location)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"time": "yesterday"},
+        {"time": b"\xff"},
+        {"time_end": "0000-00-00"},
+        {"time_end": 7},
+        {"cmdline": 7},
+        {"cmdline": [7]},
+        {"items": 7},
+        {"items": [[]]},
+        {"size": "big"},
+        {"comment": 7},
+    ],
+    ids=str,
+)
+def test_an_archive_with_metadata_that_make_no_sense(
+    make_repository: MakeRepository, monkeypatch: Patch, changed: dict[str, Any]
+) -> None:
+    """Whoever has the key can write such; it hides no other archive, and ends in an error of ours."""
+    stock = make_repository("none")
+    pack = KeyBase.pack_and_authenticate_metadata
+
+    def tampered(key: Any, metadata: Any, context: bytes = b"manifest") -> bytes:
+        return pack(key, {**metadata, **changed} if context == b"archive" else metadata, context)
+
+    with open_repository(stock.location, write=True) as repository:
+        back_up(repository, "good", {SYSTEM: image(1, 3)})
+        with monkeypatch.context() as patch:
+            patch.setattr("borg.crypto.key.KeyBase.pack_and_authenticate_metadata", tampered)
+            back_up(repository, "odd", {SYSTEM: image(1, 3)})
+    with open_repository(stock.location, write=False) as repository:
+        assert "good" in [info.name for info in repository.archives()]
+        with contextlib.suppress(BorgOvirtError):
+            assert repository.archive("odd").manifest
+
+
+def test_space_is_told_as_it_was_freed(make_repository: MakeRepository) -> None:
+    """A repository that only grows frees nothing; over `borg serve` nobody can tell."""
+    stock = make_repository("none")
+    with open_repository(stock.location, write=True, compression="none") as repository:
+        back_up(repository, "one", {SYSTEM: image(1, 30, zeros=0)})
+        repository.delete(["one"])
+        before = sum(os.path.getsize(path) for path in stock.segments())
+        freed = repository.compact()
+        after = sum(os.path.getsize(path) for path in stock.segments())
+        assert freed is not None
+        assert 0 < before - after == freed
+    with open_repository(stock.location, write=True, compression="none") as repository:
+        back_up(repository, "two", {SYSTEM: image(2, 30, zeros=0)})
+    stock.run("config", str(stock.path), "append_only", "1")
+    with open_repository(stock.location, write=True) as repository:
+        repository.delete(["two"])
+        assert repository.compact() == 0
+
+
+def test_a_server_does_not_tell_what_it_freed(make_repository: MakeRepository) -> None:
+    stock = make_repository("none", way="serve")
+    with open_repository(stock.location, write=True) as repository:
+        back_up(repository, "one", {SYSTEM: image(1, 3)})
+        repository.delete(["one"])
+        assert repository.compact() is None

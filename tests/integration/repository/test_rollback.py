@@ -10,8 +10,10 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from borg.archive import Archive
 from stock_borg import (
     CELL,
     DATA,
@@ -170,9 +172,15 @@ def test_a_full_disk_at_any_place(
     stock.check()
 
 
-@pytest.mark.parametrize("place", ["repository.Repository.write_index", "cache.LocalCache.commit"])
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("repository.Repository.write_index", "Nobody knows whether archive there was made"),
+        ("cache.LocalCache.commit", "there is in the repository, as read again"),
+    ],
+)
 def test_a_full_disk_after_the_commit(
-    make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch, place: str
+    make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch, place: str, words: str
 ) -> None:
     """The archive is there and whole; but with that cache nothing more may be counted up or down."""
     stock = make_repository("repokey")
@@ -180,7 +188,7 @@ def test_a_full_disk_after_the_commit(
         back_up(repository, "before", {SYSTEM: DISK})
         with (
             monkeypatch.context() as patch,
-            pytest.raises(RepositoryError, match=r"there is whole.*No space"),
+            pytest.raises(RepositoryError, match=rf"{words}.*No space"),
         ):
             patch.setattr(f"borg.{place}", full_disk)
             back_up(repository, "there", {SYSTEM: OTHER})
@@ -194,6 +202,28 @@ def test_a_full_disk_after_the_commit(
         repository.compact(0)
     stock.check()
     assert stock.content("there", disk_path(SYSTEM)) == OTHER
+
+
+@pytest.mark.parametrize("way", ["local", "serve"])
+def test_a_repository_that_is_renamed_under_the_commit_is_not_vouched_for(
+    make_repository: MakeRepository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str
+) -> None:
+    """What cannot be read again is not claimed, though the list in memory has it."""
+    stock = make_repository("repokey", way=way)
+    save = Archive.save
+
+    def renamed(archive: Any, *args: Any, **options: Any) -> None:
+        os.rename(stock.path, tmp_path / "elsewhere")
+        save(archive, *args, **options)
+
+    with open_repository(stock.location, write=True) as repository:
+        back_up(repository, "before", {SYSTEM: DISK})
+        with monkeypatch.context() as patch, pytest.raises(RepositoryError) as told:
+            patch.setattr("borg.archive.Archive.save", renamed)
+            back_up(repository, "there", {SYSTEM: OTHER})
+        assert "Nobody knows whether archive there was made" in str(told.value)
+        os.rename(tmp_path / "elsewhere", stock.path)
+    stock.check()
 
 
 @pytest.mark.parametrize("way", ["local", "serve"])

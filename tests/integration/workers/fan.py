@@ -35,8 +35,7 @@ def second(desk: Desk, name: str, mode: str = "repokey-blake2", *, served: bool 
 
 def together(vm: Vm, desks: list[Desk], *options: str, code: int = 0) -> dict[str, Any]:
     words = [f"{desk.repo}::{vm.name}" for desk in desks]
-    made: dict[str, Any] = desks[0].run("create", "--json", *options, *words).ok(code).json
-    return made
+    return desks[0].run("create", "--json", *options, *words).ok(code).vm
 
 
 def bytes_read(made: dict[str, Any]) -> int:

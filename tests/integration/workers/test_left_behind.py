@@ -62,12 +62,29 @@ def test_what_cannot_be_is_refused(box: Box, desk: Desk) -> None:
     vm = make(box, "refused")
     other = second(desk, "other")
     words = [f"{desk.repo}::{vm.name}", f"{other.repo}::{vm.name}"]
-    assert "one repository at a time" in desk.run("create", "--mode", "chain", *words).ok(2).err
     assert "the same VM" in desk.run("create", words[0], f"{other.repo}::another").ok(2).err
     assert "named twice" in desk.run("create", words[0], words[0]).ok(2).err
     gone = beside(desk, str(desk.root / "nothing"))
     assert desk.run("create", f"{gone.repo}::{vm.name}", f"{gone.repo}-2::{vm.name}").code == 30
-    other.run("create", "--chunk-size", "1MiB", words[1]).ok()
-    desk.run("create", words[0]).ok()
-    assert "chunks of different sizes" in desk.run("create", *words).ok(2).err
+    assert desk.archives() == other.archives() == []
+
+
+def test_different_grids_are_read_once_each(box: Box, desk: Desk) -> None:
+    vm = make(box, "gridded")
+    other = second(desk, "other")
+    fine = other.create(vm, "--chunk-size", "1MiB")
+    coarse = desk.create(vm)
+    box.fill(box.disks(vm)[0], 20 * MIB, 64 << 10, seed=9)
+    done = desk.run(
+        "create", "--json", "--sample", "0", f"{desk.repo}::{vm.name}", f"{other.repo}::{vm.name}"
+    ).ok()
+    assert "read 2 times: the repositories hold it in chunks of different sizes" in done.err
+    made = done.vm
+    assert made["kind"] == "incremental"
+    assert bytes_read(made) == made["bytes_read"] == 2 * (64 << 10)
+    stored = {one["repository"]: one for one in made["stored"]}
+    for place, base in ((desk, coarse), (other, fine)):
+        mine = stored[place.repo]
+        assert (mine["archive"], mine["base"]) == (place.archives()[-1], base["archive"])
+        place.assert_archived(mine["archive"], vm)
     desk.assert_clean()

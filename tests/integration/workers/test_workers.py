@@ -161,7 +161,7 @@ def test_a_repository_that_stalls_is_left_behind(box: Box, desk: Desk) -> None:
     assert ours.process.returncode == 1, err
     assert "more than 3 s" in err
     assert gone(stopped)
-    made = json.loads(out)
+    (made,) = json.loads(out)["vms"]
     assert [s["archive"] is None for s in made["stored"]] == [False, True]
     assert_equal(made, [desk], vm)
     assert other.archives() == []
@@ -209,7 +209,7 @@ def test_no_secret_shows_in_process_lists(box: Box, desk: Desk) -> None:
     out, err = ours.process.communicate(timeout=120)
     assert ours.process.returncode == 0, err
     desk.env["BORG_PASSPHRASE"] = PASSPHRASE
-    assert_equal(json.loads(out), [desk, other], vm)
+    assert_equal(json.loads(out)["vms"][0], [desk, other], vm)
 
 
 def test_ctrl_c_ends_all_in_order(box: Box, desk: Desk) -> None:
@@ -271,7 +271,7 @@ def test_memory_does_not_grow_with_the_disk(box: Box, desk: Desk) -> None:
         time.sleep(0.02)
     out, err = ours.process.communicate()
     assert ours.process.returncode == 0, err
-    made = json.loads(out)
+    (made,) = json.loads(out)["vms"]
     assert bytes_read(made) == 160 * MIB
     desk.assert_archived(made["archive"], vm)
     other.assert_archived(made["archive"], vm)

@@ -56,6 +56,7 @@ def token() -> Response:
 def logout() -> Response:
     """It never fails: unknown, missing and repeated tokens are fine."""
     core().tokens.pop(request.form.get("token", ""), None)
+    core().sessions.discard(request.form.get("token", ""))
     return _json({})
 
 

@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from borg_ovirt.cli.boundary import run
+from borg_ovirt.cli.connect import repositories
+from borg_ovirt.config.secrets import SecretSource
+from borg_ovirt.config.settings import RepositorySettings
+from borg_ovirt.errors import UsageError
 
 BORG = Path(sys.executable).with_name("borg")
 
@@ -54,12 +58,57 @@ def test_the_configured_passphrase_opens_the_repository(
     assert "BORG_PASSPHRASE_FD" not in os.environ
 
 
+def test_each_repository_is_opened_with_its_own_passphrase(repo: Path, tmp_path: Path) -> None:
+    """One after the other in one process, as `doctor` and `prune` do: descriptors get the same numbers."""
+    other = tmp_path / "other"
+    environment = {**os.environ, "BORG_PASSPHRASE": "close sesame"}
+    subprocess.run([BORG, "init", "-e", "repokey", other], check=True, capture_output=True, env=environment)
+    for path, words in ((repo, "open sesame"), (other, "close sesame"), (repo, "open sesame")):
+        assert run(["list", "local", *configured(tmp_path, path, f"passphrase_command: echo {words}")]) == 0
+
+
 def test_the_environment_goes_before_the_configured_passphrase(
     repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = configured(tmp_path, repo, "passphrase_command: printf wrong")
     monkeypatch.setenv("BORG_PASSPHRASE", "open sesame")
     assert run(["list", "local", *options]) == 0
+
+
+def test_borgs_descriptor_goes_before_the_configured_passphrase(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be overwritten without a word; and a vault need not be asked in vain."""
+    asked = tmp_path / "asked"
+    options = configured(tmp_path, repo, f"passphrase_command: touch {asked}")
+    reading, writing = os.pipe()
+    os.write(writing, b"open sesame\n")
+    os.close(writing)
+    os.dup2(reading, 200)  # a number of its own: it is remembered for good
+    os.close(reading)
+    reading = 200
+    monkeypatch.setenv("BORG_PASSPHRASE_FD", str(reading))
+    assert run(["list", "local", *options]) == 0
+    assert os.environ["BORG_PASSPHRASE_FD"] == str(reading)
+    assert not asked.exists()
+
+
+def test_the_environment_goes_before_the_configuration_of_a_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("BORG_PASSPHRASE", "BORG_PASSPHRASE_FD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("BORG_PASSCOMMAND", "echo sesame")
+    asked = tmp_path / "asked"
+    source = SecretSource("passphrase", command=f"touch {asked}")
+    settings = {name: RepositorySettings(f"/srv/{name}", passphrase=source) for name in ("a", "b")}
+    repositories(settings)
+    assert not asked.exists()
+
+
+def test_a_repository_is_named_once() -> None:
+    with pytest.raises(UsageError, match="/srv/a is named twice"):
+        repositories({"a": RepositorySettings("/srv/a"), "b": RepositorySettings("/srv/a")})
 
 
 def test_a_wrong_passphrase_is_one_line(

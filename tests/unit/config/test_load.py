@@ -77,7 +77,7 @@ def problems(text: str) -> list[str]:
         ("policy: [", "c.yaml:1: "),
         ("a: b: c", "c.yaml:1: mapping values are not allowed here"),
         ("\tpolicy: {}", "c.yaml:1: "),
-        ("a: &a [*a]", "c.yaml: an alias refers to itself"),
+        ("a: &a [*a]", "c.yaml:1: nested too deep, or an alias refers to itself"),
         ("hooks: !!python/object/apply:os.system ['true']", "c.yaml:1: hooks"),
     ],
 )
@@ -189,10 +189,64 @@ def test_any_key_can_be_set_from_the_command_line() -> None:
         ("policy.full_evry=7d", "--set policy.full_evry: there is no such key; did you mean full_every?"),
         ("policy.freeze=often", "--set policy.freeze: 'often' is not one of"),
         ("policy.freeze.x=1", "--set policy.freeze.x=1: there is no such key"),
-        ("policy={", "no YAML"),
+        ("policy={", "--set policy:1: expected the node content"),
+        ("x=&x [*x]", "an alias refers to itself"),
+        ("policy={? [a, b] : c}", "--set policy:1: a key: a key must be a word"),
+        ('policy.freeze="\\UFFFFFFFF"', "--set policy.freeze"),
+        ("policy.sample=" + "[" * 5000, "--set policy.sample: nested too deep"),
     ],
 )
 def test_a_setting_that_is_wrong_is_named(setting: str, words: str) -> None:
     with pytest.raises(InvalidConfig) as caught:
         parse("policy: {freeze: auto}\n", "f.yaml", [setting])
     assert words in caught.value.problems[0]
+
+
+def test_a_setting_of_a_section_goes_before_the_files_keys() -> None:
+    config = parse("policy: {full_every: 30d, strict: yes}\n", "f.yaml", ["policy={full_every: 7d}"])
+    assert (config.policy.full_every, config.policy.strict) == (timedelta(days=7), False)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("? [a, b]\n: c", "c.yaml:1: a key: a key must be a word"),
+        ("policy:\n  ? {a: b}\n  : c", "c.yaml:2: policy: a key must be a word"),
+        ("policy: {full_every: " + "9" * 400 + "y}", "is longer than a thousand years"),
+        ("policy: {full_every: 2000y}", "is longer than a thousand years"),
+        ("limits: {rate_limit: " + "9" * 400 + "}", "is more than any disk holds"),
+        ("limits: {min_free: 9999999PiB}", "is not a size such as 20GiB"),
+        ('policy: {freeze: "\\UFFFFFFFF"}', "c.yaml: "),
+        ('policy: {freeze: "a\\0"}', "c.yaml:1: policy.freeze: holds a NUL character"),
+        ("[" * 100_000, "nested too deep"),
+        ("policy: {freeze: " + "x" * 100_000 + "}", "xxx... is not one of"),
+        ("x" * 1000 + ": 1", "there is no such key"),
+        ("e[]ngines: 1", "c.yaml:1: e[]ngines: there is no such key; did you mean engines?"),
+        ("str: 1", "c.yaml:1: str: there is no such key"),
+        ("'': 1", "there is no such key"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_hostile_text_is_a_mistake_like_any_other(text: str, problem: str) -> None:
+    (told,) = problems(text)
+    assert problem in told
+    assert len(told) < 1500
+
+
+def test_a_billion_laughs_end_at_once() -> None:
+    """Ten levels of ten aliases each: all in all ten thousand million values, of which none is made."""
+    lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 11)]
+    (told,) = problems("\n".join(lines))
+    assert "more than 100000 values" in told
+
+
+def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"#" * (513 << 10))
+    with pytest.raises(ConfigError, match="more than 512 KiB"):
+        load(str(path))
+
+
+def test_many_mistakes_are_told_in_time() -> None:
+    """Words are found for the first ones only."""
+    assert len(problems("".join(f"key{n}: 1\n" for n in range(2000)))) == 50

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from borg_ovirt.config import secrets
 from borg_ovirt.config.secrets import SecretSource
+from borg_ovirt.config.settings import from_environment
 from borg_ovirt.errors import ConfigError
 from borg_ovirt.redact import redact
 
@@ -47,6 +49,27 @@ def test_a_systemd_credential_is_read(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_variable_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BORG_OVIRT_PASSWORD", "from the environment")
     assert SecretSource("password", variable="BORG_OVIRT_PASSWORD").reveal() == "from the environment"
+
+
+def test_the_password_leaves_the_environment_and_is_still_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So no child inherits it: not BORG_RSH, not a pass command, not even before it is needed."""
+    monkeypatch.setattr(secrets, "_taken", {})
+    monkeypatch.setenv("BORG_OVIRT_PASSWORD", "for the engine alone")
+    secrets.take_password()
+    assert "BORG_OVIRT_PASSWORD" not in os.environ
+    source = from_environment().password
+    assert source is not None
+    assert source.reveal() == "for the engine alone"
+    assert redact("for the engine alone") == "***"
+
+
+def test_a_command_for_one_secret_inherits_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BORG_PASSPHRASE", "tell nobody")
+    monkeypatch.setenv("BORG_OVIRT_PASSWORD", "nor this")
+    line = SecretSource(
+        "password", command="sh -c 'echo \"<$BORG_PASSPHRASE$BORG_OVIRT_PASSWORD>\"'"
+    ).reveal()
+    assert line == "<>"
 
 
 @pytest.mark.parametrize(

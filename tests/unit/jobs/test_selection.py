@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from borg_ovirt.config.schema import Config
 from borg_ovirt.config.select import Traits, settings_for
 from borg_ovirt.errors import UsageError, VmNotFound
-from borg_ovirt.jobs.runs.run import window_end
+from borg_ovirt.jobs.runs.plan import window_end
 from borg_ovirt.jobs.selection import (
     Member,
     Narrowing,
@@ -100,7 +100,25 @@ def test_a_bad_shard_is_refused(text: str) -> None:
 def test_the_neediest_goes_first() -> None:
     good = last_good([archive(WEB, 1), archive(WEB2, 9), archive(WEB, 30)])
     assert good[WEB.id].name == "web01-1"
-    assert names(neediest_first(ALL, good)) == ["db01", "hidden", "web02", "web01"]
+    assert names(neediest_first(ALL, [good])) == ["db01", "hidden", "web02", "web01"]
+
+
+def test_of_several_repositories_the_one_that_is_furthest_behind_counts() -> None:
+    here = last_good([archive(WEB, 1), archive(WEB2, 3), archive(DB, 2), archive(HIDDEN, 1)])
+    there = last_good([archive(WEB, 9), archive(WEB2, 4), archive(DB, 2)])
+    assert names(neediest_first(ALL, [here, there])) == ["hidden", "web01", "web02", "db01"]
+    assert names(neediest_first(ALL, [])) == ["db01", "hidden", "web01", "web02"]
+
+
+def test_only_archives_of_this_engine_count_and_none_by_a_wrong_clock() -> None:
+    here = ("", "e")
+    elsewhere = ("", "f")
+    archives = [archive(WEB, 1), archive(WEB2, 9)]
+    assert set(last_good(archives, here)) == {WEB.id, WEB2.id}
+    assert last_good(archives, elsewhere) == {}
+    ahead = last_good([archive(WEB, -400), archive(WEB2, 9)], now=NOON)
+    assert ahead[WEB.id].since is None
+    assert names(neediest_first([WEB2, WEB], [ahead])) == ["web01", "web02"]
 
 
 def test_a_window_ends_at_the_next_such_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,10 +117,6 @@ class Sink:
     prepared_on: set[int] = field(default_factory=set)
     stored_on: set[int] = field(default_factory=set)
 
-    @property
-    def zero_id(self) -> bytes:
-        return chunk_id(bytes(self.cell))
-
     def prepare(self, data: memoryview) -> Prepared:
         self.hook("prepare")
         self.prepared_on.add(threading.get_ident())
@@ -155,18 +151,25 @@ class Sink:
 
 
 class Base:
-    """A disk as it was, on a grid; `odd` cells have a chunk of another size, `lost` ones none any more."""
+    """A disk as it was, on a grid."""
 
-    def __init__(self, data: bytes, cell: int, odd: Iterable[int] = (), lost: Iterable[int] = ()) -> None:
+    def __init__(self, data: bytes, cell: int) -> None:
         self.cell = cell
         self.size = len(data)
         self.cells = slice_up(data, cell)
-        self.odd = set(odd)
-        self.lost = set(lost)
+        self.digested_on: set[int] = set()
+        self.compared_on: set[int] = set()
 
-    def chunk(self, index: int) -> Chunk:
-        data = self.cells[index]
-        return Chunk(chunk_id(data), len(data) - 1 if index in self.odd else len(data))
+    def reference(self, index: int) -> Chunk:
+        return Chunk(chunk_id(self.cells[index]), len(self.cells[index]))
+
+    def digest(self, data: memoryview) -> bytes:
+        self.digested_on.add(threading.get_ident())
+        return chunk_id(data)
+
+    def same(self, index: int, digest: bytes) -> bool:
+        self.compared_on.add(threading.get_ident())
+        return digest == chunk_id(self.cells[index])
 
     def is_zero(self, index: int) -> bool:
         return not self.cells[index].strip(b"\0")
@@ -174,13 +177,9 @@ class Base:
     def data_cells(self, first: int, end: int) -> Iterator[int]:
         return (index for index in range(first, end) if not self.is_zero(index))
 
-    def available(self, index: int) -> bool:
-        return index not in self.lost
-
     def fill(self, repository: dict[bytes, bytes]) -> None:
-        for index, data in enumerate(self.cells):
-            if index not in self.lost:
-                repository[chunk_id(data)] = data
+        for data in self.cells:
+            repository[chunk_id(data)] = data
 
 
 class Content:

@@ -57,12 +57,11 @@ def extent_lists(draw: st.DrawFn, size: int, longest: int = 40) -> list[Extent]:
 
 @st.composite
 def bases(draw: st.DrawFn, size: int, cell: int) -> Base:
-    """A base archive for a disk of that size, perhaps smaller, with odd and lost chunks."""
+    """A base archive for a disk of that size, perhaps smaller."""
     old = draw(st.integers(0, size) | st.just(size))
     pieces = draw(st.lists(st.sampled_from([b"\0" * cell, b"x" * cell]), min_size=old // cell + 1))
     data = (b"".join(pieces))[:old].ljust(old, b"\0")
-    indices = st.sets(st.integers(0, max(0, -(-old // cell) - 1)), max_size=2)
-    return Base(data, cell, odd=draw(indices), lost=draw(indices))
+    return Base(data, cell)
 
 
 @st.composite

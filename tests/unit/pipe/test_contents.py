@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from contents import bytes_of, check_content, disk_in_cells
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +16,7 @@ from borg_ovirt.pipe.file_source import FileContent
 from borg_ovirt.pipe.patched import PatchedContent
 from borg_ovirt.pipe.ports import Content
 from borg_ovirt.pipe.shared import SharedContent
-from borg_ovirt.pipe.walk import walk
+from borg_ovirt.pipe.trimmed import TrimmedContent
 from borg_ovirt.qcow2 import Patch
 
 
@@ -38,15 +38,18 @@ class Archived:
         return not self._bytes[chunk.id].strip(b"\0")
 
     def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
-        self.busy += 1
-        assert self.busy == 1, "the repository serves one at a time"
         for chunk in chunks:
             yield memoryview(self._bytes[chunk.id])
+
+
+class OneAtATime(Archived):
+    """As a repository is: a fetch that begins before the last one has ended would mix up their answers."""
+
+    def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
+        self.busy += 1
+        assert self.busy == 1, "the repository serves one at a time"
+        yield from super().fetch(chunks)
         self.busy -= 1
-
-
-def bytes_of(content: Content) -> bytes:
-    return b"".join(bytes(size) if view is None else bytes(view) for _, size, view in walk(content))
 
 
 @given(
@@ -85,10 +88,127 @@ def test_a_patch_must_lie_inside(offset: int) -> None:
         PatchedContent(Archived(bytes(12), 4), Patch(offset, b"new!"))
 
 
+CELL = 12
+
+
+def in_a_file(data: bytes, place: Path) -> Content:
+    """With holes where the zeros are, as `qemu-img convert` leaves them."""
+    path = place / "disk"
+    with path.open("wb") as file:
+        file.truncate(len(data))
+        for start in range(0, len(data), PAGE):
+            if data[start : start + PAGE].strip(b"\0"):
+                file.seek(start)
+                file.write(data[start : start + PAGE])
+    return FileContent(path, PAGE)
+
+
+PAGE = 64 << 10
+MAKERS: dict[str, Callable[[Path], tuple[Content, bytes]]] = {}
+
+
+def content(make: Callable[[Path], tuple[Content, bytes]]) -> None:
+    MAKERS[make.__name__] = make
+
+
+@content
+def archived(place: Path) -> tuple[Content, bytes]:
+    data = disk_in_cells(CELL)
+    return Archived(data, CELL), data
+
+
+@content
+def patched(place: Path) -> tuple[Content, bytes]:
+    data = disk_in_cells(CELL)
+    new = bytes(range(1, 2 * CELL))  # over the end of one chunk, a whole one of zeros, and into the next
+    at = 2 * CELL - 5
+    return PatchedContent(Archived(data, CELL), Patch(at, new)), data[:at] + new + data[at + len(new) :]
+
+
+@content
+def trimmed(place: Path) -> tuple[Content, bytes]:
+    data = disk_in_cells(CELL)
+    return TrimmedContent(Archived(data, CELL), 5 * CELL - 1), data[: 5 * CELL - 1]
+
+
+@content
+def trimmed_in_zeros(place: Path) -> tuple[Content, bytes]:
+    data = disk_in_cells(CELL)
+    return TrimmedContent(Archived(data, CELL), 3 * CELL + 4), data[: 3 * CELL + 4]
+
+
+@content
+def trimmed_at_a_chunk(place: Path) -> tuple[Content, bytes]:
+    data = disk_in_cells(CELL)
+    return TrimmedContent(Archived(data, CELL), 2 * CELL), data[: 2 * CELL]
+
+
+@content
+def trimmed_inside_of_the_patch(place: Path) -> tuple[Content, bytes]:
+    data = disk_in_cells(CELL)
+    inner = PatchedContent(Archived(data, CELL), Patch(CELL - 2, b"parent"))
+    whole = data[: CELL - 2] + b"parent" + data[CELL + 4 :]
+    return TrimmedContent(inner, CELL + 2), whole[: CELL + 2]
+
+
+@content
+def patched_where_it_was_trimmed(place: Path) -> tuple[Content, bytes]:
+    data = disk_in_cells(CELL)
+    inner = TrimmedContent(Archived(data, CELL), CELL + 6)
+    return PatchedContent(inner, Patch(CELL + 2, b"name")), data[: CELL + 2] + b"name"
+
+
+@content
+def shared(place: Path) -> tuple[Content, bytes]:
+    data = disk_in_cells(CELL) * 3  # more than one turn at the repository
+    return SharedContent(Archived(data, CELL), threading.Lock()), data
+
+
+@content
+def all_together(place: Path) -> tuple[Content, bytes]:
+    data = disk_in_cells(CELL)
+    inner = SharedContent(Archived(data, CELL), threading.Lock())
+    whole = data[:3] + b"xyz" + data[6:]
+    return TrimmedContent(PatchedContent(inner, Patch(3, b"xyz")), 4 * CELL + 1), whole[: 4 * CELL + 1]
+
+
+@content
+def a_file(place: Path) -> tuple[Content, bytes]:
+    data = disk_in_cells(PAGE)
+    return in_a_file(data, place), data
+
+
+@content
+def a_file_that_is_a_hole(place: Path) -> tuple[Content, bytes]:
+    return in_a_file(bytes(2 * PAGE + 1), place), bytes(2 * PAGE + 1)
+
+
+@content
+def an_empty_file(place: Path) -> tuple[Content, bytes]:
+    return in_a_file(b"", place), b""
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_content_obeys_the_port(kind: str, tmp_path: Path) -> None:
+    check_content(*MAKERS[kind](tmp_path))
+
+
+def test_the_holes_of_a_file_are_known(tmp_path: Path) -> None:
+    found = in_a_file(disk_in_cells(PAGE), tmp_path)
+    assert [found.is_zero(chunk) for chunk in found.chunks] == [False, False, True, True, False, False, False]
+
+
+def test_no_id_is_given_to_what_no_repository_holds(tmp_path: Path) -> None:
+    """A part of a chunk, a patched chunk and a cell of a file are no chunks of any archive."""
+    for kind in ("patched", "trimmed", "a_file"):
+        made, _ = MAKERS[kind](tmp_path / kind if kind != "a_file" else tmp_path)
+        assert any(not isinstance(chunk, Chunk) for chunk in made.chunks), kind
+
+
 def test_threads_take_turns_at_a_shared_archive() -> None:
     lock = threading.Lock()
     data = bytes(range(1, 250))
-    archived = Archived(data, 3)
+    archived = OneAtATime(data, 3)
     got: dict[int, bytes] = {}
 
     def read(number: int) -> None:
@@ -100,31 +220,3 @@ def test_threads_take_turns_at_a_shared_archive() -> None:
     for thread in threads:
         thread.join()
     assert got == dict.fromkeys(range(4), data)
-
-
-def test_a_sparse_file_is_read_back_and_its_holes_are_known(tmp_path: Path) -> None:
-    cell = 64 << 10
-    path = tmp_path / "disk"
-    with path.open("wb") as file:
-        file.truncate(9 * cell + 100)
-        for offset, data in ((2 * cell + 5, b"middle"), (9 * cell + 50, b"end")):
-            file.seek(offset)
-            file.write(data)
-    with FileContent(path, cell) as content:
-        assert content.size == path.stat().st_size
-        zeros = [content.is_zero(chunk) for chunk in content.chunks]
-        assert zeros == [index not in (2, 9) for index in range(10)]
-        assert bytes_of(content) == path.read_bytes()
-        whole = b"".join(map(bytes, content.fetch(content.chunks)))
-        assert whole == path.read_bytes()
-
-
-def test_an_empty_file_and_one_that_is_a_hole(tmp_path: Path) -> None:
-    path = tmp_path / "disk"
-    path.touch()
-    with FileContent(path) as content:
-        assert content.chunks == []
-    os.truncate(path, 10 << 20)
-    with FileContent(path) as content:
-        assert all(map(content.is_zero, content.chunks))
-        assert sum(chunk.size for chunk in content.chunks) == 10 << 20

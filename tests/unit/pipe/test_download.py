@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from borg_ovirt.blocks import Extent, MiB
-from borg_ovirt.errors import Interrupted, TransferFailed
+from borg_ovirt.errors import TransferFailed
 from borg_ovirt.pipe import fetch, threads
 from borg_ovirt.pipe.download import DownloadStats, download
 from borg_ovirt.pipe.fetch import Buffers
-from borg_ovirt.pipe.plan import Plan, make_plan
+from borg_ovirt.pipe.plan import Plan, make_plan, plan_reuse
 
 from .fakes import Base, Conductor, Fault, FaultAt, Meter, Sink, Source
 from .strategies import Change, changes
@@ -168,6 +168,15 @@ def test_a_source_shorter_than_the_plan_is_refused() -> None:
     assert source.opened == 0
 
 
+def test_a_plan_that_does_not_add_up_is_an_error() -> None:
+    """What arrived is compared with what was asked for, whoever was wrong."""
+    plan = make_plan(64, 4, [Extent(0, 64, True)])
+    plan.starts.append(0)
+    plan.ends.append(4)
+    with pytest.raises(TransferFailed, match="0 bytes of the disk arrived, 4 were asked for"):
+        download(plan, Source(bytes(64)), Sink(4))
+
+
 def test_memory_is_bounded_while_the_first_reader_stalls() -> None:
     """The first span hangs: the others fill their buffers and wait, then all goes on in order."""
     data = random_disk(4, 400)
@@ -201,20 +210,14 @@ def test_memory_is_bounded_while_the_first_reader_stalls() -> None:
 
 
 def test_few_cells_need_few_buffers() -> None:
-    allocated = []
-
-    def allocate(size: int) -> bytearray:
-        allocated.append(size)
-        return bytearray(size)
-
     data = bytes(400) + b"x" * 4
     plan = make_plan(404, 4, [Extent(0, 400, True), Extent(400, 4, False)])
-    buffers = Buffers(4, 50, allocate)
+    buffers = Buffers(4, 50)
     for _ in range(3):
         source = Source(data)
         download(plan, source, Sink(4), buffers=buffers)
         assert source.opened == 1, "readers without work need no connection"
-    assert allocated == [4]
+    assert len(buffers._all) == 1
 
 
 def test_nothing_to_read_needs_no_connection() -> None:
@@ -252,36 +255,6 @@ def test_a_stale_buffer_never_shines_through_a_gap() -> None:
     assert (stats.bytes_read, stats.bytes_zero) == (10, 6)
 
 
-@pytest.mark.parametrize("reading", [True, False])
-def test_cancel(reading: bool) -> None:
-    """Seen while it waits for bytes that do not come, and between cells that need none."""
-    cancelled = threading.Event()
-    cut = threading.Event()
-    data = random_disk(5, 64)
-
-    class Hanging(Source):
-        def open(self):  # type: ignore[no-untyped-def]
-            reader = super().open()
-            self.hook = lambda offset, length: (cancelled.set(), cut_off(reader))
-            return reader
-
-    def cut_off(reader) -> None:  # type: ignore[no-untyped-def]
-        assert reader.is_closed.wait(20), "the hanging connection was not cut"
-        cut.set()
-
-    if reading:
-        source: Source = Hanging(data)
-        plan = all_data(data, 4)
-    else:
-        source = Source(data)
-        plan = make_plan(64, 4, [Extent(0, 64, True)])
-        cancelled.set()
-    with pytest.raises(Interrupted):
-        download(plan, source, Sink(4), readers=1, cancelled=cancelled)
-    assert cut.is_set() == reading
-    assert source.opened == source.closed
-
-
 def test_an_interrupt_in_the_middle_cuts_readers() -> None:
     """Ctrl-C strikes the storing thread while the readers hang."""
     data = random_disk(6, 64)
@@ -308,14 +281,6 @@ def test_an_interrupt_in_the_middle_cuts_readers() -> None:
     with pytest.raises(KeyboardInterrupt):
         download(all_data(data, 4), source, Sink(4, hook=interrupt), readers=1)
     assert source.closed == 1
-
-
-def test_cancel_between_cells_without_bytes_is_seen_soon() -> None:
-    cancelled = threading.Event()
-    sink = Sink(1, hook=lambda what: cancelled.set())
-    with pytest.raises(Interrupted):
-        download(make_plan(5000, 1, [Extent(0, 5000, True)]), Source(bytes(5000)), sink, cancelled=cancelled)
-    assert 0 < len(sink.chunks) <= 1024
 
 
 def test_the_first_of_two_errors_is_the_one_told() -> None:
@@ -412,3 +377,16 @@ def test_reuse_without_base_is_a_programming_error() -> None:
     plan = make_plan(8, 4, [Extent(0, 8, False, False)], base)
     with pytest.raises(ValueError, match="base"):
         download(plan, Source(b"x" * 8), Sink(4))
+
+
+def test_what_is_only_reused_needs_no_source() -> None:
+    old = bytes(8) + b"abcd" + bytes(4) + b"ef"
+    base, sink, meter = Base(old, 4), Sink(4), Meter()
+    base.fill(sink.repository)
+    plan = plan_reuse(base, "layer 1")
+    stats = download(plan, None, sink, base=base, progress=meter)
+    assert sink.content == old
+    assert (stats.bytes_zero, stats.bytes_reused, stats.bytes_read) == (12, 6, 0)
+    assert meter.done == len(old)
+    with pytest.raises(ValueError, match="no source"):
+        download(all_data(b"x" * 8, 4), None, Sink(4))

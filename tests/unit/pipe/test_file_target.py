@@ -11,7 +11,7 @@ import pytest
 from borg_ovirt.blocks import KiB, MiB
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
 from borg_ovirt.pipe.digests import BlockDigests
-from borg_ovirt.pipe.file_target import FileTarget, write_into, write_sparse
+from borg_ovirt.pipe.file_target import FileTarget, sync, write_small, write_sparse
 from borg_ovirt.pipe.proof import Proof, prove
 
 from .fakes import Content, Fault, FaultAt
@@ -59,14 +59,12 @@ def test_a_fault_leaves_no_file(nth: int, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_an_existing_file_is_kept_unless_told(tmp_path: Path) -> None:
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "disk.raw"
     path.write_bytes(b"precious")
     with pytest.raises(RestoreBlocked, match="exists already"):
         write_sparse(Content(b"new", 4), path)
     assert path.read_bytes() == b"precious"
-    write_sparse(Content(b"new", 4), path, overwrite=True)
-    assert path.read_bytes() == b"new"
 
 
 def test_a_missing_directory_is_told(tmp_path: Path) -> None:
@@ -80,19 +78,27 @@ def test_a_full_file_system_is_told() -> None:
         writer = FileTarget(full.fileno(), 4).open()
         with pytest.raises(OSError, match="No space left"):
             writer.write(0, [memoryview(b"data")])
-        with pytest.raises(RestoreFailed, match="regular file"):
-            write_into(Content(b"x", 4), full.fileno())
 
 
-def test_into_an_open_file_whatever_was_in_it(tmp_path: Path) -> None:
-    path = tmp_path / "disk.raw"
-    path.write_bytes(b"?" * 9 * MiB)
+def test_a_file_target_is_proven_by_reading_it_back(tmp_path: Path) -> None:
     data = disk()
+    write_sparse(Content(data, MiB), tmp_path / "disk.raw")
     digests = BlockDigests(len(data), MiB)
-    with path.open("r+b") as file:
-        write_into(Content(data, MiB), file.fileno(), digests=digests)
-        assert path.read_bytes() == data
+    digests.feed(0, memoryview(data))
+    with (tmp_path / "disk.raw").open("rb") as file:
         assert prove(digests, FileTarget(file.fileno(), len(data))) is Proof.READ_BACK
+
+
+def test_what_was_written_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    write_sparse(Content(bytes(5000), 4096), tmp_path / "disk.raw")
+    assert synced[-1] == 5000
+    write_small(tmp_path / "vm.ovf", b"<xml/>")
+    assert synced[-1] == 6
+    with pytest.raises(RestoreFailed, match="File exists"):
+        write_small(tmp_path / "vm.ovf", b"another")
+    assert (tmp_path / "vm.ovf").read_bytes() == b"<xml/>"
 
 
 def test_zeroing_a_file_target_is_honest(tmp_path: Path) -> None:
@@ -101,3 +107,23 @@ def test_zeroing_a_file_target_is_honest(tmp_path: Path) -> None:
     with path.open("r+b") as file:
         FileTarget(file.fileno(), 200_000).open().zero(10, 150_000)
     assert path.read_bytes() == b"?" * 10 + bytes(150_000) + b"?" * 49_990
+
+
+def test_what_is_restored_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also a file without any data, a small one, one of another program, and the names in a directory."""
+    synced: list[tuple[str, int]] = []
+    real = os.fsync
+
+    def watch(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor).st_size))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    write_sparse(Content(bytes(9 * MiB), MiB), tmp_path / "zeros.raw")
+    assert synced == [(str(tmp_path / "zeros.raw"), 9 * MiB)]
+    write_sparse(Content(disk(), MiB), tmp_path / "disk.raw")
+    assert synced[-1] == (str(tmp_path / "disk.raw"), len(disk()))
+    write_small(tmp_path / "vm.ovf", b"<ovf/>")
+    assert synced[-1] == (str(tmp_path / "vm.ovf"), 6)
+    sync(tmp_path)
+    assert synced[-1][0] == str(tmp_path)

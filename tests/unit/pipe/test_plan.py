@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from borg_ovirt.blocks import CELL, Chunk, Extent, GiB, KiB, MiB, TiB
+from borg_ovirt.blocks import CELL, Extent, GiB, KiB, MiB
 from borg_ovirt.errors import TransferFailed
-from borg_ovirt.pipe.plan import FETCH, REUSE, ZERO, Plan, make_plan, why_full
+from borg_ovirt.pipe.plan import FETCH, REUSE, ZERO, Plan, make_plan, plan_reuse
 
 from .fakes import Base
 from .strategies import bases, extent_lists
+
+TIB = 1024 * GiB
 
 
 def model(
@@ -37,7 +39,7 @@ def model(
             kinds.append(ZERO)
             if clean and comparable and not base.is_zero(index):
                 mismatches.append(index)
-        elif clean and comparable and base.available(index) and base.chunk(index).size == len(within):
+        elif clean and comparable:
             kinds.append(REUSE)
         else:
             kinds.append(FETCH)
@@ -159,12 +161,19 @@ def test_message_names_the_place() -> None:
 
 def test_base_of_other_geometry_is_refused() -> None:
     base = Base(b"x" * 20, 4)
-    assert why_full(20, 4, base) is None
-    assert why_full(24, 4, base) is None
-    assert "shrank" in (why_full(16, 4, base) or "")
-    assert "chunks of 4 bytes, not 8" in (why_full(20, 8, base) or "")
-    with pytest.raises(ValueError, match="shrank"):
-        make_plan(16, 4, [Extent(0, 16, False)], base)
+    for size, cell in ((16, 4), (20, 8)):
+        with pytest.raises(ValueError, match="a base of 20 bytes in cells of 4"):
+            make_plan(size, cell, [Extent(0, size, False)], base)
+
+
+def test_reuse_of_everything_moves_nothing() -> None:
+    plan = plan_reuse(Base(b"abcd" + bytes(8) + b"x", 4), "layer 1")
+    assert (list(plan.kinds), plan.size, plan.cell, plan.bytes_to_fetch) == (
+        [REUSE, ZERO, ZERO, REUSE],
+        13,
+        4,
+        0,
+    )
 
 
 def test_short_last_cell_is_reused_only_at_equal_size() -> None:
@@ -188,8 +197,8 @@ class SparseBase:
         self.size = size
         self.cell = CELL
 
-    def chunk(self, index: int) -> Chunk:
-        return Chunk(b"", CELL)
+    def reference(self, index: int) -> int:
+        return index
 
     def is_zero(self, index: int) -> bool:
         return index % 2 == 1
@@ -197,25 +206,28 @@ class SparseBase:
     def data_cells(self, first: int, end: int) -> range:
         return range(first + first % 2, end, 2)
 
-    def available(self, index: int) -> bool:
-        return True
+    def digest(self, data: memoryview) -> bytes:
+        raise NotImplementedError
+
+    def same(self, index: int, digest: bytes) -> bool:
+        raise NotImplementedError
 
 
 def test_a_terabyte_is_lean() -> None:
     """Within 30 bytes a cell; the time is bounded loosely, against a wrong order of growth only."""
 
     def sparse() -> Iterator[Extent]:
-        for start in range(0, TiB, GiB):
+        for start in range(0, TIB, GiB):
             yield Extent(start, 64 * MiB, False, start % (4 * GiB) == 0)
             yield Extent(start + 64 * MiB, GiB - 64 * MiB, True, False)
 
     tracemalloc.start()
     began = time.perf_counter()
-    plan = make_plan(TiB, CELL, sparse(), SparseBase(TiB))
+    plan = make_plan(TIB, CELL, sparse(), SparseBase(TIB))
     took = time.perf_counter() - began
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert plan.count_cells() == (TiB // CELL - 16 * 1024, 12 * 1024, 4 * 1024)
+    assert plan.count_cells() == (TIB // CELL - 16 * 1024, 12 * 1024, 4 * 1024)
     assert plan.bytes_to_fetch == 256 * 64 * MiB
     assert peak < 30 * plan.cells
     assert took < 10

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from borg_ovirt.blocks import Extent, KiB, MiB
+from borg_ovirt.blocks import KiB, MiB
 from borg_ovirt.errors import ProofFailed
-from borg_ovirt.pipe.digests import BlockDigests, block_size_for, digest_content
+from borg_ovirt.pipe.digests import BlockDigests, block_size_for
 from borg_ovirt.pipe.proof import Proof, prove
 
-from .fakes import Content, Meter, Target
+from .fakes import Content, Target
 from .strategies import archived
 
 
@@ -26,25 +26,19 @@ def digests_of(data: bytes, block: int) -> BlockDigests:
     return digests
 
 
-@given(archived(), st.integers(1, 50), st.integers(0, 40), st.booleans(), st.booleans())
-def test_the_archived_bytes_are_proven(
-    disk: tuple[bytes, int], block: int, tail: int, offers: bool, with_extents: bool
-) -> None:
-    data, cell = disk
-    digests = digest_content(Content(data, cell), block)
+@given(archived(), st.integers(1, 50), st.integers(0, 40), st.booleans())
+def test_the_archived_bytes_are_proven(disk: tuple[bytes, int], block: int, tail: int, offers: bool) -> None:
+    data, _ = disk
+    digests = digests_of(data, block)
     target = Target(data + bytes(tail))
     target.offers_checksum = offers
-    meter = Meter()
-    extents = [Extent(i, 1, not byte) for i, byte in enumerate(target.data)] if with_extents else None
-    how = prove(digests, target, extents=extents, progress=meter)
+    how = prove(digests, target)
     if tail == 0 and offers:
         assert how is Proof.CHECKSUM
         assert target.read_back == 0
     else:
         assert how is Proof.READ_BACK
-        assert meter.done == target.size
-        assert target.read_back == meter.totals["read"]
-        assert with_extents or target.read_back == target.size
+        assert target.read_back == target.size
 
 
 @given(
@@ -52,11 +46,10 @@ def test_the_archived_bytes_are_proven(
     st.integers(1, 50),
     st.integers(0, 40),
     st.booleans(),
-    st.booleans(),
     st.data(),
 )
 def test_any_other_byte_is_found(
-    disk: tuple[bytes, int], block: int, tail: int, offers: bool, with_extents: bool, draw: st.DataObject
+    disk: tuple[bytes, int], block: int, tail: int, offers: bool, draw: st.DataObject
 ) -> None:
     data, _ = disk
     target = Target(data + bytes(tail))
@@ -64,22 +57,13 @@ def test_any_other_byte_is_found(
     at = draw.draw(st.integers(0, target.size - 1))
     target.data[at] = draw.draw(st.sampled_from([0, 9]))
     assume(target.data[at] != (data + bytes(tail))[at])
-    extents = [Extent(i, 1, not byte) for i, byte in enumerate(target.data)] if with_extents else None
     with pytest.raises(ProofFailed) as caught:
-        prove(digests_of(data, block), target, extents=extents)
+        prove(digests_of(data, block), target)
     first = at // block * block
     if first < len(data) <= at:
         first = len(data)
     assert f"at byte {first}." in caught.value.message
     assert ("not zero after its archived end" in caught.value.message) == (at >= len(data))
-
-
-def test_a_hole_where_data_should_be_is_found_from_extents_alone() -> None:
-    target = Target(b"xxxx" + bytes(4) + b"zzzz")
-    target.offers_checksum = False
-    extents = [Extent(0, 4, False), Extent(4, 4, True), Extent(8, 4, False)]
-    with pytest.raises(ProofFailed, match="in the block of 4 at byte 4"):
-        prove(digests_of(b"xxxxyyyyzzzz", 4), target, extents=extents)
 
 
 def test_a_checksum_that_disagrees_with_what_is_read_is_no_proof() -> None:

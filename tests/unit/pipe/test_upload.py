@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from borg_ovirt.blocks import KiB, MiB
-from borg_ovirt.errors import Interrupted, RestoreFailed
+from borg_ovirt.errors import RestoreFailed
 from borg_ovirt.pipe import holes
 from borg_ovirt.pipe import upload as upload_module
 from borg_ovirt.pipe.digests import BlockDigests
@@ -215,30 +215,33 @@ def test_an_archive_that_ends_early() -> None:
         upload(Ending(b"abcdefghijklmnop", 4), Target(bytes(16)), target_is_zero=True)
 
 
-@pytest.mark.parametrize("writing", [True, False])
-def test_cancel(writing: bool) -> None:
-    cancelled = threading.Event()
-    cut = threading.Event()
+def test_an_interrupt_in_the_middle_cuts_writers() -> None:
+    """Ctrl-C strikes the fetching thread while a writer hangs."""
+    hanging, cut = threading.Event(), threading.Event()
 
     class Hanging(Target):
         def open(self):  # type: ignore[no-untyped-def]
             writer = super().open()
 
             def hang(what: str) -> None:
-                cancelled.set()
+                hanging.set()
                 assert writer.is_closed.wait(20), "the hanging connection was not cut"
                 cut.set()
 
             self.hook = hang
             return writer
 
-    if not writing:
-        cancelled.set()
-    data = b"x" * 64 if writing else bytes(64)
+    def interrupt(what: str) -> None:
+        if content.fetched == 4:
+            assert hanging.wait(20)
+            raise KeyboardInterrupt
+
+    content = Content(b"x" * 64, 4)
+    content.hook = interrupt
     target = Hanging(bytes(64))
-    with pytest.raises(Interrupted):
-        upload(Content(data, 4), target, target_is_zero=True, writers=1, cancelled=cancelled)
-    assert cut.is_set() == writing
+    with pytest.raises(KeyboardInterrupt):
+        upload(content, target, target_is_zero=True, writers=1, request=4)
+    assert cut.is_set()
     assert target.opened == target.closed
 
 

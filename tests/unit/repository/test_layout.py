@@ -280,3 +280,35 @@ def test_ids_are_ascii_letters_and_digits() -> None:
     for sign in set(string.printable) - set(string.hexdigits) - {"-"}:
         with pytest.raises(ValidationError):
             VmRecord(id=DISK[:-1] + sign, name="x")
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("mode", "place", "value"),
+    [
+        ("image", "run.started", "0001-01-01T00:00:00+23:00"),
+        ("image", "run.ended", "9999-12-31T23:59:59-23:00"),
+        ("image", "run.instant", 1e308),
+        ("image", "disks.0.size", HUGE),
+        ("image", "disks.0.actual_size", 1 << 63),
+        ("image", "disks.0.cell", 1 << 40),
+        ("image", "run.resumes", HUGE),
+        ("chain", "disks.0.layers.0.capacity", HUGE),
+        ("chain", "disks.0.layers.0.date", "0001-01-01T00:00:00+23:00"),
+    ],
+)
+def test_times_and_sizes_beyond_all_bounds_are_refused(mode: str, place: str, value: Any) -> None:
+    """Nothing later could count with them or show them."""
+    manifest = facts(mode)
+    put(manifest, place, value)
+    with pytest.raises(NotOurArchive):
+        parse_manifest(json.dumps(manifest).encode(), "x")
+
+
+def test_a_manifest_that_is_too_long_is_not_read() -> None:
+    with pytest.raises(NotOurArchive):
+        parse_manifest(json.dumps(facts() | {"warnings": ["x" * (33 << 20)]}).encode(), "x")
+    comment = {"tool": "borg-ovirt", "layout": 1, "vm_id": DISK, "vm_name": "x" * (2 << 20)}
+    assert parse_comment(json.dumps(comment | {"mode": "image", "engine": "e", "kind": "full"}), "x") is None

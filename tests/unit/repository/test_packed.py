@@ -75,3 +75,18 @@ def test_runs(runs: list[tuple[Chunk, int]], data: st.DataObject) -> None:
     end = data.draw(st.integers(first, len(items)))
     known = Chunk(b"0" * 32, 4)
     assert list(ours.others(known, first, end)) == [n for n in range(first, end) if items[n] != known]
+
+
+@given(st.lists(st.sampled_from([0, 1, 3, 4, 5, 8]), max_size=8))
+def test_the_grid_is_every_chunk_the_first_and_the_last_too(sizes: list[int]) -> None:
+    ours = packed([Chunk(bytes(32), size) for size in sizes])
+    on_grid = all(size == 4 for size in sizes[:-1]) and all(0 < size <= 4 for size in sizes[-1:])
+    assert ours.on_grid(4) == on_grid
+
+
+def test_on_the_grid_or_off_it() -> None:
+    def sizes(*found: int) -> bool:
+        return packed([Chunk(bytes(32), size) for size in found]).on_grid(4)
+
+    assert all((sizes(), sizes(4), sizes(3), sizes(4, 4, 4), sizes(4, 4, 1)))
+    assert not any((sizes(5), sizes(0), sizes(4, 3, 4), sizes(5, 4), sizes(4, 4, 5), sizes(4, 0)))

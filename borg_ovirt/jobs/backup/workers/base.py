@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NewType
 
-from borg_ovirt.blocks import Chunk
+from borg_ovirt.jobs.backup.reuse import Found, Wanted
 from borg_ovirt.jobs.backup.workers.pool import WorkerPool
-from borg_ovirt.jobs.backup.workers.service import DiskOffer
+from borg_ovirt.jobs.backup.workers.service import ItemOffer
+from borg_ovirt.jobs.backup.workers.worker import Worker
+
+CellNumber = NewType("CellNumber", int)
+"""A cell of an item by its place: each repository has a chunk of its own there."""
 
 
 @dataclass(frozen=True)
@@ -16,28 +21,43 @@ class PoolStart:
 
     pool: WorkerPool
     name: str
-    checkpoint: str
+    checkpoint: str | None
 
     @property
     def record(self) -> None:
         """Each repository fills in its own."""
         return
 
-    def disk(self, disk_id: str, size: int, cell: int) -> tuple[PoolBase | None, str | None]:
-        """The base of one disk, or the first reason why it is read whole."""
-        offers = self.pool.request("disk_offer", disk_id, size, cell)
-        for worker, offer in offers.items():
-            if offer.reason is not None:
-                return None, f"{worker.location}: {offer.reason}"
-        return PoolBase(self.pool, list(offers.values()), cell), None
+    def find(self, wanted: Wanted) -> Found:
+        """What all of them can build on, or whose fault it is that the item is read whole."""
+        offers: dict[Worker, ItemOffer] = self.pool.request("offer", wanted)
+        without = {worker: offer for worker, offer in offers.items() if offer.reason is not None}
+        if without:
+            reasons = {worker: str(offer.reason) for worker, offer in without.items()}
+            return Found(None, in_words(reasons, len(offers)), any(o.fallback for o in without.values()))
+        if wanted.layer is not None and len({offer.size for offer in offers.values()}) > 1:
+            return Found(None, "the repositories hold it in different sizes")
+        return Found(PoolBase(self, wanted, list(offers.values())))
+
+
+def in_words(reasons: Mapping[Worker, str], of: int) -> str:
+    """The reasons of some of so many repositories; one that is the same for all is told once."""
+    places: dict[str, list[str]] = {}
+    for worker, reason in reasons.items():
+        places.setdefault(reason, []).append(worker.location)
+    if len(places) == 1 and len(reasons) == of:
+        return next(iter(places))
+    return "; ".join(f"{', '.join(where)}: {reason}" for reason, where in places.items())
 
 
 class PoolBase:
-    """One disk of all their bases. A chunk's id is the number of its cell: each has its own chunk there."""
+    """One item of all their bases."""
 
-    def __init__(self, pool: WorkerPool, offers: Sequence[DiskOffer], cell: int) -> None:
-        self._pool = pool
-        self.cell = cell
+    def __init__(self, start: PoolStart, wanted: Wanted, offers: Sequence[ItemOffer]) -> None:
+        self.archive = start.name
+        self._pool = start.pool
+        self._path = wanted.path
+        self.cell = wanted.cell
         # Where sizes differ only cells wholly inside the smallest are asked for.
         self.size = min(offer.size for offer in offers)
         zeros = offers[0].zeros
@@ -45,9 +65,9 @@ class PoolBase:
             zeros = bytes(map(min, zeros, offer.zeros))
         self._zeros = zeros
 
-    def chunk(self, index: int) -> Chunk:
+    def reference(self, index: int) -> CellNumber:
         """A cell of the base."""
-        return Chunk(index.to_bytes(8, "big"), min(self.cell, self.size - index * self.cell))
+        return CellNumber(index)
 
     def is_zero(self, index: int) -> bool:
         """Whether all of them hold only zeros in that cell."""
@@ -60,38 +80,11 @@ class PoolBase:
             yield index
             index = self._zeros.find(0, index + 1, end)
 
-    def available(self, index: int) -> bool:
-        """All chunks were found in every repository before."""
-        return True
+    def digest(self, data: memoryview) -> memoryview:
+        """The bytes themselves: each repository has ids of its own."""
+        return data
 
-    def sampled(self, cells: Sequence[int]) -> SampledBase:
-        """The same with the ids of these cells, as they are compared with those of cells that were read."""
-        return SampledBase(self, self._pool, cells)
-
-
-class SampledBase:
-    """Some cells of a base with their true ids, those of all repositories one after the other."""
-
-    def __init__(self, base: PoolBase, pool: WorkerPool, cells: Sequence[int]) -> None:
-        self._base = base
-        self._pool = pool
-        self.size = base.size
-        self.cell = base.cell
-        self._ids = {
-            worker: dict(zip(cells, ids, strict=True))
-            for worker, ids in pool.request("ids", list(cells)).items()
-        }
-
-    def chunk(self, index: int) -> Chunk:
-        """A repository that was lost meanwhile counts neither here nor in what is compared with it."""
-        found = b"".join(self._ids[worker][index] for worker in self._pool.live)
-        return Chunk(found, self._base.chunk(index).size)
-
-    def is_zero(self, index: int) -> bool:
-        return self._base.is_zero(index)
-
-    def data_cells(self, first: int, end: int) -> Iterator[int]:
-        return self._base.data_cells(first, end)
-
-    def available(self, index: int) -> bool:
-        return self._base.available(index)
+    def same(self, index: int, digest: memoryview) -> bool:
+        """Whether the cell has these bytes in every repository that is still there."""
+        self._pool.use_cells(self.cell)
+        return all(self._pool.same(digest, self._path, index))

@@ -1,4 +1,4 @@
-"""The processes of all repositories of a backup: told together, asked together, and none spoils the others.
+"""The processes of all repositories of a run: notified and asked together, and none spoils the others.
 
 One thread. A cell lies in the shared memory until every repository has stored it; who keeps one there longer
 than the limit, or leaves a question unanswered for so long, is killed and left behind.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from copy import copy
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -36,42 +37,68 @@ _ENDING = 60.0
 class WorkerPool:
     """Use as a context. When the last repository is lost, its error is raised."""
 
-    def __init__(self, specs: Sequence[Spec], stall: float) -> None:
+    def __init__(self, stall: float) -> None:
         self.live: list[Worker] = []
         self.lost: list[tuple[Worker, BorgOvirtError]] = []
-        self._specs = specs
+        """Since `take_lost`."""
+        self._started: list[Worker] = []
         self._stall = stall
         self._slot = MEMORY
-        self._descriptor = make_memory()
-        self._memory = map_memory(self._descriptor)
+        self._whole: WorkerPool | None = None
 
     def __enter__(self) -> WorkerPool:
-        try:
-            for spec in self._specs:
-                self.live.append(Worker(spec, self._descriptor, self._stall))
-            for worker, (id_, location) in self._answers(patient=True).items():
-                worker.id, worker.location = id_, location
-        except BaseException:
-            for worker in self.live:
-                if not worker.answers:  # it waits, perhaps for a lock, and does not listen to us
-                    worker.kill()
-            self.close()
-            raise
+        self._descriptor = make_memory()
+        self._memory = map_memory(self._descriptor)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         """Let all end in order; who does not is killed."""
-        workers = [*self.live, *(worker for worker, _ in self.lost)]
         self.live = []
-        for worker in workers:
+        for worker in self._started:
             worker.hang_up()
-        for worker in workers:
+        for worker in self._started:
             worker.close(_ENDING)
         with suppress(OSError):
             os.close(self._descriptor)
+
+    def open(self, specs: Mapping[str, Spec]) -> list[Worker]:
+        """A process for each repository; who cannot open his is lost. As long as it takes."""
+        for worker in [worker for worker in self._started if worker.name in specs]:
+            worker.close(_ENDING)  # it may still be rolling back, and holds the lock as long
+            self._started.remove(worker)
+        fresh: list[Worker] = []
+        try:
+            for name, spec in specs.items():
+                fresh.append(Worker(name, spec, self._descriptor, self._stall))
+                self._started.append(fresh[-1])
+            self.live += fresh
+            for worker, (id_, location) in self._answers(fresh, patient=True).items():
+                worker.id, worker.location = id_, location
+        except BorgOvirtError:
+            raise
+        except BaseException:
+            for worker in fresh:
+                if worker.id is None and not worker.answers:
+                    worker.kill()  # it waits, perhaps for a lock, and does not listen to us
+            raise
+        return [worker for worker in fresh if worker in self.live]
+
+    def narrowed(self, workers: Sequence[Worker]) -> WorkerPool:
+        """Some of the repositories alone, for a backup of their own; one pool of them works at a time."""
+        part = copy(self)
+        part.live = [worker for worker in self.live if worker in workers]
+        part.lost = []
+        part._whole = self
+        return part
+
+    def take_lost(self) -> dict[str, BorgOvirtError]:
+        """By name who was lost since this was last asked, and why."""
+        lost, self.lost = self.lost, []
+        return {worker.name: error for worker, error in lost}
+
+    def forget_lost(self, name: str) -> None:
+        """It is opened again at once."""
+        self.lost = [(worker, error) for worker, error in self.lost if worker.name != name]
 
     # Talking
 
@@ -82,9 +109,10 @@ class WorkerPool:
 
     def request(self, what: str, *words: Any, patient: bool = False) -> dict[Worker, Any]:
         """The answers of all that are still there. `patient`: as long as it takes."""
-        for worker in list(self.live):
+        asked = list(self.live)
+        for worker in asked:
             self._send(worker, Request(what, words))
-        return self._answers(patient)
+        return self._answers(asked, patient)
 
     def _send(self, worker: Worker, message: Notify | Request) -> None:
         try:
@@ -96,16 +124,16 @@ class WorkerPool:
             if worker in self.live:
                 self.drop(worker, worker.ended())
 
-    def _answers(self, patient: bool) -> dict[Worker, Any]:
+    def _answers(self, workers: Sequence[Worker], patient: bool) -> dict[Worker, Any]:
         asked = time.monotonic()
-        while missing := [worker for worker in self.live if not worker.answers]:
+        while missing := [worker for worker in workers if worker in self.live and not worker.answers]:
             self._hear(None if patient else self._stall)
             now = time.monotonic()
             for worker in missing:
                 silent = now - max(asked, worker.heard)
                 if not patient and worker in self.live and not worker.answers and silent >= self._stall:
                     self.drop(worker, worker.stalled(), at_once=True)
-        return {worker: worker.answers.pop() for worker in self.live}
+        return {worker: worker.answers.pop() for worker in workers if worker in self.live}
 
     def _hear(self, timeout: float | None) -> None:
         """Take all messages that are there; wait for the first."""
@@ -140,6 +168,9 @@ class WorkerPool:
         """Go on without this repository; raises its error where it was the last."""
         self.live.remove(worker)
         self.lost.append((worker, error))
+        if self._whole is not None:
+            self._whole.live.remove(worker)
+            self._whole.lost.append((worker, error))
         worker.held.clear()
         if at_once:
             worker.kill()
@@ -153,7 +184,7 @@ class WorkerPool:
     def use_cells(self, size: int) -> None:
         """Divide the shared memory into places of this size."""
         if size != self._slot:
-            self.request("settled")
+            self.request("caught_up")
             self._slot = size
 
     def store(self, data: memoryview) -> None:
@@ -163,10 +194,10 @@ class WorkerPool:
             worker.held[slot] = time.monotonic()
             self._send(worker, Notify("store", (slot, slot * self._slot, len(data))))
 
-    def hashes(self, data: memoryview) -> list[bytes]:
-        """The id of a cell in each repository that is still there."""
+    def same(self, data: memoryview, path: str, index: int) -> list[bool]:
+        """Whether the cell of each one's base of that item has these bytes."""
         slot = self._place(data)
-        return list(self.request("hash_of", slot * self._slot, len(data)).values())
+        return list(self.request("same", slot * self._slot, len(data), path, index).values())
 
     def _place(self, data: memoryview) -> int:
         """A free place, filled."""

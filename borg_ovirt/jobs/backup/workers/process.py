@@ -6,7 +6,6 @@ When the parent is gone the connection ends, and with it this process: what was 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -32,6 +31,7 @@ from borg_ovirt.jobs.backup.workers.service import RepositoryService
 from borg_ovirt.pipe.malloc import tune_malloc
 from borg_ovirt.redact import redact, remember
 from borg_ovirt.repository.open import Repository, open_repository
+from borg_ovirt.repository.passphrase import handed_over
 from borg_ovirt.repository.writer import PreparedCell
 
 
@@ -52,11 +52,11 @@ def serve(connection: Connection, memory: memoryview) -> None:
         logging.basicConfig(level=spec.log_level, handlers=[_Logged(line)], force=True)
         with (
             _opened(spec) as repository,
-            ThreadPoolExecutor(spec.threads) as pool,
+            ThreadPoolExecutor(spec.threads) as threads,
             ExitStack() as stack,
         ):
             line.send(Reply((repository.id, repository.location)))
-            _Work(line, memory, RepositoryService(repository, stack), pool).run()
+            _Work(line, memory, repository, RepositoryService(repository, stack), threads).run()
     except (EOFError, ConnectionError):
         return
     except BaseException as error:
@@ -68,7 +68,7 @@ def _opened(spec: Spec) -> Iterator[Repository]:
     with ExitStack() as stack:
         if spec.passphrase is not None:
             remember(spec.passphrase)
-            stack.enter_context(_passphrase(spec.passphrase))
+            stack.enter_context(handed_over(spec.passphrase))
         yield stack.enter_context(
             open_repository(
                 spec.location,
@@ -80,19 +80,6 @@ def _opened(spec: Spec) -> Iterator[Repository]:
                 upload_limit=spec.upload_limit,
             )
         )
-
-
-@contextmanager
-def _passphrase(secret: str) -> Iterator[None]:
-    """Through a pipe, so that ssh does not inherit it in its environment."""
-    reading, writing = os.pipe()
-    with os.fdopen(writing, "w") as stream:
-        stream.write(secret)
-    os.environ["BORG_PASSPHRASE_FD"] = str(reading)
-    try:
-        yield
-    finally:
-        del os.environ["BORG_PASSPHRASE_FD"]
 
 
 class _Line:
@@ -120,44 +107,53 @@ class _Logged(logging.Handler):
 
 @dataclass(frozen=True)
 class _Cell:
-    """A cell that threads hash and compress while those before it are stored."""
+    """A cell whose turn has not come; threads hash and compress it meanwhile."""
 
     slot: int
     prepared: Future[PreparedCell]
 
 
 class _Work:
-    """Does what it is told in order; cells are prepared ahead."""
+    """Does what it is told, one thing after the other.
+
+    Only the preparing of cells runs ahead, and it asks nothing but the repository: neither the archive nor
+    the disk that is under way. So it does not matter how many messages lie there when we come to listen.
+    """
 
     def __init__(
-        self, line: _Line, memory: memoryview, service: RepositoryService, pool: ThreadPoolExecutor
+        self,
+        line: _Line,
+        memory: memoryview,
+        repository: Repository,
+        service: RepositoryService,
+        threads: ThreadPoolExecutor,
     ) -> None:
         self._line = line
         self._memory = memory
+        self._repository = repository
         self._service = service
-        self._pool = pool
+        self._threads = threads
         self._waiting: deque[_Cell | Notify] = deque()
 
     def run(self) -> None:
+        """Until the connection ends."""
         while True:
             if self._waiting and not self._line.connection.poll():
-                self._settle(self._waiting.popleft())
+                self._carry_out(self._waiting.popleft())
                 continue
             message: Notify | Request = self._line.connection.recv()
-            if message.what == "store":
-                self._take(*message.words)
-            elif isinstance(message, Notify):
-                self._waiting.append(message)
-            else:
+            if isinstance(message, Request):
                 while self._waiting:
-                    self._settle(self._waiting.popleft())
+                    self._carry_out(self._waiting.popleft())
                 self._line.send(Reply(self._answer(message)))
+            else:
+                self._waiting.append(self._begun(*message.words) if message.what == "store" else message)
 
-    def _take(self, slot: int, offset: int, size: int) -> None:
-        view = self._memory[offset : offset + size]
-        self._waiting.append(_Cell(slot, self._pool.submit(self._service.prepare, view)))
+    def _begun(self, slot: int, offset: int, size: int) -> _Cell:
+        data = self._memory[offset : offset + size]
+        return _Cell(slot, self._threads.submit(self._repository.prepare, data))
 
-    def _settle(self, step: _Cell | Notify) -> None:
+    def _carry_out(self, step: _Cell | Notify) -> None:
         if isinstance(step, _Cell):
             self._service.store(step.prepared.result())
             self._line.send(Release(step.slot))
@@ -165,9 +161,9 @@ class _Work:
             getattr(self._service, step.what)(*step.words)
 
     def _answer(self, question: Request) -> Any:
-        if question.what == "hash_of":
-            offset, size = question.words
-            return self._service.prepare(self._memory[offset : offset + size]).id
+        if question.what == "same":
+            offset, size, *cell = question.words
+            return self._service.same(self._memory[offset : offset + size], *cell)
         return getattr(self._service, question.what)(*question.words)
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from typing import NamedTuple
 
 from borg_ovirt.errors import RepositoryError
-from borg_ovirt.jobs.backup.base import (
-    BaseDisk,
-    BaseQuery,
-    Choice,
-    choose_base,
-    needed_checkpoints,
-    series_cell,
-)
+from borg_ovirt.jobs.backup.base import BaseQuery, Choice, choose_base, needed_checkpoints, series_cell
+from borg_ovirt.jobs.backup.reuse import BaseItem, Wanted
+from borg_ovirt.jobs.selection import EngineId, LastArchive, last_good
 from borg_ovirt.repository import layout
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.writer import ArchiveWriter, DiskSink, PreparedCell
@@ -28,15 +22,18 @@ class Offer(NamedTuple):
     checkpoint: str | None
     reason: str | None
     fallback: bool
+    cell: int | None
+    damage: tuple[str, ...]
 
 
-class DiskOffer(NamedTuple):
-    """One disk to build on, or why it is read whole."""
+class ItemOffer(NamedTuple):
+    """One item to build on, or why it is read whole."""
 
     size: int
     zeros: bytes
     """A byte for each cell: 1 where the base holds only zeros."""
     reason: str | None
+    fallback: bool = False
 
 
 class RepositoryService:
@@ -46,52 +43,60 @@ class RepositoryService:
         self._repository = repository
         self._archives = stack.enter_context(ExitStack())
         self._choice = Choice(None, None, fallback=False)
-        self._bases: dict[str, BaseDisk] = {}
+        self._bases: dict[str, BaseItem] = {}
         self._writer: ArchiveWriter | None = None
         self._sink: DiskSink | None = None
-        self._base: BaseDisk | None = None
+        self._base: BaseItem | None = None
         self._new: dict[str, int] = {}
+        """Path of each item -> bytes that were new here; the last one is under way."""
 
     # Before the backup
 
-    def series_cell(self, vm_id: str) -> int | None:
-        return series_cell(self._repository, vm_id)
+    def series_cell(self, vm_id: str, mode: str) -> int | None:
+        return series_cell(self._repository, vm_id, mode)
 
     def needed(self, vm_id: str) -> set[str]:
         return needed_checkpoints(self._repository, vm_id)
+
+    def last_good(self, engine: EngineId) -> dict[str, LastArchive]:
+        return last_good(self._repository.archives(), engine)
 
     def all_names(self) -> set[str]:
         return self._repository.all_names()
 
     def choose(self, query: BaseQuery) -> Offer:
         self._bases = {}
-        choice = choose_base(self._repository, query)
-        self._choice = choice
+        choice = self._choice = choose_base(self._repository, query)
         start = choice.base
         return Offer(
             start.name if start else None,
             start.checkpoint if start else None,
             choice.reason,
             choice.fallback,
+            choice.cell,
+            choice.damage,
         )
 
-    def disk_offer(self, disk_id: str, size: int, cell: int) -> DiskOffer:
+    def offer(self, wanted: Wanted) -> ItemOffer:
         start = self._choice.base
         if start is None:
             raise ValueError("no base was chosen")
-        base, reason = start.disk(disk_id, size, cell)
-        if not isinstance(base, BaseDisk):
-            return DiskOffer(0, b"", reason)
-        cells = -(-base.size // cell)
-        if any(base.chunk(n).size != min(cell, base.size - n * cell) for n in range(cells)):
-            return DiskOffer(0, b"", f"{start.name} has chunks that are not on its grid")
-        self._bases[disk_id] = base
+        found = start.find(wanted)
+        if not isinstance(found.base, BaseItem):
+            return ItemOffer(0, b"", found.reason, found.fallback)
+        base = self._bases[wanted.path] = found.base
+        cells = -(-base.size // base.cell)
         zeros = bytearray(b"\1") * cells
         for index in base.data_cells(0, cells):
             zeros[index] = 0
-        return DiskOffer(base.size, bytes(zeros), None)
+        return ItemOffer(base.size, bytes(zeros), None)
 
-    def settled(self) -> None:
+    def same(self, data: memoryview, path: str, index: int) -> bool:
+        """Whether a cell of the base has these bytes."""
+        base = self._bases[path]
+        return base.same(index, base.digest(data))
+
+    def caught_up(self) -> None:
         """Answered when all that came before is done."""
 
     # The archive
@@ -103,14 +108,10 @@ class RepositoryService:
     def add_file(self, path: str, data: bytes) -> None:
         self._open_writer().add_file(path, data)
 
-    def disk(self, disk_id: str, size: int, cell: int) -> None:
-        self._sink = self._open_writer().disk(layout.disk_path(disk_id), size, cell)
-        self._base = self._bases.get(disk_id)
-        self._new[disk_id] = 0
-
-    def prepare(self, data: memoryview) -> PreparedCell:
-        """Any thread."""
-        return self._open_sink().prepare(data)
+    def item(self, path: str, size: int, cell: int) -> None:
+        self._sink = self._open_writer().disk(path, size, cell)
+        self._base = self._bases.get(path)
+        self._new[path] = 0
 
     def store(self, prepared: PreparedCell) -> None:
         size = prepared.size
@@ -121,17 +122,14 @@ class RepositoryService:
         self._open_sink().zero(size, count)
 
     def reuse(self, first: int, count: int) -> None:
-        sink = self._open_sink()
+        sink, base = self._open_sink(), self._base
+        if base is None:
+            raise RepositoryError("The item has no base.")
         for index in range(first, first + count):
-            sink.reuse(self._open_base().chunk(index))
-
-    def ids(self, cells: Sequence[int]) -> list[bytes]:
-        """The chunk ids of some cells of the base of the disk under way."""
-        base = self._open_base()
-        return [base.chunk(index).id for index in cells]
+            sink.reuse(base.reference(index))
 
     def complete(self) -> int:
-        """The disk is whole; how many bytes were new here."""
+        """The item is whole; how many bytes were new here."""
         self._open_sink().close()
         self._sink = self._base = None
         return self._new[next(reversed(self._new))]
@@ -151,14 +149,18 @@ class RepositoryService:
     def _own(self, manifest: layout.Manifest) -> layout.Manifest:
         start = self._choice.base
         base = start.record if start and manifest.run.kind == "incremental" else None
-        disks = tuple(
-            disk.model_copy(
-                update={"run": disk.run and disk.run.model_copy(update={"bytes_stored": self._new[disk.id]})}
-            )
-            for disk in manifest.disks
-        )
         run = manifest.run.model_copy(update={"base": base})
+        disks = tuple(self._own_disk(disk, base) for disk in manifest.disks)
         return manifest.model_copy(update={"run": run, "disks": disks})
+
+    def _own_disk(self, disk: layout.DiskRecord, base: layout.BaseRecord | None) -> layout.DiskRecord:
+        layers = tuple(
+            layer.model_copy(update={"reused_from": base.name if layer.reused_from and base else None})
+            for layer in disk.layers
+        )
+        new = sum(self._new[path] for path in [layer.path for layer in layers] or [disk.path])
+        run = disk.run and disk.run.model_copy(update={"bytes_stored": new})
+        return disk.model_copy(update={"run": run, "layers": layers})
 
     def _open_writer(self) -> ArchiveWriter:
         if self._writer is None:
@@ -169,8 +171,3 @@ class RepositoryService:
         if self._sink is None:
             raise RepositoryError("No disk is being stored.")
         return self._sink
-
-    def _open_base(self) -> BaseDisk:
-        if self._base is None:
-            raise RepositoryError("The disk has no base.")
-        return self._base

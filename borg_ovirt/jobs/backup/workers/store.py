@@ -9,23 +9,13 @@ from datetime import datetime
 from borg_ovirt.errors import BorgOvirtError, UsageError
 from borg_ovirt.jobs.backup.base import BaseQuery, Choice
 from borg_ovirt.jobs.backup.stores import Stored
-from borg_ovirt.jobs.backup.workers.base import PoolStart
-from borg_ovirt.jobs.backup.workers.messages import Spec
+from borg_ovirt.jobs.backup.workers.base import PoolStart, in_words
 from borg_ovirt.jobs.backup.workers.pool import WorkerPool
+from borg_ovirt.jobs.backup.workers.service import Offer
 from borg_ovirt.jobs.backup.workers.sink import PoolSink
 from borg_ovirt.jobs.backup.workers.worker import Worker
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.repository import layout
-
-STALL = 300.0
-"""Seconds that one repository may keep the others waiting."""
-
-
-@contextmanager
-def open_together(specs: Sequence[Spec], stall: float = STALL) -> Iterator[PoolStore]:
-    """Open every repository in a process of its own. One that cannot be opened is left out."""
-    with WorkerPool(specs, stall) as pool:
-        yield PoolStore(pool)
 
 
 class PoolStore:
@@ -38,16 +28,17 @@ class PoolStore:
         self._archive: _PoolArchive | None = None
         self.ids = [worker.id for worker in pool.live if worker.id]
 
-    def series_cell(self, vm_id: str) -> int | None:
-        """The grid that the series of all have in common."""
-        found = {worker: cell for worker, cell in self._pool.request("series_cell", vm_id).items() if cell}
-        if len(set(found.values())) > 1:
-            told = ", ".join(f"{cell} in {worker.location}" for worker, cell in found.items())
-            raise UsageError(
-                f"The repositories hold this VM in chunks of different sizes: {told}.",
-                "Back it up into each by itself.",
-            )
-        return next(iter(found.values()), None)
+    def by_grid(self, vm_id: str, mode: str) -> Sequence[PoolStore]:
+        """This one alone, or one store for each size of chunks in which they hold the VM.
+
+        A repository without archives of the VM goes with the first.
+        """
+        cells: dict[Worker, int | None] = self._pool.request("series_cell", vm_id, mode)
+        sizes = sorted({cell for cell in cells.values() if cell})
+        if len(sizes) < 2:
+            return [self]
+        grids = ([worker for worker, cell in cells.items() if (cell or sizes[0]) == size] for size in sizes)
+        return [PoolStore(self._pool.narrowed(workers)) for workers in grids]
 
     def needed(self, vm_id: str) -> set[str]:
         """The checkpoints from which the next backups of the VM would start."""
@@ -60,22 +51,31 @@ class PoolStore:
         return set().union(*(self._needs.get(worker, set()) for worker in lost))
 
     def choose(self, query: BaseQuery) -> Choice:
-        """The oldest of their checkpoints; where one has none, all is read."""
-        offers = self._pool.request("choose", query, patient=True)
+        """The oldest of their checkpoints; where one has no base, all is read."""
+        offers: dict[Worker, Offer] = self._pool.request("choose", query, patient=True)
+        cell = self._grid(offers)
+        damage = tuple(f"{worker.location}: {text}" for worker, o in offers.items() for text in o.damage)
         without = {worker: offer for worker, offer in offers.items() if offer.name is None}
         if without:
-            reasons: dict[str, list[str]] = {}
-            for worker, offer in without.items():
-                reasons.setdefault(offer.reason, []).append(worker.location)
-            if len(without) == len(offers) and len(reasons) == 1:
-                told = next(iter(reasons))
-            else:
-                told = "; ".join(f"{', '.join(places)}: {reason}" for reason, places in reasons.items())
-            return Choice(None, told, fallback=any(offer.fallback for offer in without.values()))
+            reasons = {worker: str(offer.reason) for worker, offer in without.items()}
+            fallback = any(offer.fallback for offer in without.values())
+            return Choice(None, in_words(reasons, len(offers)), fallback, cell, damage)
         order = list(query.checkpoints)
-        oldest = min((offer.checkpoint for offer in offers.values()), key=order.index)
-        name = ", ".join(sorted({offer.name for offer in offers.values()}))
-        return Choice(PoolStart(self._pool, name, oldest), None, fallback=False)
+        held = [offer.checkpoint for offer in offers.values() if offer.checkpoint is not None]
+        oldest = min(held, key=order.index) if query.mode == "image" else None
+        name = ", ".join(sorted({str(offer.name) for offer in offers.values()}))
+        return Choice(PoolStart(self._pool, name, oldest), None, False, cell, damage)
+
+    def _grid(self, offers: dict[Worker, Offer]) -> int | None:
+        """The grid that they have in common: see `by_grid`."""
+        cells = {worker.location: offer.cell for worker, offer in offers.items() if offer.cell}
+        if len(set(cells.values())) > 1:
+            told = ", ".join(f"{cell} in {location}" for location, cell in cells.items())
+            raise UsageError(
+                f"The repositories hold this VM in chunks of different sizes: {told}.",
+                "Back it up into each by itself.",
+            )
+        return next(iter(cells.values()), None)
 
     def all_names(self) -> set[str]:
         """The names that are taken in any of them."""
@@ -119,14 +119,14 @@ class _PoolArchive:
         """Add a small file."""
         self._pool.notify("add_file", path, data)
 
-    def disk(self, disk_id: str, size: int, cell: int) -> PoolSink:
-        """Start a disk."""
+    def item(self, path: str, size: int, cell: int) -> PoolSink:
+        """Start an item."""
         self._pool.use_cells(cell)
-        self._pool.notify("disk", disk_id, size, cell)
+        self._pool.notify("item", path, size, cell)
         return PoolSink(self._pool)
 
     def complete(self, sink: PoolSink, stats: DownloadStats) -> None:
-        """Every repository has the whole disk; the largest of their new bytes counts."""
+        """Every repository has the whole item; the largest of their new bytes counts."""
         sink.flush()
         new = self._pool.request("complete")
         for worker, count in new.items():

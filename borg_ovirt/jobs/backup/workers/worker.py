@@ -21,7 +21,9 @@ from borg_ovirt.redact import redact
 class Worker:
     """A process that keeps one repository, and what is known of it."""
 
-    def __init__(self, spec: Spec, memory: int, stall: float) -> None:
+    def __init__(self, name: str, spec: Spec, memory: int, stall: float) -> None:
+        self.name = name
+        """As the user names the repository."""
         self.location = redact(spec.location)
         self.id: str | None = None
         self.stall = stall

@@ -11,34 +11,30 @@ import pytest
 
 from borg_ovirt.errors import ArchiveNotFound
 from borg_ovirt.jobs.archives.find import find_archive
+from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.layout import ArchiveComment
 
 NOW = datetime(2026, 3, 1, tzinfo=timezone.utc)
 ONE, TWO = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
 
 
 @dataclass
-class Comment:
-    vm_id: str
-    vm_name: str
-
-
-@dataclass
-class Info:
-    name: str
-    time: datetime
-    comment: Comment
-
-
-@dataclass
 class OpenedRepository:
     location: str = "/repo"
-    infos: list[Info] = field(default_factory=list)
+    infos: list[ArchiveInfo] = field(default_factory=list)
     foreign: set[str] = field(default_factory=set)
 
-    def add(self, name: str, vm_id: str, vm_name: str) -> None:
-        self.infos.append(Info(name, NOW + timedelta(days=len(self.infos)), Comment(vm_id, vm_name)))
+    def add(
+        self, name: str, vm_id: str, vm_name: str, engine: str = "engine", days: int | None = None
+    ) -> None:
+        number = len(self.infos) + 1
+        comment = ArchiveComment(
+            vm_id=vm_id, vm_name=vm_name, mode="image", engine=engine, kind="full", number=number
+        )
+        when = NOW + timedelta(days=number if days is None else days)
+        self.infos.append(ArchiveInfo(name, name, when, comment, timedelta(0), 0, 0))
 
-    def archives(self) -> list[Info]:
+    def archives(self) -> list[ArchiveInfo]:
         return list(self.infos)
 
     def all_names(self) -> set[str]:
@@ -93,3 +89,19 @@ def test_a_foreign_archive_is_called_so(shelf: OpenedRepository) -> None:
     shelf.foreign.add("home")
     with pytest.raises(ArchiveNotFound, match="not made by borg-ovirt"):
         find(shelf, "home")
+
+
+def test_the_latest_is_the_last_one_made_whatever_the_clocks_said(shelf: OpenedRepository) -> None:
+    shelf.add("ahead", ONE, "web", days=9999)
+    shelf.add("after", ONE, "web", days=5)
+    assert find(shelf, "web") == "after"
+    shelf.add("behind", ONE, "web", days=-2)
+    assert find(shelf, "web") == "behind"
+
+
+def test_a_vm_of_two_engines_is_told_apart_by_the_user(shelf: OpenedRepository) -> None:
+    shelf.add("web-3", ONE, "web", engine="other")
+    for name in ("web", ONE):
+        with pytest.raises(ArchiveNotFound, match=r"2 engines: engine \(latest archive web-2\); other"):
+            find(shelf, name)
+    assert find(shelf, "web-2") == "web-2"

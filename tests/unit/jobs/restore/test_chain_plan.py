@@ -9,10 +9,14 @@ import pytest
 
 from borg_ovirt.blocks import MiB
 from borg_ovirt.errors import ArchiveNotFound
-from borg_ovirt.jobs.backup.chain_reuse import why_another
-from borg_ovirt.jobs.restore.chain_plan import as_of, describe, initial_size, plan_chains
-from borg_ovirt.jobs.restore.plan import Domain, RestoreChoices, Site
-from borg_ovirt.ovirt.facts.chain import LayerFacts
+from borg_ovirt.jobs.restore.chains import describe, initial_size
+from borg_ovirt.jobs.restore.health import Health
+from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
+from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.plan import DiskPlan, RestorePlan
+from borg_ovirt.jobs.restore.site import Domain, Site
+from borg_ovirt.jobs.restore.wanted import as_of, want
+from borg_ovirt.qcow2 import Header
 from borg_ovirt.repository.layout import (
     DiskRecord,
     LayerRecord,
@@ -86,7 +90,23 @@ def manifest(*disks: DiskRecord, snapshots: tuple[str, ...]) -> Manifest:
 
 def site(*, block: bool = False) -> Site:
     domain = Domain(uid("data"), "data", block, 1 << 40, "active", None)
-    return Site((domain,), {uid("cluster"): ("Default", None)}, frozenset(), frozenset(), frozenset())
+    return Site((domain,), {uid("cluster"): ("Default", None)})
+
+
+def plan_chains(archived: Manifest, where: Site, options: RestoreOptions) -> RestorePlan:
+    """The plan for an archive whose headers say what its manifest says."""
+    wanted = want("a", archived, options)
+    headers = {
+        layer.image_id: Header(3, layer.capacity, layer.parent, 512)
+        for _, layer in wanted.layers
+        if layer.format == "cow"
+    }
+    return plan_into_ovirt(wanted, Health(headers=headers), where, options)
+
+
+def parents(disk: DiskPlan) -> list[str | None]:
+    """The parent that each layer names when it is uploaded."""
+    return [x.patch.data.decode() if x.patch else x.record.parent for x in disk.layers]
 
 
 THREE = manifest(
@@ -98,26 +118,26 @@ THREE = manifest(
 
 
 def test_each_snapshot_names_the_next_layer_of_its_disks() -> None:
-    plan = plan_chains(THREE, site(), RestoreChoices())
+    plan = plan_chains(THREE, site(), RestoreOptions())
     assert plan.blockers == ()
     a, b, c = uid("a"), uid("b"), uid("c")
-    assert [(s.description[:3], {d: x.image_id for d, x in s.layers.items()}) for s in plan.steps] == [
+    assert [(s.description[:3], {d: x.image_id for d, x in s.layers.items()}) for s in plan.snapshots] == [
         ("one", {a: uid("a1")}),
         ("two", {a: uid("a2"), b: uid("b1")}),
     ]
-    assert [d.base.disk_id for d in plan.disks] == [a, b, c]
-    assert [d.base.image_id for d in plan.disks] == [uid("a0"), uid("b0"), uid("c0")]
-    assert [(d.base.format, d.base.backup) for d in plan.disks] == [
+    assert [d.disk_id for d in plan.disks] == [a, b, c]
+    assert [d.image_id for d in plan.disks] == [uid("a0"), uid("b0"), uid("c0")]
+    assert [(d.format, d.backup) for d in plan.disks] == [
         ("cow", "incremental"),
         ("raw", "none"),
         ("cow", "incremental"),
     ]
-    assert {layer.backing for d in plan.disks for layer in d.layers} == {None}
+    assert {layer.patch for d in plan.disks for layer in d.layers} == {None}
 
 
 def test_block_storage_gets_room_for_each_layer() -> None:
-    plan = plan_chains(THREE, site(block=True), RestoreChoices())
-    sizes = [x.initial_size for step in plan.steps for x in step.layers.values()]
+    plan = plan_chains(THREE, site(block=True), RestoreOptions())
+    sizes = [x.initial_size for step in plan.snapshots for x in step.layers.values()]
     assert sizes == [200_001, 200_002, 200_001]
 
 
@@ -128,50 +148,53 @@ def test_a_preallocated_file_that_is_larger_than_its_volume_would_be_becomes_thi
         plan = plan_chains(
             manifest(fixed.model_copy(update={"layers": layers}), snapshots=()),
             site(block=True),
-            RestoreChoices(),
+            RestoreOptions(),
         )
-        assert [d.base.sparse for d in plan.disks] == [d.sparse for d in plan.restore.disks] == [sparse]
+        assert [d.sparse for d in plan.disks] == [sparse]
         assert any("becomes sparse" in line for line in plan.lines()) is sparse
-    assert initial_size(plan.disks[0].base, layers[0]) == 128 * MiB  # no more than such a volume can become
+    assert initial_size(plan.disks[0], layers[0]) == 128 * MiB  # no more than such a volume can become
 
 
 def test_beside_the_original_every_id_and_every_parent_is_new() -> None:
-    plan = plan_chains(THREE, site(), RestoreChoices(name="copy"))
+    plan = plan_chains(THREE, site(), RestoreOptions(name="copy"))
     for planned, old in zip(plan.disks, THREE.disks, strict=True):
         new = [layer.image_id for layer in planned.layers]
         assert not set(new) & {layer.image_id for layer in old.layers}
-        assert [layer.backing for layer in planned.layers] == [None, *new[:-1]]
-        assert {plan.restore.ids[layer.record.image_id] for layer in planned.layers} == set(new)
-        assert plan.restore.ids[old.id] == planned.base.disk_id
-    named = {x.image_id for step in plan.steps for x in step.layers.values()}
+        assert parents(planned) == [None, *new[:-1]]
+        assert plan.vm is not None
+        assert {plan.vm.ids[layer.record.image_id] for layer in planned.layers} == set(new)
+        assert plan.vm.ids[old.id] == planned.disk_id
+    named = {x.image_id for step in plan.snapshots for x in step.layers.values()}
     assert named == {layer.image_id for d in plan.disks for layer in d.layers[1:]}
 
 
 def test_the_image_of_a_template_comes_back_under_another_id() -> None:
     thin = manifest(disk("t", None, "one", None, template=1), snapshots=("one",))
-    plan = plan_chains(thin, site(), RestoreChoices())
+    plan = plan_chains(thin, site(), RestoreOptions())
     (planned,) = plan.disks
-    assert planned.base.image_id == planned.layers[0].image_id != uid("t0")
+    assert planned.image_id == planned.layers[0].image_id != uid("t0")
     assert [layer.image_id for layer in planned.layers[1:]] == [uid("t1"), uid("t2")]
-    assert [layer.backing for layer in planned.layers] == [None, planned.base.image_id, None]
-    assert [s.description[:5] for s in plan.steps] == ["image", "one ("]
-    assert plan.restore.ids == {}  # the VM is the original: its cards keep their addresses
+    assert parents(planned) == [None, planned.image_id, uid("t1")]
+    assert [x.patch is None for x in planned.layers] == [True, False, True]
+    assert [s.description[:5] for s in plan.snapshots] == ["image", "one ("]
+    assert plan.vm is not None
+    assert plan.vm.ids == {}  # the VM is the original: its cards keep their addresses
     assert any("independent" in line for line in plan.lines())
 
 
 def test_a_snapshot_of_no_disk_stays_one() -> None:
-    plan = plan_chains(manifest(disk("a", "two", None), snapshots=("one", "two")), site(), RestoreChoices())
-    assert [len(step.layers) for step in plan.steps] == [0, 1]
+    plan = plan_chains(manifest(disk("a", "two", None), snapshots=("one", "two")), site(), RestoreOptions())
+    assert [len(step.layers) for step in plan.snapshots] == [0, 1]
 
 
 def test_a_chain_that_ends_at_a_snapshot_gets_an_empty_layer() -> None:
-    plan = plan_chains(manifest(disk("a", "one", "two"), snapshots=("one", "two")), site(), RestoreChoices())
-    assert [x.image_id for s in plan.steps for x in s.layers.values()] == [uid("a1"), None]
+    plan = plan_chains(manifest(disk("a", "one", "two"), snapshots=("one", "two")), site(), RestoreOptions())
+    assert [x.image_id for s in plan.snapshots for x in s.layers.values()] == [uid("a1"), None]
     assert plan.blockers == ()
 
 
 def test_layers_that_no_snapshot_accounts_for_block_the_restore() -> None:
-    plan = plan_chains(manifest(disk("a", "one", "lost", None), snapshots=("one",)), site(), RestoreChoices())
+    plan = plan_chains(manifest(disk("a", "one", "lost", None), snapshots=("one",)), site(), RestoreOptions())
     assert plan.blockers == ("the layers of disk a do not follow the snapshots of the archive",)
 
 
@@ -182,7 +205,7 @@ def test_as_of_a_snapshot() -> None:
     assert [(d.alias, len(d.layers), d.format) for d in cut.disks] == [("a", 2, "cow"), ("b", 1, "raw")]
     assert [d.image_id for d in cut.disks] == [uid("a1"), uid("b0")]
     assert as_of(THREE, uid("one"))[1].description == "one"
-    assert plan_chains(cut, site(), RestoreChoices()).blockers == ()
+    assert plan_chains(cut, site(), RestoreOptions()).blockers == ()
 
 
 def test_a_description_that_two_snapshots_have_needs_an_id() -> None:
@@ -200,57 +223,3 @@ def test_the_original_date_is_told_once() -> None:
     later = record.model_copy(update={"description": told, "date": datetime.now(timezone.utc)})
     assert describe(later) == told
     assert describe(record.model_copy(update={"date": None})) == "before upgrade"
-
-
-NOW = LayerFacts("i", "d", "p", "cow", True, MiB, 5, "qcow2_v3", uid("s"), uid("data"))
-THEN = LayerRecord(
-    image_id=uid("i"),
-    snapshot_id=uid("s"),
-    parent=None,
-    child=uid("c"),
-    format="cow",
-    qcow_version="qcow2_v3",
-    capacity=MiB,
-    actual_size=5,
-    size=9,
-    storage_domain_id=uid("data"),
-    path="x",
-).model_copy(update={"parent": "p"})
-
-
-def another(then: dict[str, object], child: str = "c", owners: tuple[str, ...] = ("s",)) -> str | None:
-    now = [uid(owner) for owner in owners]
-    return why_another(THEN.model_copy(update=then), [uid("s")], NOW, uid(child), now)
-
-
-def test_the_same_layer_is_the_same() -> None:
-    assert another({}) is None
-
-
-@pytest.mark.parametrize(
-    ("then", "why"),
-    [
-        ({"snapshot_id": uid("t")}, "not frozen by a snapshot"),
-        ({"child": uid("d")}, "the layer above it changed"),
-        ({"child": None}, "the layer above it changed"),
-        ({"parent": "q"}, "its parent changed"),
-        ({"storage_domain_id": uid("lun")}, "its storage domain changed"),
-        ({"format": "raw"}, "its format changed"),
-        ({"qcow_version": "qcow2_v2"}, "its qcow2 version changed"),
-        ({"capacity": MiB - 512}, "its capacity changed"),
-        ({"actual_size": 6}, "its actual size changed"),
-        ({"template": True}, "template"),
-    ],
-)
-def test_any_difference_makes_it_another(then: dict[str, object], why: str) -> None:
-    assert why in str(another(then))
-
-
-def test_a_layer_under_a_temporary_snapshot_is_never_the_same() -> None:
-    assert "not frozen by a snapshot" in str(another({}, owners=()))
-
-
-def test_the_owner_must_be_the_same_snapshot_too() -> None:
-    moved = THEN.model_copy(update={"snapshot_id": uid("t")})
-    owners = [uid("s"), uid("t")]
-    assert why_another(moved, owners, NOW, uid("c"), owners) == "its snapshot changed"

@@ -5,12 +5,21 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from borg_ovirt.blocks import GiB, MiB
-from borg_ovirt.jobs.restore.plan import Domain, RestoreChoices, RestorePlan, Site, plan_restore
+from borg_ovirt.errors import UsageError
+from borg_ovirt.jobs.restore.health import Health
+from borg_ovirt.jobs.restore.into_files import Folder, plan_into_files
+from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
+from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.plan import RestorePlan, VmPlan
+from borg_ovirt.jobs.restore.site import Domain, Site
+from borg_ovirt.jobs.restore.wanted import want
+from borg_ovirt.ovirt.facts.model import DiskFacts
 from borg_ovirt.repository.layout import (
     DiskRecord,
     DiskRunRecord,
@@ -21,6 +30,7 @@ from borg_ovirt.repository.layout import (
     disk_path,
 )
 
+SOUND = Health()
 WHEN = datetime(2026, 3, 2, tzinfo=timezone.utc)
 
 
@@ -80,15 +90,26 @@ SITE = Site(
 
 
 def plan(
-    *disks: DiskRecord, site: Site = SITE, vm: dict[str, Any] | None = None, **choices: Any
+    *disks: DiskRecord,
+    site: Site = SITE,
+    vm: dict[str, Any] | None = None,
+    health: Health = SOUND,
+    **choices: Any,
 ) -> RestorePlan:
-    return plan_restore(manifest(*disks, **(vm or {})), site, RestoreChoices(**choices))
+    options = RestoreOptions(**choices)
+    wanted = want("a", manifest(*disks, **(vm or {})), options)
+    return plan_into_ovirt(wanted, health, site, options)
+
+
+def machine(made: RestorePlan) -> VmPlan:
+    assert made.vm is not None
+    return made.vm
 
 
 def test_the_original_keeps_its_ids_and_its_place() -> None:
     made = plan(disk("root"))
     assert made.blockers == ()
-    assert (made.vm_id, made.vm_name, made.ids) == (uid("vm"), "web01", {})
+    assert (machine(made).id, machine(made).name, machine(made).ids) == (uid("vm"), "web01", {})
     assert (made.disks[0].disk_id, made.disks[0].image_id) == (uid("root"), uid("rootimage"))
     assert made.disks[0].domain.name == "data"
     assert any("lun is not in the archive" in note for note in made.notes)
@@ -96,19 +117,19 @@ def test_the_original_keeps_its_ids_and_its_place() -> None:
 
 def test_beside_the_original_every_id_is_new() -> None:
     made = plan(disk("root"), name="copy")
-    assert set(made.ids) == {uid("vm"), uid("root"), uid("rootimage")}
-    assert set(made.ids).isdisjoint(made.ids.values())
-    assert made.vm_id == made.ids[uid("vm")]
+    assert set(machine(made).ids) == {uid("vm"), uid("root"), uid("rootimage")}
+    assert set(machine(made).ids).isdisjoint(machine(made).ids.values())
+    assert machine(made).id == machine(made).ids[uid("vm")]
     assert (made.disks[0].disk_id, made.disks[0].image_id) == (
-        made.ids[uid("root")],
-        made.ids[uid("rootimage")],
+        machine(made).ids[uid("root")],
+        machine(made).ids[uid("rootimage")],
     )
 
 
 def test_disks_alone_make_no_vm() -> None:
     made = plan(disk("root"), disk("data"), disks=("data",))
-    assert made.vm_name is None
-    assert [d.record.alias for d in made.disks] == ["data"]
+    assert made.vm is None
+    assert [d.alias for d in made.disks] == ["data"]
     assert made.disks[0].disk_id != uid("data")
 
 
@@ -168,10 +189,128 @@ def test_a_map_of_domains_goes_before_the_one_for_all() -> None:
 
 def test_a_cluster_of_the_same_name_will_do_in_another_engine() -> None:
     site = replace(SITE, clusters={uid("new"): ("Default", uid("dc"))})
-    assert plan(disk("a"), site=site).cluster_id == uid("new")
+    assert machine(plan(disk("a"), site=site)).cluster_id == uid("new")
 
 
 def test_state_that_is_lost_is_said() -> None:
     notes = plan(disk("a"), vm={"tpm": True, "bios_type": "q35_secure_boot"}).notes
     assert any("TPM" in note for note in notes)
     assert any("UEFI" in note for note in notes)
+
+
+def test_floating_disks_need_no_cluster() -> None:
+    assert plan(disk("root"), site=replace(SITE, clusters={}), disks=("root",)).blockers == ()
+
+
+def test_a_disk_named_twice_is_one() -> None:
+    assert len(plan(disk("root"), disks=("root", uid("root"))).disks) == 1
+
+
+LOST = Health(
+    faults=("disk root is damaged: the repository lost chunks of it",), damaged=frozenset({uid("root")})
+)
+
+
+@pytest.mark.parametrize(
+    "choices", [{}, {"name": "copy"}, {"disks": ("root",)}, {"disks": ("root",), "over": "x"}]
+)
+def test_damage_is_in_the_way_of_every_restore(choices: dict[str, Any]) -> None:
+    made = plan(disk("root"), health=LOST, site=replace(SITE, over=there()), yes=True, **choices)
+    assert made.blockers == LOST.faults
+
+
+def test_a_lost_configuration_is_in_the_way_of_a_vm_alone() -> None:
+    lost = Health(ovf_damaged=True)
+    assert "vm.ovf" in plan(disk("root"), health=lost).blockers[0]
+    assert plan(disk("root"), health=lost, disks=("root",)).blockers == ()
+
+
+def there(**more: Any) -> DiskFacts:
+    facts = {"alias": "there", "size": 2 * GiB, "format": "cow", "sparse": True, "storage_type": "image"}
+    return DiskFacts(uid("there"), **{**facts, "status": "ok", "storage_domain": uid("san"), **more})
+
+
+def test_over_a_disk_that_exists() -> None:
+    made = plan(disk("root"), site=replace(SITE, over=there()), disks=("root",), over=uid("there"), yes=True)
+    assert made.blockers == ()
+    (written,) = made.disks
+    assert (written.disk_id, written.size, written.exists) == (uid("there"), 2 * GiB, True)
+    assert not written.reads_zero, "what lay there would shine through"
+    assert written.domain.block
+    assert made.vm is None
+    assert "is overwritten with root" in "".join(made.lines())
+
+
+@pytest.mark.parametrize(
+    ("change", "yes", "words"),
+    [
+        ({"over": None}, True, "no disk x"),
+        ({"over": there(size=GiB - 512)}, True, "has 1,024.0 MiB, the archived one 1.0 GiB"),
+        ({"over": there(status="locked")}, True, "is locked"),
+        ({"over": there(shareable=True)}, True, "shareable"),
+        ({"over": there(), "users": (("web", "up"),)}, True, "VM web, which uses the disk, is up"),
+        ({"over": there(), "users": (("web", "down"),)}, False, "--yes"),
+    ],
+)
+def test_what_is_in_the_way_of_overwriting(change: dict[str, Any], yes: bool, words: str) -> None:
+    made = plan(disk("root"), site=replace(SITE, **change), disks=("root",), over="x", yes=yes)
+    assert len(made.blockers) == 1
+    assert words.split(",")[0] in made.blockers[0]
+
+
+@pytest.mark.parametrize("option", ["flatten", "snapshot"])
+def test_what_is_for_chains_is_refused_by_name(option: str) -> None:
+    with pytest.raises(UsageError, match=f"--{option}: archive a holds no snapshot chains"):
+        plan(disk("root"), **{option: "x"})
+
+
+SMALL = {"vm.ovf": 9, "manifest.json": 99}
+
+
+def files(
+    *disks: DiskRecord, health: Health = SOUND, folder: Folder | None = None, **more: Any
+) -> RestorePlan:
+    options = RestoreOptions(directory=Path("/r"), **more)
+    return plan_into_files(
+        want("a", manifest(*disks), options), health, folder or Folder(small=SMALL), options
+    )
+
+
+def test_into_files_every_disk_has_one() -> None:
+    made = files(disk("a"), disk("b"))
+    assert [(str(f.path), f.size, f.item) for f in made.files] == [
+        ("/r/vm.ovf", 9, "vm.ovf"),
+        ("/r/manifest.json", 99, "manifest.json"),
+        *((f"/r/{uid(name)}.raw", GiB, disk_path(uid(name))) for name in "ab"),
+    ]
+    (only,) = files(disk("a"), disk("b"), disks=("b",), form="qcow2").files[2:]
+    assert (only.path.name, only.item) == (f"{uid('b')}.qcow2", None)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"health": LOST}, "disk root is damaged"),
+        ({"health": Health(ovf_damaged=True)}, "vm.ovf"),
+        ({"disks": ("nope",)}, "no disk nope"),
+        ({"folder": Folder(is_file=True)}, "not a directory"),
+        ({"folder": Folder(names=frozenset({f"{uid('root')}.raw"}))}, "already holds"),
+        ({"folder": Folder(has_qemu_img=False), "form": "qcow2"}, "needs qemu-img"),
+    ],
+)
+def test_what_is_in_the_way_of_files(more: dict[str, Any], words: str) -> None:
+    made = files(disk("root"), **more)
+    assert len(made.blockers) == 1
+    assert words in made.blockers[0]
+
+
+def test_what_a_killed_restore_left_is_told_and_in_nobodys_way() -> None:
+    made = files(disk("root"), folder=Folder(small=SMALL, left=(".borg-ovirt-x",)))
+    assert made.blockers == ()
+    assert ".borg-ovirt-x" in made.notes[0]
+
+
+def test_without_the_configuration_single_disks_can_be_saved() -> None:
+    made = files(disk("root"), health=Health(ovf_damaged=True), folder=Folder(), disks=("root",))
+    assert made.blockers == ()
+    assert "vm.ovf is damaged and left out" in made.notes

@@ -29,6 +29,15 @@ def test_facts_come_as_variables_and_as_json(tmp_path: Path) -> None:
     assert json.loads(rest) == {"when": "after-vm", "run": "r1", "vm_name": "web 01", "warnings": ["a", "b"]}
 
 
+def test_facts_stay_json_whatever_others_wrote(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    facts = {"error": 'password: "x', "vm_name": "a\ud800\0" + "x" * 200_000, "vms": [{"n": 'token="y'}]}
+    assert run_hook(hook(f"cat > {out}"), facts, print) is None
+    told = json.loads(out.read_text())
+    assert told["error"] == "password: ***"
+    assert told["vms"] == [{"n": "token=***"}]
+
+
 def test_only_the_hooks_of_the_point_run_in_their_order(tmp_path: Path) -> None:
     out = tmp_path / "out"
     hooks = Hooks(
@@ -90,3 +99,24 @@ def test_a_command_that_takes_too_long_is_ended_with_its_children(tmp_path: Path
     assert "took longer than 1.0s and was ended" in problem
     assert time.monotonic() - started < 6  # the child holds the pipe: had it lived, this would take 30 s
     assert not mark.exists()
+
+
+def test_a_signal_ends_the_command_it_meets_and_the_others_that_close_run(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    started = time.monotonic()
+    hooks = Hooks([hook("kill -INT $PPID; sleep 60"), hook(f"touch {marker}")], {})
+    with pytest.raises(KeyboardInterrupt):
+        hooks.call("after-vm")
+    assert marker.exists()
+    assert time.monotonic() - started < 30
+    before = [hook("kill -INT $PPID; sleep 60", when="before-vm"), hook("false", when="before-vm")]
+    with pytest.raises(KeyboardInterrupt):
+        Hooks(before, {}).call("before-vm")
+
+
+def test_after_a_signal_no_command_may_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("borg_ovirt.jobs.runs.hooks.HURRIED", 0.2)
+    hooks = Hooks([hook("sleep 60", timeout="900s")], {})
+    hooks.hurry()
+    (warning,) = hooks.call("after-vm")
+    assert "took longer than 0.2s and was ended" in warning

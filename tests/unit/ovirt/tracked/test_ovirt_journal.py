@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -172,3 +173,36 @@ def test_dead_runs_are_locked_while_they_are_looked_at(tmp_path: Path) -> None:
         assert len(first) == 1
         with dead_runs(tmp_path) as second:
             assert second == []
+
+
+def test_a_journal_is_locked_before_anybody_can_see_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that can be seen and is not locked passes for a dead run's, and what it will name is removed."""
+    seen: list[list[str]] = []
+    lock = fcntl.flock
+
+    def look(*arguments: object) -> None:
+        seen.append([path.name for path in tmp_path.glob("*.jsonl")])
+        lock(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fcntl, "flock", look)
+    with Journal(tmp_path, "engine-1") as journal:
+        assert seen == [[]]
+        assert list(tmp_path.glob("*.jsonl")) == [journal.path]
+
+
+def test_what_is_written_down_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[str, int]] = []
+    sync = os.fsync
+
+    def watch(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), os.fstat(descriptor).st_size))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    with Journal(tmp_path, "engine-1") as journal:
+        assert synced[-1][0] == str(tmp_path), "its name, too"
+        for step in (lambda: journal.intend("disk", id="d1"), lambda: journal.unfinished[0].made("d1")):
+            step()
+            assert synced[-1] == (str(journal.path), journal.path.stat().st_size)

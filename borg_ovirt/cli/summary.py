@@ -1,0 +1,100 @@
+"""What a run did, in words: the disks of one VM, or a line for each of many; what each repository has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from borg_ovirt.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from borg_ovirt.cli.output import Output
+    from borg_ovirt.jobs.runs.outcome import RunResult, VmOutcome
+
+
+def summary(output: Output, result: RunResult) -> None:
+    """Print it; errors of the run as a whole are told elsewhere."""
+    if result.named:
+        for vm in result.vms:
+            if vm.archive is not None:
+                _one(output, vm)
+            elif vm.error is not None:
+                output.lines(f"{vm.vm}: no archive: {vm.error}")
+        return
+    if not result.vms and result.cause is not None:
+        return
+    _many(output, result.vms)
+    if len(result.repositories) > 1:
+        _repositories(output, result)
+    for text in [*result.warnings, result.error]:
+        if text is not None:
+            output.lines(text)
+    words = ("ok", "warning", "failed", "not started")
+    counted = ", ".join(f"{result.count(w)} {w}" for w in words if result.count(w))  # type: ignore[arg-type]
+    output.lines(f"{len(result.vms)} VMs: {counted or 'nothing to do'}.")
+
+
+def _one(output: Output, vm: VmOutcome) -> None:
+    reason = f" ({vm.reason})" if vm.reason else ""
+    output.lines(
+        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {format_duration(vm.seconds)}"
+    )
+    output.table(
+        ["DISK", "SIZE", "KIND", "READ", "NEW"],
+        [
+            [
+                disk["facts"]["alias"] or disk["facts"]["id"],
+                format_size(disk["size"]),
+                disk["kind"],
+                format_size(disk["stats"]["bytes_read"]),
+                format_size(disk["stats"]["bytes_new"]),
+            ]
+            for disk in vm.disks
+        ],
+    )
+    if len(vm.stored) > 1:
+        output.table(
+            ["REPOSITORY", "ARCHIVE", "BASE", "NEW"],
+            [
+                [
+                    stored.repository,
+                    stored.archive or "none",
+                    stored.base or "",
+                    format_size(stored.bytes_new or 0) if stored.archive else "",
+                ]
+                for stored in vm.stored
+            ],
+        )
+    for skipped in vm.skipped:
+        output.lines(f"skipped: disk {skipped['alias'] or skipped['id']} ({skipped['reason']})")
+    if vm.error is not None:
+        output.lines(f"{vm.vm}: {vm.error}")
+
+
+def _many(output: Output, vms: list[VmOutcome]) -> None:
+    output.table(
+        ["VM", "STATUS", "ARCHIVE", "KIND", "READ", "NEW", "TOOK", "NOTES"],
+        [
+            [
+                vm.vm,
+                vm.status,
+                vm.archive or "",
+                vm.kind or "",
+                format_size(vm.bytes_read) if vm.archive else "",
+                format_size(vm.bytes_new) if vm.archive else "",
+                format_duration(vm.seconds) if vm.seconds else "",
+                vm.error or "; ".join(vm.warnings) or vm.reason or "",
+            ]
+            for vm in vms
+        ],
+    )
+
+
+def _repositories(output: Output, result: RunResult) -> None:
+    rows = []
+    for repository in result.repositories:
+        kept = [
+            s for vm in result.vms for s in vm.stored if s.repository == repository.location and s.archive
+        ]
+        new = format_size(sum(stored.bytes_new or 0 for stored in kept))
+        rows.append([repository.name, str(len(kept)), new, repository.error or ""])
+    output.table(["REPOSITORY", "ARCHIVES", "NEW", "NOTES"], rows)

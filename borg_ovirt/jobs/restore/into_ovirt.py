@@ -1,0 +1,139 @@
+"""Carries out a restore into oVirt. What was made is removed when a later step fails.
+
+A disk that comes as one image is filled before a VM has it. Layers have the engine's order: disks with the
+base layers' ids, the VM on them, one snapshot after the other to put the next layers on, only then the bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from borg_ovirt.errors import BorgOvirtError, RestoreFailed
+from borg_ovirt.jobs.restore.contents import Contents
+from borg_ovirt.jobs.restore.fill import AT_ONCE, Filling, RestoredDisk
+from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.plan import DiskPlan, RestorePlan, VmPlan
+from borg_ovirt.jobs.restore.undo import Undo
+from borg_ovirt.ovirt.facts.chain import read_chain
+from borg_ovirt.ovirt.facts.ovf import parse, rewrite
+from borg_ovirt.ovirt.facts.vm import read_vm
+from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
+from borg_ovirt.ovirt.make.machines import MadeVm, deactivate_disk, missing_disks, protect_vm, start_vm
+from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
+from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.events import ATTACH_FAILED, EventMark
+from borg_ovirt.ovirt.tracked.journal import Journal
+from borg_ovirt.progress import Progress
+from borg_ovirt.repository.reader import ArchiveReader
+
+
+@dataclass
+class IntoOvirt:
+    """One restore under way: what its steps share."""
+
+    engine: Engine
+    journal: Journal
+    progress: Progress
+    options: RestoreOptions
+    plan: RestorePlan
+    ovf: bytes | None
+    """The VM's configuration; None where no VM is made."""
+
+    def run(self, reader: ArchiveReader, warnings: list[str]) -> list[RestoredDisk]:
+        """Do all that the plan says."""
+        plan = self.plan
+        joined = any(disk.source.joined and not disk.layers for disk in plan.disks)
+        # The work directory has room for the layers of one disk.
+        at_once = 1 if joined else min(AT_ONCE, len(plan.disks)) or 1
+        contents = Contents(reader, self.options.work_dir, self.progress, shared=at_once > 1)
+        filling = Filling(contents, self.engine, self.options, self.journal, self.progress)
+        layered = any(disk.layers for disk in plan.disks)
+        with Undo(self.options.keep, self.progress) as undo:
+            for disk in plan.disks:
+                if not disk.exists:
+                    undo.make(MadeDisk(self.engine, self.journal, self._new(disk)))
+            if layered and plan.vm is not None:
+                self._import(plan.vm, undo)
+                self._make_snapshots(plan.vm.id)
+                filling.vm_id = plan.vm.id
+            done = filling.fill(plan.disks, at_once)
+            if not layered and plan.vm is not None:
+                self._import(plan.vm, undo)
+            undo.forget()
+        if plan.vm is not None and self.ovf is not None and parse(self.ovf).delete_protected:
+            self._protect(plan.vm, warnings)
+        if self.options.start and plan.vm is not None:
+            start_vm(self.engine, plan.vm.id, plan.vm.name)
+        return done
+
+    def _new(self, disk: DiskPlan) -> NewDisk:
+        record = disk.source.record
+        return NewDisk(
+            id=disk.disk_id,
+            image_id=disk.image_id,
+            alias=disk.alias,
+            size=disk.size,
+            format=disk.format,
+            sparse=disk.sparse,
+            storage_domain_id=disk.domain.id,
+            description=record.description,
+            backup=disk.backup,
+            initial_size=disk.initial_size,
+            wipe_after_delete=record.wipe_after_delete,
+            propagate_errors=record.propagate_errors,
+            fresh=self.options.fresh,
+        )
+
+    def _import(self, vm: VmPlan, undo: Undo) -> None:
+        """Make the VM from its OVF on the restored disks, and check that it got every one of them."""
+        disks = {disk.disk_id: disk for disk in self.plan.disks}
+        beside = bool(vm.ids)
+        text = rewrite(
+            self.ovf or b"", ids=vm.ids, name=vm.name, fresh_nics_and_macs=beside, keep_disks=list(disks)
+        )
+        self.progress.step(f"importing VM {vm.name}")
+        mark = EventMark(self.engine)
+        undo.make(
+            MadeVm(
+                self.engine,
+                self.journal,
+                text,
+                vm_id=vm.id,
+                name=vm.name,
+                cluster_id=vm.cluster_id,
+                fresh=beside,
+            )
+        )
+        missing = missing_disks(self.engine, vm.id, disks)
+        if missing:
+            names = ", ".join(disks[disk_id].alias for disk_id in missing)
+            told = "; ".join(mark.texts(ATTACH_FAILED)) or "the engine's events tell nothing"
+            raise RestoreFailed(f"VM {vm.name} was imported without the disks {names}: {told}.")
+        for disk in self.plan.disks:
+            if not disk.source.record.active:
+                deactivate_disk(self.engine, vm.id, disk.disk_id)
+
+    def _make_snapshots(self, vm_id: str) -> None:
+        for step in self.plan.snapshots:
+            self.progress.step(f"making snapshot {step.description}")
+            layers = {disk: Above(above.image_id, above.initial_size) for disk, above in step.layers.items()}
+            add_snapshot(self.engine, vm_id, step.description, layers)
+        # The engine must have stacked the layers as planned, or bytes would go to the wrong ones.
+        vm = read_vm(self.engine, vm_id)
+        by_id = {disk.id: disk for disk in vm.disks}
+        for disk in self.plan.disks:
+            made = [layer.image_id for layer in read_chain(self.engine, by_id[disk.disk_id], vm).layers]
+            planned = [layer.image_id for layer in disk.layers]
+            if made[: len(planned)] != planned:
+                raise RestoreFailed(
+                    f"The engine made layers {', '.join(made)} of disk {disk.alias}, "
+                    f"not {', '.join(planned)}."
+                )
+
+    def _protect(self, vm: VmPlan, warnings: list[str]) -> None:
+        """The last step: until then what was made can be removed."""
+        try:
+            protect_vm(self.engine, vm.id, vm.name)
+        except BorgOvirtError as error:
+            warnings.append(f"VM {vm.name} is restored, but not protected from deletion: {error.message}")
+            self.progress.warn(warnings[-1])

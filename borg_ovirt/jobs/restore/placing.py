@@ -1,0 +1,130 @@
+"""Where a disk is made and in which form: the nearest that the storage domain takes. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from borg_ovirt.blocks import MiB
+from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.plan import DiskPlan
+from borg_ovirt.jobs.restore.site import NOWHERE, Domain, Site
+from borg_ovirt.jobs.restore.wanted import WantedDisk
+from borg_ovirt.repository.layout import DiskRecord
+from borg_ovirt.units import format_size
+
+_QCOW2_HEAD = 16 * MiB
+"""What the tables of a qcow2 file take at least."""
+
+
+@dataclass
+class Placing:
+    """The disks of one plan get their places; what is in the way is collected."""
+
+    site: Site
+    options: RestoreOptions
+    data_center: str | None
+    blockers: list[str]
+
+    def place(self, disk: WantedDisk) -> DiskPlan:
+        """A disk to make for a whole image."""
+        record = disk.record
+        domain = self._domain(record)
+        form, sparse, notes = _form(record, domain)
+        fresh = self.options.fresh
+        if not fresh and record.id in self.site.disk_ids:
+            self.blockers.append(
+                f"disk {record.alias} ({record.id}) exists: restore beside it with --name, "
+                "or over it with --over"
+            )
+        refusal = _refusal(domain, self.data_center)
+        if refusal and refusal not in self.blockers:
+            self.blockers.append(refusal)
+        return DiskPlan(
+            source=disk,
+            layers=(),
+            disk_id=str(uuid.uuid4()) if fresh else record.id,
+            image_id=str(uuid.uuid4()) if fresh or not record.image_id else record.image_id,
+            alias=record.alias,
+            size=record.size,
+            domain=domain,
+            format=form,
+            sparse=sparse,
+            backup=record.backup,
+            notes=notes,
+        )
+
+    def _domain(self, record: DiskRecord) -> Domain:
+        options = self.options
+        chosen = (
+            options.storage_domains.get(record.alias)
+            or options.storage_domains.get(record.id)
+            or options.storage_domain
+        )
+        for word in (chosen,) if chosen else (record.storage_domain_id, record.storage_domain):
+            domain = self.site.domain(word)
+            if domain is not None:
+                return domain
+        missing = chosen or record.storage_domain or record.storage_domain_id
+        self.blockers.append(
+            f"there is no storage domain {missing} for disk {record.alias}: choose one with --storage-domain"
+        )
+        return NOWHERE
+
+
+def _refusal(domain: Domain, data_center: str | None) -> str | None:
+    if domain.status not in ("active", ""):
+        return f"storage domain {domain.name} is {domain.status}"
+    if data_center and domain.data_center_id and domain.data_center_id != data_center:
+        return f"storage domain {domain.name} is in another data center than the cluster"
+    return None
+
+
+def _form(record: DiskRecord, domain: Domain) -> tuple[str, bool, tuple[str, ...]]:
+    """Format, whether it is sparse, and what differs from the archived form."""
+    form, sparse = record.format, record.sparse
+    if domain.block and form == "raw" and sparse and record.backup != "incremental":
+        return form, False, ("raw sparse becomes raw preallocated: block storage has no sparse raw disks",)
+    if form == "cow" and not sparse and record.backup != "incremental":
+        note = "qcow2 preallocated becomes sparse: the engine keeps that form for incremental disks only"
+        return form, True, (note,)
+    if form == "raw" and record.backup == "incremental":
+        note = "raw with incremental backup becomes qcow2 sparse: the engine makes no such raw disk"
+        return "cow", True, (note,)
+    return form, sparse, ()
+
+
+def check_space(disks: list[DiskPlan], blockers: list[str]) -> None:
+    """A preallocated disk needs its whole size, a sparse one what its data took."""
+    needs: dict[str, int] = {}
+    domains = {disk.domain.id: disk.domain for disk in disks if disk.domain.id}
+    for disk in disks:
+        if disk.domain.id:
+            needs[disk.domain.id] = needs.get(disk.domain.id, 0) + expected_size(disk)
+    for domain_id, need in needs.items():
+        domain = domains[domain_id]
+        if need > domain.available:
+            blockers.append(
+                f"storage domain {domain.name} has {format_size(domain.available)} free, "
+                f"the disks need about {format_size(need)}"
+            )
+
+
+def expected_size(disk: DiskPlan) -> int:
+    """Bytes a restored disk will take on its domain, as far as the archive tells."""
+    if not disk.sparse:
+        return disk.size
+    record = disk.source.record
+    if record.layers:
+        data = sum(layer.actual_size or layer.size for layer in record.layers)
+    else:
+        data = disk.size - record.run.bytes_zero if record.run else record.actual_size or 0
+    return min(data, disk.size)
+
+
+def first_size(disk: DiskPlan) -> int | None:
+    """What the volume of a thin qcow2 disk on block storage must have at first: data, and tables on top."""
+    if not (disk.domain.block and disk.format == "cow"):
+        return None
+    tables = disk.size // 1024 + _QCOW2_HEAD
+    return min(expected_size(disk) + tables, disk.size + tables)

@@ -1,0 +1,321 @@
+"""Each place where foreign bytes become ours, as a function of bytes: it reads or refuses, and nothing else.
+
+A target passes when it returns. Its seeds are documents that it reads, for a fuzzer to begin with. As a
+program it hands a target to atheris: `python -m unit.fuzz.targets NAME SECONDS CORPUS`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from borg_ovirt.config.load import parse as parse_config
+from borg_ovirt.errors import BorgOvirtError, ConfigError, NotOurArchive, TransferFailed
+from borg_ovirt.ovirt.data import answers
+from borg_ovirt.ovirt.data.imageio_connection import Address
+from borg_ovirt.ovirt.facts import chain, checkpoints, inventory, ovf, storage, vm
+from borg_ovirt.ovirt.session import sso
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.session.waiting import Patience
+from borg_ovirt.ovirt.session.web import Reply
+from borg_ovirt.qcow2 import BadHeader, backing_patch, read_header
+from borg_ovirt.repository.layout import parse_comment, parse_manifest
+from borg_ovirt.terminal import shown
+
+Target = Callable[[bytes], object]
+
+ID = "aaaaaaaa-0000-4000-8000-000000000001"
+BASE = "bbbbbbbb-0000-4000-8000-000000000001"
+TOP = "bbbbbbbb-0000-4000-8000-000000000002"
+
+
+def manifest(data: bytes) -> None:
+    """What was read can be told as JSON and read again."""
+    with contextlib.suppress(NotOurArchive):
+        read = parse_manifest(data, "web01-1")
+        assert parse_manifest(read.to_json(), "web01-1") == read
+
+
+def comment(data: bytes) -> None:
+    """Comments are text by the time we see them."""
+    with contextlib.suppress(NotOurArchive):
+        read = parse_comment(data.decode("utf-8", "surrogateescape"), "web01-1")
+        assert read is None or parse_comment(read.to_text(), "web01-1") == read
+
+
+def ovf_document(data: bytes) -> None:
+    """What was read can be rewritten, and the result read."""
+    with contextlib.suppress(NotOurArchive):
+        facts = ovf.parse(data)
+        written = ovf.rewrite(
+            data, {facts.vm_id.lower(): TOP}, name="x", fresh_nics_and_macs=True, keep_disks=[ID]
+        )
+        ovf.parse(written)
+
+
+def extents(data: bytes) -> None:
+    """Extents follow one another from byte 0 on, whatever the stream."""
+    end = 0
+    with contextlib.suppress(TransferFailed, answers.BrokeOff):
+        for extent in answers.extents(io.BytesIO(data).read, "disk web01"):
+            assert extent.start == end
+            assert extent.length >= 0
+            end = extent.end
+
+
+def daemon(data: bytes) -> None:
+    """The short answers of the daemon."""
+    with contextlib.suppress(ValueError):
+        reply = answers.parse(data)
+        for read in (answers.features, answers.checksum):
+            with contextlib.suppress(TransferFailed):
+                read(reply, "disk web01")
+
+
+def qcow2_header(data: bytes) -> None:
+    """A header is read or refused; a new backing name has the place of the old one."""
+    with contextlib.suppress(BadHeader):
+        header = read_header(data)
+        if header.backing is not None:
+            patch = backing_patch(header, header.backing)
+            assert data[patch.offset : patch.offset + len(patch.data)] == patch.data
+
+
+def config(data: bytes) -> None:
+    """The configuration's file."""
+    with contextlib.suppress(ConfigError):
+        parse_config(data.decode("utf-8", "replace"), "c.yaml")
+
+
+def setting(data: bytes) -> None:
+    """A key on the command line."""
+    with contextlib.suppress(ConfigError):
+        parse_config("", "c.yaml", [data.decode("utf-8", "replace")])
+
+
+def address(data: bytes) -> None:
+    """Addresses out of the engine's answers and of the configuration."""
+    text = data.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(TransferFailed):
+        Address.of_url("direct", text)
+    with contextlib.suppress(BorgOvirtError):
+        assert EngineAccess(text, "u", "p").host
+
+
+def words(data: bytes) -> None:
+    """Whatever is shown steers no terminal."""
+    text = shown(data.decode("utf-8", "surrogateescape"))
+    assert "\x1b" not in text
+    assert len(text.splitlines()) <= 1
+    assert not {"\x9b", "\x7f", "\u202e", "\u2028"} & set(text)
+
+
+class _Answering:
+    """A connection of the SDK's whose engine says the same to everything."""
+
+    def __init__(self, body: bytes) -> None:
+        from ovirtsdk4.http import Response
+
+        self.last_status, self.endless = 200, False
+        self._response = Response(body, 200, [], "OK")
+
+    def system_service(self) -> Any:
+        from ovirtsdk4.services import SystemService
+
+        return SystemService(self, "")
+
+    def send(self, request: Any) -> None:
+        return
+
+    def wait(self, context: Any, failed_auth: bool = False) -> Any:
+        return self._response
+
+    def check_xml_content_type(self, response: Any) -> None:
+        from borg_ovirt.ovirt.session.sense import check_xml
+
+        check_xml(response.body)
+
+    def close(self, logout: bool = True) -> None:
+        return
+
+
+class Mocked(Engine):
+    """An engine of one answer, and no patience."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(
+            EngineAccess("engine.example", "u", "p"),
+            patience=Patience(engine=0.0, ovf=0.0, unclear=0.0, first=0.0, most=0.0),
+        )
+        self._mocked = _Answering(body)
+
+    def _connection(self) -> Any:
+        return self._mocked
+
+
+def engine_xml(data: bytes) -> None:
+    """Every reader of the engine's answers, each given the same document."""
+    engine = Mocked(data)
+    disk = vm.DiskFacts(ID, "disk", 1 << 20, "cow", True, "image", image_id=BASE)
+    facts = vm.VmFacts(ID, "vm", "up", ID, "Default", (4, 7), None, template_id=TOP)
+    for read in (
+        engine._greet,
+        lambda: vm.find_vm(engine, ID),
+        lambda: vm.look_up(engine, "web01"),
+        lambda: vm.list_vms(engine),
+        lambda: vm.vm_status(engine, ID),
+        lambda: vm.read_disk(engine, ID),
+        lambda: vm.read_disks(engine, ID),
+        lambda: vm.read_snapshots(engine, ID),
+        lambda: vm.fetch_ovf(engine, ID),
+        lambda: chain.read_chain(engine, disk, facts),
+        lambda: storage.list_domains(engine),
+        lambda: storage.list_clusters(engine),
+        lambda: storage.domain_names(engine),
+        lambda: inventory.places(engine),
+        lambda: inventory.list_hosts(engine),
+        lambda: inventory.domain_room(engine),
+        lambda: inventory.engine_time(engine),
+        lambda: checkpoints.list_checkpoints(engine, ID),
+    ):
+        with contextlib.suppress(BorgOvirtError):
+            read()  # type: ignore[no-untyped-call]
+
+
+def login(data: bytes) -> None:
+    """The reply of the login page."""
+    ask, sso.ask = sso.ask, lambda *_, **__: Reply(200, data, {})
+    try:
+        with contextlib.suppress(BorgOvirtError):
+            assert sso.log_in("https://engine.example/ovirt-engine/api", "u", "p", None, 1.0)
+    finally:
+        sso.ask = ask
+
+
+def _manifests() -> list[bytes]:
+    run = {
+        "tool_version": "0.1.0",
+        "host": "h",
+        "engine": "e",
+        "kind": "full",
+        "way": "live backup",
+        "consistency_asked": "auto",
+        "consistency": "frozen",
+        "started": "2026-01-01T00:00:00Z",
+        "ended": "2026-01-01T01:00:00+01:00",
+    }
+    disk: dict[str, Any] = {"id": ID, "alias": "d", "size": 10, "format": "cow", "sparse": True}
+    layers = [
+        {"image_id": BASE, "snapshot_id": None, "parent": None, "format": "raw"},
+        {"image_id": TOP, "snapshot_id": ID, "parent": BASE, "format": "cow", "date": "2026-01-01T00:00:00Z"},
+    ]
+    for layer in layers:
+        layer |= {"capacity": 10, "size": 5, "path": f"disks/{ID}/{layer['image_id']}"}
+    whole = {"tool": "borg-ovirt", "layout": 1, "vm": {"id": ID, "name": "vm", "tags": ["a"]}, "run": run}
+    image = {**whole, "mode": "image", "disks": [{**disk, "path": f"disks/{ID}.raw"}]}
+    chained = {**whole, "mode": "chain", "disks": [{**disk, "path": f"disks/{ID}", "layers": layers}]}
+    return [json.dumps(image).encode(), json.dumps(chained).encode()]
+
+
+def _qcow2(backing: bytes = b"", version: int = 3) -> bytes:
+    head = struct.pack(">4sIQIIQ", b"QFI\xfb", version, 512 if backing else 0, len(backing), 16, 1 << 30)
+    return head.ljust(512, b"\0") + backing.ljust(512, b"\0")
+
+
+_XML = [
+    b"<api><product_info><instance_id>x</instance_id><version><major>4</major><minor>5</minor></version>"
+    b"</product_info><time>2026-01-01T00:00:00Z</time></api>",
+    f'<vm id="{ID}"><name>web01</name><status>up</status><cluster id="{ID}"/>'
+    f"<bios><type>q35_ovmf</type></bios>"
+    f"<custom_compatibility_version><major>4</major><minor>7</minor></custom_compatibility_version>"
+    f'<template id="{ID}"/><start_time>2026-01-01T00:00:00.000+02:00</start_time><initialization>'
+    f"<configuration>"
+    f"<data>x</data></configuration></initialization></vm>".encode(),
+    f'<vms><vm id="{ID}"><name>web01</name>'
+    f'<tags><tag id="{ID}"><name>t</name></tag></tags></vm></vms>'.encode(),
+    f'<disk id="{ID}"><alias>d</alias><provisioned_size>1048576</provisioned_size><format>cow</format>'
+    f'<image_id>{BASE}</image_id><storage_domains><storage_domain id="{ID}"/>'
+    f"</storage_domains></disk>".encode(),
+    f'<disk_attachments><disk_attachment id="{ID}"><bootable>true</bootable><disk id="{ID}"/>'
+    f"</disk_attachment></disk_attachments>".encode(),
+    f'<disk_snapshots><disk_snapshot id="{TOP}"><disk id="{ID}"/><parent id="{BASE}"/><format>cow</format>'
+    f'</disk_snapshot><disk_snapshot id="{BASE}"><disk id="{ID}"/></disk_snapshot></disk_snapshots>'.encode(),
+    f'<snapshots><snapshot id="{ID}"><date>2026-01-01T00:00:00Z</date></snapshot></snapshots>'.encode(),
+    f'<storage_domains><storage_domain id="{ID}"><type>data</type><available>5</available><used>1</used>'
+    f"<storage><type>nfs</type></storage></storage_domain></storage_domains>".encode(),
+    f'<data_centers><data_center id="{ID}"><name>d</name></data_center></data_centers>'.encode(),
+    f'<checkpoints><checkpoint id="{ID}"><creation_date>2026-01-01T00:00:00Z</creation_date>'
+    f"<parent_id>{TOP}</parent_id><state>created</state></checkpoint></checkpoints>".encode(),
+    b"<fault><reason>r</reason><detail>[d]</detail></fault>",
+    b"<action><status>complete</status></action>",
+]
+_CONFIG = b"""engines:
+  main: {url: "https://engine.example.org", username: backup@internal, password_file: /p}
+repositories:
+  local: {location: /srv/borg, chunk_size: 4MiB, lock_wait: 10m}
+vms: {include: {tags: [backup, "x"]}}
+policy: {full_every: 30d, sample: 0.1%, readers: 3}
+retention: {daily: 7, gone_vms: 180d}
+limits: {until: 06:00, min_free: 10%}
+hooks: [{when: after-vm, command: [echo, x], timeout: 1m}]
+x: &x [1]
+y: *x
+"""
+
+TARGETS: dict[str, tuple[Target, list[bytes]]] = {
+    "manifest": (manifest, _manifests()),
+    "comment": (
+        comment,
+        [
+            json.dumps(
+                {"tool": "borg-ovirt", "layout": 1, "vm_id": ID, "vm_name": "x", "mode": "image"}
+                | {"engine": "e", "kind": "full"}
+            ).encode()
+        ],
+    ),
+    "ovf": (ovf_document, [(Path(__file__).parents[1] / "ovirt/facts/sample.ovf").read_bytes()]),
+    "extents": (
+        extents,
+        [
+            b'[{"start": 0, "length": 65536, "zero": true, "hole": false}, '
+            b'{"start": 65536, "length": 65536, "zero": false, "dirty": true}]\n'
+        ],
+    ),
+    "daemon": (
+        daemon,
+        [
+            b'{"features": ["extents", "zero"], "unix_socket": "@x", "max_readers": 8, "max_writers": 8}',
+            b'{"checksum": "ab", "algorithm": "blake2b", "block_size": 4194304}',
+        ],
+    ),
+    "qcow2": (qcow2_header, [_qcow2(), _qcow2(BASE.encode()), _qcow2(BASE.encode(), 2)]),
+    "config": (config, [_CONFIG]),
+    "setting": (setting, [b"policy.full_every=7d", b"vms.include.tags=[a, b]", b"engines.main={url: x}"]),
+    "address": (address, [b"https://host.example:54322/images/" + ID.encode(), b"engine.example"]),
+    "words": (words, ["web01 \x1b[2J é \u202e".encode()]),
+    "engine_xml": (engine_xml, _XML),
+    "login": (login, [b'{"access_token": "t", "exp": "1"}', b'[{"error_code": "x", "error": "y"}]']),
+}
+
+
+def main(name: str, seconds: int, corpus: Path) -> None:
+    """Let atheris look for bytes that a target neither reads nor refuses."""
+    import atheris
+
+    target, seeds = TARGETS[name]
+    for number, seed in enumerate(seeds):
+        (corpus / str(number)).write_bytes(seed)
+    atheris.instrument_all()
+    limits = [f"-max_total_time={seconds}", "-max_len=20000", "-rss_limit_mb=2048", "-timeout=20"]
+    atheris.Setup([name, *limits, str(corpus)], target)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -1,0 +1,90 @@
+"""Each way Borg fails has an error of ours with its own exit code; what is no failure of Borg's has none."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+
+import pytest
+from borg import locking
+from borg.archive import Archive
+from borg.cache import Cache
+from borg.crypto import key as keys
+from borg.crypto.low_level import IntegrityError
+from borg.helpers import Error, NoManifestError
+from borg.remote import ConnectionClosed, PathNotAllowed
+from borg.repository import Repository
+
+from borg_ovirt.errors import (
+    ArchiveNotFound,
+    BorgOvirtError,
+    RepositoryDamaged,
+    RepositoryError,
+    RepositoryLocked,
+    RepositoryNotFound,
+    WrongPassphrase,
+)
+from borg_ovirt.repository.borg_errors import translate, translate_errors
+
+WHERE = "/srv/repo"
+
+
+def system(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (Repository.DoesNotExist(WHERE), RepositoryNotFound, "borg init"),
+        (Repository.InvalidRepository(WHERE), RepositoryNotFound, "no Borg 1.4 repository"),
+        (NoManifestError(), RepositoryNotFound, "no Borg 1.4 repository"),
+        (locking.LockTimeout(WHERE), RepositoryLocked, "--lock-wait"),
+        (locking.LockErrorT(WHERE), RepositoryError, "Cannot lock"),
+        (keys.NoPassphraseFailure("no"), WrongPassphrase, "none was given"),
+        (keys.PassphraseWrong(), WrongPassphrase, "does not open"),
+        (keys.KeyfileNotFoundError(WHERE, "/keys"), RepositoryError, "borg key import"),
+        (Cache.CacheInitAbortedError(), RepositoryError, "BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK"),
+        (Cache.RepositoryAccessAborted(), RepositoryError, "BORG_RELOCATED_REPO_ACCESS_IS_OK"),
+        (ConnectionClosed(), RepositoryError, "The connection to"),
+        (PathNotAllowed("/x"), RepositoryError, "does not allow"),
+        (Repository.InsufficientFreeSpaceError("1", "0"), RepositoryError, "No space left"),
+        (Repository.StorageQuotaExceeded("1", "2"), RepositoryError, "No space left"),
+        (Archive.DoesNotExist("web01"), ArchiveNotFound, "no archive web01"),
+        (Repository.ObjectNotFound(b"\1" * 32, WHERE), RepositoryDamaged, "borg check"),
+        (IntegrityError("chunk"), RepositoryDamaged, "is damaged"),
+        (Error("anything"), RepositoryError, "Borg failed on"),
+        (Exception("bare"), RepositoryError, "cannot make sense"),
+        (system(errno.ENOSPC), RepositoryError, "No space left"),
+        (system(errno.EDQUOT), RepositoryError, "No space left"),
+        (system(errno.EACCES), RepositoryError, "The system refused access"),
+    ],
+)
+def test_what_borg_raises(error: Exception, kind: type[BorgOvirtError], words: str) -> None:
+    ours = translate(error, WHERE)
+    assert type(ours) is kind
+    assert words in str(ours)
+    assert WHERE in str(ours)
+    assert "\n" not in str(ours)
+
+
+def test_a_passcommand_is_never_shown() -> None:
+    cause = subprocess.CalledProcessError(3, ["echo", "open sesame"])
+    text = str(translate(keys.PasscommandFailure(cause), WHERE))
+    assert "exit status 3" in text
+    assert "sesame" not in text
+
+
+@pytest.mark.parametrize("error", [KeyError("id"), AttributeError("x"), AssertionError(), RuntimeError("x")])
+def test_a_fault_of_ours_is_none_of_borgs(error: Exception) -> None:
+    assert translate(error, WHERE) is None
+    with pytest.raises(type(error)), translate_errors(WHERE):
+        raise error
+
+
+def test_an_error_of_ours_passes_as_it_is() -> None:
+    mine = ArchiveNotFound("None.")
+    with pytest.raises(ArchiveNotFound) as caught, translate_errors(WHERE):
+        raise mine
+    assert caught.value is mine
