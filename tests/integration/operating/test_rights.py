@@ -78,6 +78,7 @@ def refused(desk: Desk, permit: str, *words: str) -> None:
 @pytest.mark.parametrize(
     ("permit", "words"),
     [
+        ("login", "hybrid"),
         ("create_disk", "hybrid"),
         ("create_disk", "live"),
         ("create_disk", "down"),

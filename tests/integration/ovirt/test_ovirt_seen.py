@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,9 @@ from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Snapshot, new_id
 
 from borg_ovirt.errors import BackupFailed, RestoreFailed, VmNotSuitable
-from borg_ovirt.ovirt.capture.capture import capture
+from borg_ovirt.ovirt.capture.capture import Capture
+from borg_ovirt.ovirt.capture.chain import capture_chain
+from borg_ovirt.ovirt.capture.image import capture_image
 from borg_ovirt.ovirt.facts.ovf import parse, rewrite
 from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm, list_vms
 from borg_ovirt.ovirt.make.machines import MadeVm, nic_warnings
@@ -21,6 +26,12 @@ from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.events import EventMark, post_event
 from borg_ovirt.ovirt.tracked.journal import Journal
+
+WAYS: dict[str, Callable[..., AbstractContextManager[Capture]]] = {
+    "image": capture_image,
+    "live": partial(capture_image, live=True),
+    "chain": capture_chain,
+}
 
 
 @pytest.mark.parametrize(
@@ -77,7 +88,7 @@ def test_ok_is_not_taken_for_success_in_a_backup(
     facts = find_vm(engine, vm.name)
     with (
         pytest.raises(BackupFailed, match="is called ok, but: Failed to complete snapshot"),
-        capture(engine, facts, facts.disks, journal=journal, description="x", api="none"),
+        capture_chain(engine, facts, facts.disks, journal=journal, description="x"),
     ):
         pass
     monkeypatch.undo()
@@ -87,12 +98,12 @@ def test_ok_is_not_taken_for_success_in_a_backup(
     box.as_found()
 
 
-@pytest.mark.parametrize("api", ["auto", "live", "none"])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("running", [True, False], ids=["up", "down"])
 def test_a_domain_in_maintenance_is_named_before_anything_starts(
-    box: Box, engine: Engine, journal: Journal, api: str, running: bool
+    box: Box, engine: Engine, journal: Journal, way: str, running: bool
 ) -> None:
-    name = f"asleep-{api}-{running}"
+    name = f"asleep-{way}-{running}"
     domain = box.make_domain(name)
     vm = box.make_vm(name, [DiskSpec(4 * MiB), DiskSpec(4 * MiB, domain=name)], running=running)
     facts = find_vm(engine, vm.name)
@@ -100,12 +111,12 @@ def test_a_domain_in_maintenance_is_named_before_anything_starts(
     try:
         with (
             pytest.raises(VmNotSuitable, match=f"lies on the storage domain {name}, which is maintenance"),
-            capture(engine, facts, facts.disks, journal=journal, description="x", api=api),
+            WAYS[way](engine, facts, facts.disks, journal=journal, description="x"),
         ):
             pass
         assert not [b for b in box.world.backups.values() if b.vm_id == vm.id]
         awake = [disk for disk in facts.disks if disk.storage_domain != domain.id]
-        with capture(engine, facts, awake, journal=journal, description="x", api=api) as captured:
+        with WAYS[way](engine, facts, awake, journal=journal, description="x") as captured:
             captured.finish()
         captured.wait_merge()
     finally:
@@ -126,7 +137,7 @@ def test_a_backup_that_goes_to_its_end_unasked_is_a_failure_at_once(
         begun = time.monotonic()
         with (
             pytest.raises(BackupFailed, match="phase finalizing"),
-            capture(engine, facts, facts.disks, journal=journal, description="x", api="live"),
+            capture_image(engine, facts, facts.disks, journal=journal, description="x", live=True),
         ):
             pass
         assert time.monotonic() - begun < 60
@@ -137,15 +148,15 @@ def test_a_backup_that_goes_to_its_end_unasked_is_a_failure_at_once(
     box.release_backups(vm)
 
 
-@pytest.mark.parametrize("api", ["auto", "live", "none"])
-def test_a_vm_that_runs_stateless_is_refused(box: Box, engine: Engine, journal: Journal, api: str) -> None:
-    vm = box.make_vm(f"stateless-{api}", [DiskSpec(4 * MiB)])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_vm_that_runs_stateless_is_refused(box: Box, engine: Engine, journal: Journal, way: str) -> None:
+    vm = box.make_vm(f"stateless-{way}", [DiskSpec(4 * MiB)])
     now = box.engine.clock.now()
     vm.snapshots.insert(0, Snapshot(new_id(), "stateless snapshot", now, type="stateless"))
     facts = find_vm(engine, vm.name)
     with (
         pytest.raises(VmNotSuitable, match="runs stateless"),
-        capture(engine, facts, facts.disks, journal=journal, description="x", api=api),
+        WAYS[way](engine, facts, facts.disks, journal=journal, description="x"),
     ):
         pass
     box.as_found()

@@ -21,12 +21,13 @@ from borg_ovirt.errors import (
     Timeout,
     UsageError,
 )
+from borg_ovirt.ovirt.facts.inventory import image_disks
 from borg_ovirt.ovirt.session.ca import engine_certificate_end, fetch_ca, fingerprint, pin_ca
 from borg_ovirt.ovirt.session.certificate import certificate_end
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.events import EventMark, post_event
 from borg_ovirt.ovirt.session.faults import NotFound, Unclear, is_lock
-from borg_ovirt.ovirt.session.probes import backup_rights, disk_flags, read_rights
+from borg_ovirt.ovirt.session.probes import backup_rights, read_rights
 from borg_ovirt.ovirt.session.waiting import Patience
 
 TOKEN, LOGOUT = "/ovirt-engine/sso/oauth/token", "/ovirt-engine/services/sso-logout"
@@ -346,7 +347,11 @@ def test_which_disks_keep_bitmaps(script: Script, engine: Engine) -> None:
         + disk("d-5", "cow", "none", content="iso")
         + "</disks>",
     )
-    assert [(flag.id, flag.incremental) for flag in disk_flags(engine)] == [("d-1", True), ("d-2", False)]
+    assert [(disk.id, disk.format, disk.incremental) for disk in image_disks(engine)] == [
+        ("d-1", "cow", True),
+        ("d-2", "cow", False),
+        ("d-3", "raw", False),
+    ]
 
 
 def test_waiting_ends_with_the_thing_or_with_the_time() -> None:
