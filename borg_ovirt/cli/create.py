@@ -139,7 +139,8 @@ def _plan(order: _Order) -> RunPlan:
 
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.runs.plan import RunPlan, window_end
-    from borg_ovirt.ovirt.tracked.journal import new_run_id, state_dir
+    from borg_ovirt.ovirt.session.engine import new_run_id
+    from borg_ovirt.ovirt.tracked.journal import state_dir
 
     limits = order.given.limits(order.config.limits)
     named = order.vm is not None

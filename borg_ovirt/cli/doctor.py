@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 class DoctorOptions:
     """What is looked at beyond what always is, and where."""
 
+    rights: bool = False
     probe_write: bool = False
     probe_domain: str | None = None
     fetch_ca: str | None = None
     fingerprint: str | None = None
     host_port: int = 54322
-    proxy_port: int = 54323
+    proxy_port: int | None = None
 
 
 _looks = options.bundle(
     "looks",
     DoctorOptions,
+    click.option("--rights", is_flag=True, help="Prove every right by requests that can only be refused."),
     click.option("--probe-write", is_flag=True, help="Make and remove a disk of 1 MiB: can a restore be?"),
     click.option("--probe-domain", metavar="NAME", help="Storage domain for --probe-write."),
     click.option(
@@ -47,9 +49,7 @@ _looks = options.bundle(
     click.option(
         "--host-port", type=int, default=54322, show_default=True, help="Port of the hosts' imageio."
     ),
-    click.option(
-        "--proxy-port", type=int, default=54323, show_default=True, help="Port of the engine's proxy."
-    ),
+    click.option("--proxy-port", type=int, help="Port of the engine's proxy [default: what transfers name]"),
 )
 
 
@@ -69,7 +69,8 @@ def command(
     """Check connection, certificate, login, rights, ports, change tracking, room, clock, versions and
     repositories; say what to do about each finding.
 
-    Nothing is changed, unless --probe-write is given. Exit status: 0 all ok, 1 warnings, 2 failures.
+    Nothing is changed, unless --probe-write is given. --rights names each right that is missing, what for
+    and on which object. Exit status: 0 all ok, 1 warnings, 2 failures.
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.health.doctor import DoctorPlan, doctor
@@ -88,6 +89,7 @@ def command(
         min_free=config.limits.min_free,
         host_port=looks.host_port,
         proxy_port=looks.proxy_port,
+        rights=looks.rights,
         probe_write=looks.probe_write,
         probe_domain=looks.probe_domain,
     )

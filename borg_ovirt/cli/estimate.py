@@ -47,7 +47,7 @@ def command(
     with (
         output.progress() as progress,
         Engine(access) as ovirt,
-        Journal(state_dir(), ovirt.instance_id) as journal,
+        Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
         connect.repository(settings, write=True) as opened,
     ):
         found = estimate(SingleStore(opened), ovirt, vm.name or "", todo, journal, progress)

@@ -165,7 +165,7 @@ def _into_ovirt(
         output.progress() as progress,
         connect.repository(settings, write=False) as opened,
         Engine(access) as ovirt,
-        Journal(state_dir(), ovirt.instance_id) as journal,
+        Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
     ):
         if not dry_run:
             heal(ovirt, state_dir(), progress.step)

@@ -73,15 +73,37 @@ def _member(vm: VmSummary, where: Mapping[str, Place], config: Config, searches:
 
 
 def choose(members: Iterable[Member], narrowing: Narrowing) -> list[Member]:
-    """The selected VMs that the narrowing leaves; one that is named and not there is an error."""
+    """The selected VMs that the narrowing leaves. One that is named and not there is an error, and so is a
+    selection that is empty: a night without VMs is no success. A shard of one that is not may be empty.
+    """
     members = list(members)
     for word in narrowing.vms:
         _check_known(word, members)
     chosen = [m for m in members if m.selected and _wanted(m, narrowing)]
+    if not chosen:
+        raise _nothing_selected(members)
     if narrowing.shard is not None:
         part, parts = narrowing.shard
         chosen = [m for m in chosen if shard_of(m.id, parts) == part]
     return chosen
+
+
+def _nothing_selected(members: Sequence[Member]) -> UsageError:
+    if not members:
+        return UsageError(
+            "The engine shows this user no VM: nothing would be backed up.",
+            "Give it the role on the data center, or on the VMs to back up (docs/operating.md, The role).",
+        )
+    if not any(m.selected for m in members):
+        return UsageError(
+            f"The configuration selects none of the {len(members)} VMs: nothing would be backed up.",
+            "Look at `vms` there; a search that the engine does not understand finds nothing, too. "
+            "`borg-ovirt vms` shows what is selected.",
+        )
+    return UsageError(
+        "No selected VM is left by --vm and --tag: nothing would be backed up.",
+        "`borg-ovirt vms` shows the VMs and their tags.",
+    )
 
 
 def _check_known(word: str, members: Sequence[Member]) -> None:

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    with Box.start(Path(options.dir), tick=options.tick, port=options.port) as box:
+    with Box.start(Path(options.dir), tick=options.tick, port=options.port, rhythm=options.rhythm) as box:
         if not options.empty:
             furnish(box)
         print(describe(box), flush=True)
@@ -40,6 +40,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     serve.add_argument("--dir", required=True, help="where everything is kept; made if it is not there")
     serve.add_argument("--port", type=int, default=0, help="port of the API (default: a free one)")
     serve.add_argument("--tick", type=float, default=0.5, help="seconds of an engine tick (default: 0.5)")
+    serve.add_argument("--rhythm", type=float, default=1.0, help="how slow, of a real engine (default: 1)")
     serve.add_argument("--empty", action="store_true", help="no sample VMs")
     serve.add_argument("-v", "--verbose", action="store_true", help="log every step")
     return parser.parse_args(arguments)

@@ -7,16 +7,17 @@ import importlib
 import logging
 import re
 import uuid
+import xml.etree.ElementTree as ET
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
-from ovirtbox import follow
+from ovirtbox import apimodel, follow, rights
 from ovirtbox.engine import EngineCore, core
 from ovirtbox.faults import Fault
-from ovirtbox.xml import API, XML, UnreadableBody, fault_reply, usage_message
+from ovirtbox.xml import API, HTML, empty, fault_reply
 
 log = logging.getLogger("ovirtbox.rest")
 
@@ -42,10 +43,9 @@ COLLECTIONS = (
 INTERNAL = "ovirtbox.internal"
 """In the WSGI environment of a request that the engine makes to itself (follow)."""
 
-_UNAUTHORIZED = "<html><head><title>Error</title></head><body>{}</body></html>"
-"""Seen on 4.5.8 (facts/ovirt-engine-seen.md, 1.3): the reason is all that the page says."""
-_NO_CREDENTIALS = "Unauthorized"
-_UNKNOWN_TOKEN = "invalid_grant: The provided authorization grant for the auth code has expired."
+_PAGE = "<html><head><title>Error</title></head><body>{}</body></html>"
+_NO_LOGIN = "access_denied: The user is not authorized to perform login"
+_EXPIRED = "invalid_grant: The provided authorization grant for the auth code has expired."
 _TOO_MANY = "Unable to log in because the maximum number of allowed sessions {} is exceeded"
 """Seen from "because" on (4.5.8); the login itself works, each request is refused."""
 
@@ -60,9 +60,9 @@ def make_app(engine: EngineCore) -> Flask:
     app.before_request(_inject)
     app.before_request(_enter)
     app.after_request(follow.inline_links)
+    app.after_request(_check_model)
     app.after_request(_leave)
     app.register_error_handler(Fault, fault_reply)
-    app.register_error_handler(UnreadableBody, lambda error: usage_message(str(error)))
     app.register_error_handler(HTTPException, _unknown_route)
     app.register_error_handler(Exception, _broken)
     return app
@@ -91,7 +91,7 @@ class _PathRules:
 def _inject() -> Response | None:
     if request.environ.get(INTERNAL):
         return None
-    return core().faults_injection.before(request)
+    return core().faults_injection.before(request, only_asks=rights.only_asks(core()))
 
 
 def _enter() -> Response | None:
@@ -101,36 +101,49 @@ def _enter() -> Response | None:
     if not request.path.startswith(API):
         return None
     version = request.headers.get("Version", "4")
-    if version not in ("3", "4"):
-        raise Fault(400, f"Version {version} of the API isn't supported", "Invalid version")
-    refused = None if request.environ.get(INTERNAL) else _refusal(core())
-    if refused is not None:
-        page = _UNAUTHORIZED.format(refused)
-        answer = Response(page, status=401, content_type="text/html;charset=UTF-8")
+    if version != "4":
+        return Response(_PAGE.format("Bad Request"), 405 if version == "3" else 400, content_type=HTML)
+    if request.environ.get(INTERNAL):
+        g.user = request.environ[INTERNAL]
+        rights.check(core())
+        return None
+    name, refusal = _who(core())
+    if refusal is not None:
+        answer = Response(_PAGE.format(refusal), status=401, content_type=HTML)
         answer.headers["WWW-Authenticate"] = 'Basic realm="RESTAPI"'
+        del g.correlation_id  # it is echoed by the API, which this request does not reach
         return answer
+    g.user = core().users[name]
+    rights.check(core())
     return None
 
 
-def _refusal(engine: EngineCore) -> str | None:
-    """Why the user may not enter."""
+def _who(engine: EngineCore) -> tuple[str, str | None]:
+    """The name of the user who asks, or the words of the refusal."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        if value not in engine.tokens:
-            return _UNKNOWN_TOKEN
-        if value not in engine.sessions:
-            engine.sessions &= engine.tokens
-            if engine.max_sessions and len(engine.sessions) >= engine.max_sessions:
-                return _TOO_MANY.format(engine.max_sessions)
-            engine.sessions.add(value)
-        return None
+        name = engine.tokens.get(value, "")
+        if name not in engine.users:
+            return "", _EXPIRED
+        if not rights.may_log_in(engine, engine.users[name]):
+            return name, _NO_LOGIN
+        return name, None if engine.begin_session(value) else _TOO_MANY.format(engine.max_sessions)
     if scheme.lower() == "basic":
         try:
-            if base64.b64decode(value).decode() == f"{engine.user}:{engine.password}":
-                return None
+            name, _, password = base64.b64decode(value).decode().partition(":")
         except ValueError:
-            pass
-    return _NO_CREDENTIALS
+            return "", "Unauthorized"
+        problem = engine.log_in(name, password)
+        return name, None if problem is None else f"access_denied: {problem}"
+    return "", "Unauthorized"
+
+
+def _check_model(answer: Response) -> Response:
+    """Whatever the API's model does not know in an answer is a bug of the box."""
+    if answer.mimetype == "application/xml" and request.path.startswith(API):
+        for problem in apimodel.strange(ET.fromstring(answer.get_data())):
+            core().bugs.append(f"{request.method} {request.path}: the model does not know {problem}")
+    return answer
 
 
 def _leave(answer: Response) -> Response:
@@ -145,10 +158,12 @@ def _unknown_route(error: HTTPException) -> Response:
     if not request.path.startswith(API):
         return Response(f"<html><body>{error.name}</body></html>", error.code, content_type="text/html")
     if error.code == 405:
-        answer = Response(b"", 405, content_type=XML)
+        answer = empty(405)
         answer.headers["Allow"] = ", ".join(error.valid_methods or ())  # type: ignore[attr-defined]
         return answer
-    return fault_reply(Fault(error.code or 500, f"Could not find resource for full path: {request.path}"))
+    address = f"https://{request.host}{request.path.replace(API, f'{API}/v4', 1)}"
+    text = f"RESTEASY003210: Could not find resource for full path: {address}"
+    return Response(text, error.code or 500, content_type="text/html")
 
 
 def _broken(error: Exception) -> Response:

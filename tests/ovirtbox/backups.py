@@ -69,7 +69,7 @@ def start(engine: EngineCore, vm: Vm, wanted: Wanted) -> Backup:
             modified=engine.clock.now(),
             from_checkpoint=wanted.from_checkpoint,
             own_id=wanted.id is not None,
-            host=vm.host if kind == "live" else None,
+            host=_host(engine, vm, kind),
             require_consistency=wanted.require_consistency and kind == "live",
             updated=engine.clock.monotonic(),
             busy=True,
@@ -81,6 +81,14 @@ def start(engine: EngineCore, vm: Vm, wanted: Wanted) -> Backup:
         _redefine(engine, vm, backup, disks)
     backup.busy = False
     return backup
+
+
+def _host(engine: EngineCore, vm: Vm, kind: str) -> str | None:
+    """Cold backups have one too; hybrid ones none."""
+    if kind == "hybrid":
+        return None
+    up = (h.id for h in engine.world.hosts.values() if h.status == "up")
+    return vm.host if kind == "live" else next(up, None)
 
 
 def _kind(engine: EngineCore, vm: Vm, wanted: Wanted) -> str:
@@ -126,7 +134,9 @@ def _validate(engine: EngineCore, vm: Vm, wanted: Wanted, backup: Backup) -> lis
     if any(other.phase not in OVER for other in of_vm(engine, vm.id)):
         raise conflict(f"{ADD}. {DURING_BACKUP}")
     if len(wanted.description) > _LONGEST_DESCRIPTION:
-        raise bad(f"{ADD}. Description is too long.")
+        raise bad(
+            f"{ADD}. The VM backup description shouldn't contain more than {_LONGEST_DESCRIPTION} characters."
+        )
     if wanted.id is not None and wanted.id in world.backups:
         raise bad(f"{ADD}. The specified VM backup ID {wanted.id} already exists.")
     return disks
@@ -281,7 +291,7 @@ def _start_live(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
             return
         _ready(engine, vm, backup, disks, modes, checkpoint)
 
-    engine.background(0, begin, done)
+    engine.background(0, begin, done, "live ready")
 
 
 def _start_cold(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -> None:
@@ -289,6 +299,10 @@ def _start_cold(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
     marked = [disk for disk in disks if disk.active.format == "cow"]
     checkpoint = new_id() if marked else None
     backup.busy = True
+    if any(engine.world.domains[disk.domain].status != "active" for disk in disks):
+        # It goes there unasked and never leaves: the disks stay locked until somebody edits the database.
+        _enter(engine, backup, "finalizing")
+        return
 
     def begin() -> None:
         engine.data.freeze_truth(backup.id, disks)
@@ -302,7 +316,7 @@ def _start_cold(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
         else:
             _ready(engine, vm, backup, disks, modes, checkpoint)
 
-    engine.background(0, begin, done)
+    engine.background(0, begin, done, "cold ready")
 
 
 def _start_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -> None:
@@ -408,7 +422,7 @@ def _end_plain(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) ->
             engine.log(10795, ERROR, text, vm_id=vm.id)
         _succeed(engine, vm, backup)
 
-    engine.background(0, stop, done)
+    engine.background(0, stop, done, "backup end")
 
 
 def _end_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -> None:
@@ -499,6 +513,11 @@ def vm_went_down(engine: EngineCore, vm: Vm) -> None:
     for backup in of_vm(engine, vm.id):
         if backup.kind == "live" and backup.phase not in OVER:
             _fail(engine, backup, "the VM is down")
+
+
+def give_up(engine: EngineCore, backup: Backup) -> None:
+    backup.busy = False
+    _fail(engine, backup, "it was ended in the database")
 
 
 def restarted(engine: EngineCore) -> None:

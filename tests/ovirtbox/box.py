@@ -6,13 +6,13 @@ import hashlib
 import random
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
-from ovirtbox import attachments, disks, machines, moving, restoring, snapshots
+from ovirtbox import attachments, backups, disks, machines, moving, restoring, rights, snapshots
 from ovirtbox.app import make_app
 from ovirtbox.clock import Clock
 from ovirtbox.dataplane import DataPlane
@@ -26,18 +26,22 @@ from ovirtbox.model import (
     Cluster,
     DataCenter,
     Disk,
+    Grant,
     Host,
     Layer,
     Nic,
+    Profile,
     Snapshot,
     StorageDomain,
     Tag,
     Template,
+    User,
     Vm,
     World,
     new_id,
 )
 from ovirtbox.pki import make_pki
+from ovirtbox.rhythm import Rhythm
 from ovirtbox.server import Server
 from ovirtbox.templates import instantiate
 from ovirtbox.xml import API
@@ -87,7 +91,16 @@ class Box:
     # --- life ---
 
     @classmethod
-    def start(cls, directory: Path, tick: float = 0.02, *, port: int = 0, password: str | None = None) -> Box:
+    def start(
+        cls,
+        directory: Path,
+        tick: float = 0.02,
+        *,
+        port: int = 0,
+        password: str | None = None,
+        rhythm: float = 0.0,
+    ) -> Box:
+        """`rhythm`: 1 takes the time of a real engine (rhythm.py), 0 none but the ticks."""
         directory = Path(directory).resolve()
         directory.mkdir(parents=True, exist_ok=True)
         pki = make_pki(directory / "pki")
@@ -103,6 +116,7 @@ class Box:
             data=DataPlane(directory / "host", pki),
             faults_injection=inject,
             password=password,
+            rhythm=Rhythm(rhythm),
         )
         inject.engine = engine
         server = Server(make_app(engine), pki, port)
@@ -130,6 +144,7 @@ class Box:
         center = DataCenter(new_id(), "Default")
         self.world.data_centers[center.id] = center
         self.make_cluster("Default", (4, 7))
+        self.make_profile("ovirtmgmt")
         self.make_domain("data", "file")
         self.make_domain("lun", "block")
 
@@ -160,6 +175,39 @@ class Box:
             "BORG_OVIRT_CA_FILE": str(self.ca_file),
         }
 
+    # --- users ---
+
+    def make_user(
+        self, name: str, *grants: tuple[Iterable[str], str | None], administrative: bool = True
+    ) -> dict[str, str]:
+        """A user with a role of its own for each grant: permits, and the id of the object (None: the system).
+
+        What comes back goes into the environment of the product.
+        """
+        password = secrets.token_urlsafe(12)
+        user = User(new_id(), f"{name}@internal", password)
+        for permits, on in grants:
+            role = rights.make_role(f"{name}-{len(user.grants)}", permits, administrative=administrative)
+            self.engine.roles[role.id] = role
+            user.grants.append(Grant(role.id, on))
+        self.engine.users[user.name] = user
+        path = self.directory / f"password-{name}"
+        path.touch(mode=0o600)
+        path.write_text(password + "\n")
+        return {"BORG_OVIRT_USERNAME": user.name, "BORG_OVIRT_PASSWORD_FILE": str(path)}
+
+    def make_documented_user(self, name: str, *, without: str = "") -> dict[str, str]:
+        """A user with the role of docs/operating.md, or with all of it but one permit."""
+
+        def all_but(*permits: str) -> list[str]:
+            return [permit for permit in permits if permit != without]
+
+        return self.make_user(
+            name,
+            (all_but(*rights.FOR_BACKUPS_ON_SYSTEM, *rights.FOR_RESTORES_ON_SYSTEM), None),
+            (all_but(*rights.FOR_BACKUPS, *rights.FOR_RESTORES), next(iter(self.world.data_centers))),
+        )
+
     # --- places ---
 
     def make_cluster(self, name: str, level: tuple[int, int]) -> Cluster:
@@ -184,6 +232,13 @@ class Box:
             domain = StorageDomain(identifier, name, center, kind, path, capacity)
             self.world.domains[identifier] = domain
             return domain
+
+    def make_profile(self, name: str, network: str = "ovirtmgmt") -> Profile:
+        """A vNIC profile."""
+        with self.world.lock:
+            profile = Profile(new_id(), name, network)
+            self.world.profiles[profile.id] = profile
+            return profile
 
     def domain(self, name: str) -> StorageDomain:
         return next(d for d in self.world.domains.values() if d.name == name)
@@ -365,7 +420,9 @@ class Box:
         wanted = None
         if only is not None or initial_size is not None:
             chosen = only if only is not None else [d for d in self.disks(vm) if snapshots.snapable(d)]
-            wanted = {disk.id: snapshots.NewLayer(initial_size=initial_size) for disk in chosen}
+            block = {d.id for d in chosen if self.world.domains[d.domain].kind == "block"}
+            sizes = {d.id: initial_size if d.id in block else None for d in chosen}
+            wanted = {disk_id: snapshots.NewLayer(initial_size=size) for disk_id, size in sizes.items()}
         made = snapshots.create(self.engine, vm, description, wanted=wanted, memory=memory)
         self._snapshots_as_found.add(made.id)
         self.wait(lambda: made.status == "ok" or made not in vm.snapshots, f"snapshot {description}")
@@ -441,6 +498,13 @@ class Box:
         return sha_of(self.content(disk))
 
     # --- how it is left ---
+
+    def release_backups(self, vm: Vm) -> None:
+        """What only the database helps with: end backups of a VM that the engine never ends."""
+        with self.world.lock:
+            for backup in self.world.backups.values():
+                if backup.vm_id == vm.id and backup.phase not in OVER:
+                    backups.give_up(self.engine, backup)
 
     def as_found(self) -> None:
         """From now on the snapshots that are there count as found, whoever made them."""

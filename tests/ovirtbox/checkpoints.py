@@ -72,7 +72,7 @@ def remove(engine: EngineCore, vm: Vm, checkpoint: Checkpoint) -> None:
             text = f"Failed to remove checkpoint {checkpoint.id} of VM {vm.name}."
             engine.log(10798, ERROR, text, vm_id=vm.id)
 
-    engine.background(1, lambda: _remove_bitmaps(engine, disks, [checkpoint.id]), done)
+    engine.background(1, lambda: _remove_bitmaps(engine, disks, [checkpoint.id]), done, "checkpoint removed")
 
 
 def lose_all(engine: EngineCore, vm: Vm) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from ovirtbox.events import ERROR, NORMAL, WARNING
 from ovirtbox.faults import bad, conflict, internal
 from ovirtbox.locks import DISK, VM, exclusive, shared
 from ovirtbox.model import Disk, Job, Layer, StorageDomain, Vm, new_id
+from ovirtbox.rights import owned_by_maker
 
 GIB = 1 << 30
 MAX_BLOCK_SIZE = 8192 * GIB
+LONGEST_ALIAS = 255
+LONGEST_DESCRIPTION = 4000
+"""Longer ones fail in the database (seen with 5000)."""
 
 ADD = "Cannot add Virtual Disk"
 REMOVE = "Cannot remove Virtual Disk"
@@ -124,11 +129,13 @@ def add(engine: EngineCore, new: NewDisk, *, vm: Vm | None = None) -> Disk:
             path=layer_path(new.domain, disk.id, image_id),
             status="locked",
             created=engine.clock.now(),
+            new=True,
             snapshot_id=vm.active_snapshot.id if vm else None,
         )
         disk.layers.append(layer)
         engine.locks.take(disk.id, ADD, exclusive(DISK, disk.id))
         world.disks[disk.id] = disk
+        owned_by_maker(engine, disk.id)
         engine.log(2020, NORMAL, f"Add-Disk operation of '{disk.alias}' was initiated by {USER}.")
         job = jobs.start(engine, f"Creating Virtual Disk {disk.alias}")
 
@@ -139,7 +146,7 @@ def add(engine: EngineCore, new: NewDisk, *, vm: Vm | None = None) -> Disk:
         engine.locks.drop(disk.id)
         jobs.finish(engine, job, error is None)
         if error is None:
-            layer.status = "ok"
+            layer.status, layer.new = "ok", False
             text = f"The disk '{disk.alias}' was successfully added."
             engine.log(2021, NORMAL, text, disk_id=disk.id, correlation_id=job.correlation_id)
             return
@@ -152,7 +159,9 @@ def add(engine: EngineCore, new: NewDisk, *, vm: Vm | None = None) -> Disk:
 
 
 def _check_new(engine: EngineCore, new: NewDisk) -> None:
-    if new.size <= 0:
+    if len(new.alias or "") > LONGEST_ALIAS or len(new.description) > LONGEST_DESCRIPTION:
+        raise bad()
+    if new.size == 0:
         raise bad(f"{ADD}. Disk's provisioned size has to be greater than 0.")
     refuse_inactive_domain(ADD, new.domain)
     if not _configuration_allowed(new):
@@ -210,7 +219,17 @@ def update(engine: EngineCore, disk: Disk, changes: Changes) -> None:
     world = engine.world
     with world.lock:
         vms = list(world.vms_of_disk(disk.id))
+        if changes.alias is not None and not re.fullmatch(r"[\w.-]*", changes.alias):
+            raise bad(
+                'Disk alias name must be formed of alpha-numeric characters or "-_.",'
+                " Attribute: diskInfo.diskAlias"
+            )
         refuse_locked(EDIT, [disk])
+        if engine.locks.held(DISK, disk.id) and f"edit {disk.id}" in {who for who, _ in engine.locks.all()}:
+            raise conflict(
+                f"{EDIT}: The following disks are locked: ${{diskAliases}}."
+                " Please try again in a few minutes."
+            )
         grow = changes.size is not None and changes.size != disk.virtual_size
         if grow and disk.storage_type == "image":
             assert changes.size is not None
@@ -232,8 +251,8 @@ def update(engine: EngineCore, disk: Disk, changes: Changes) -> None:
                 setattr(disk, name, value)
         for vm in vms:
             vm.generation += 1
-        if not grow:
-            engine.locks.drop(f"edit {disk.id}")
+        if not grow:  # the lock is let go of a moment after the answer
+            engine.clock.after(1, lambda: engine.locks.drop(f"edit {disk.id}"))
             return
         assert changes.size is not None
         _grow(engine, disk, changes.size)
@@ -241,7 +260,7 @@ def update(engine: EngineCore, disk: Disk, changes: Changes) -> None:
 
 def _check_growth(engine: EngineCore, disk: Disk, vms: list[Vm], size: int) -> None:
     if size < disk.virtual_size:
-        raise conflict(f"{EDIT}. New disk size must be larger than the current disk size.")
+        raise bad(f"{EDIT}. New disk size must be larger than the current disk size.")
     for vm in vms:
         if vm.status not in ("up", "down", "paused"):
             raise conflict(f"{EDIT} because the VM is in {status_text(vm)} status.")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 OPERATION_FAILED = "Operation Failed"
 INCOMPLETE = "Incomplete parameters"
+INVALID = "Input validation failed."
+SYNTAX = "Request syntactically incorrect."
+UNAUTHORIZED = "User is not authorized to perform this action."
+QUERY_FORBIDDEN = "query execution failed due to insufficient permissions."
 
 
 class Fault(Exception):
@@ -21,6 +25,7 @@ class Fault(Exception):
         *,
         bare: bool = True,
         empty: bool = False,
+        html: bool = False,
     ) -> None:
         super().__init__(f"{status} {reason}: {detail}")
         self.status = status
@@ -29,6 +34,8 @@ class Fault(Exception):
         self.bare = bare
         self.empty = empty
         """No body at all: the plain "not found" of a real engine."""
+        self.html = html
+        """An error page: an exception that nobody in the engine translates."""
 
 
 def refusal(status: int, *messages: str) -> Fault:
@@ -47,6 +54,29 @@ def bad(*messages: str) -> Fault:
 
 def incomplete(entity: str, fields: str, operation: str = "add") -> Fault:
     return Fault(400, f"{entity} [{fields}] required for {operation}", INCOMPLETE)
+
+
+def mandatory(*fields: str) -> Fault:
+    """A missing parameter as the newer code tells it (snapshots, backups, events)."""
+    named = " or ".join(f"'{name}'" for name in fields)
+    one = len(fields) == 1
+    text = f"Parameter{'' if one else 's'} {named} {'is' if one else 'are'} mandatory"
+    return Fault(400, f"{text} but {'was' if one else 'both were'} not provided.", INVALID)
+
+
+def not_allowed() -> Fault:
+    """A command that the user has no right to."""
+    return Fault(403, UNAUTHORIZED)
+
+
+def query_not_allowed() -> Fault:
+    """A query that the user has no right to: no 403, but a bad request."""
+    return Fault(400, QUERY_FORBIDDEN)
+
+
+def broken() -> Fault:
+    """An exception inside the engine: an error page, in HTML."""
+    return Fault(500, html=True)
 
 
 def invalid_value(detail: str) -> Fault:

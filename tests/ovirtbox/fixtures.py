@@ -14,4 +14,4 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     """An oVirt for the tests of one module."""
     with Box.start(tmp_path_factory.mktemp("box")) as started:
         yield started
-        assert not started.engine.bugs, "the box itself failed"
+        assert not started.engine.bugs, f"the box itself failed: {started.engine.bugs[:5]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from ovirtbox import attachments
@@ -9,12 +10,12 @@ from ovirtbox.engine import EngineCore
 from ovirtbox.events import NORMAL, WARNING
 from ovirtbox.faults import Fault, bad, conflict
 from ovirtbox.locks import VM_NAME, exclusive
-from ovirtbox.model import Attachment, Cluster, Nic, Snapshot, Vm, new_id
+from ovirtbox.model import Attachment, Cluster, Nic, Profile, Snapshot, Vm, new_id
 from ovirtbox.ovf_reader import BadOvf, OvfNic, OvfVm, read
+from ovirtbox.rights import owned_by_maker
 
 IMPORT = "Cannot import VM"
-NETWORKS = ("ovirtmgmt",)
-"""The networks of every cluster of the box."""
+LONGEST_NAME = 255
 
 
 @dataclass
@@ -34,19 +35,18 @@ class Overrides:
 def import_vm(
     engine: EngineCore, text: str, cluster: Cluster, over: Overrides, *, regenerate_ids: bool = False
 ) -> Vm:
-    try:
-        ovf = read(text)
-    except (BadOvf, ValueError) as error:
-        message = f"failed to parse a given ovf configuration {error}".replace("_", " ")
-        raise Fault(400, message.lower()) from error
+    """`text` is read before anything else is looked at; see `parse`."""
+    ovf = parse(text)
     with engine.world.lock:
         name = over.name or ovf.name
+        check_name(name)
         owner = f"import {new_id()}"
         busy = "The VM name is already in use, please choose a unique name and try again."
         engine.locks.take(owner, IMPORT, exclusive(VM_NAME, name, busy))
         try:
             vm = _define(engine, ovf, cluster, over, name, regenerate_ids)
             engine.world.vms[vm.id] = vm
+            owned_by_maker(engine, vm.id)
             # The disks are attached to the id that the OVF has: after new ids, to a VM that is not there.
             target = engine.world.vms.get(ovf.id)
             failed = _attach_disks(engine, target, ovf)
@@ -56,10 +56,32 @@ def import_vm(
         return vm
 
 
+def parse(text: str) -> OvfVm:
+    """An OVF as the engine reads it; its complaints come in lower case and without brackets."""
+    try:
+        return read(text)
+    except (BadOvf, ValueError) as error:
+        message = f"failed to parse a given ovf configuration {error}".replace("_", " ")
+        raise Fault(400, message.lower()) from error
+
+
+def check_name(name: str) -> None:
+    """Before everything else."""
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise bad("size must be between 1 and 255", "Attribute: vm.vmStatic.name")
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise bad(
+            "Can not import VM. The given name contains special characters. Only lower-case and upper-case"
+            " letters, numbers, '_', '-', '.' are allowed.",
+            "Attribute: vm.vmStatic.name",
+        )
+
+
 def _define(
     engine: EngineCore, ovf: OvfVm, cluster: Cluster, over: Overrides, name: str, regenerate_ids: bool
 ) -> Vm:
     world = engine.world
+    nics = _nics(engine, ovf.nics, regenerate_ids)  # their addresses are looked at before id and name
     identifier = new_id() if regenerate_ids else (over.id or ovf.id)
     if identifier in world.vms:
         existing = world.vms[identifier].name
@@ -77,7 +99,6 @@ def _define(
         )
     if not ovf.os:
         raise bad(f"{IMPORT}. The selected VM has undefined architecture")
-    nics = _nics(engine, ovf.nics, regenerate_ids)
     now = engine.clock.now()
     return Vm(
         id=identifier,
@@ -88,6 +109,8 @@ def _define(
         cores=over.cores or ovf.cores,
         bios_type=over.bios_type or ovf.bios_type,
         tpm=ovf.tpm,
+        properties=ovf.properties,
+        devices=ovf.devices,
         level=over.level or ovf.level,
         delete_protected=ovf.delete_protected if over.delete_protected is None else over.delete_protected,
         created=now,
@@ -100,7 +123,7 @@ def _nics(engine: EngineCore, nics: list[OvfNic], regenerate: bool) -> list[Nic]
     taken = {nic.mac.lower() for vm in engine.world.vms.values() for nic in vm.nics}
     clashes = [nic for nic in nics if not regenerate and nic.mac and nic.mac.lower() in taken]
     if clashes:
-        names = ", ".join(f"[{nic.name}({nic.mac})]" for nic in clashes)
+        names = "\t" + ", ".join(nic.name for nic in clashes)
         raise conflict(
             "Cannot import Virtual Machine, because that action would create duplicates in target MAC pool,"
             " which are not allowed. Either allow duplicate MACs in MAC Pool, or allow reassignment of bad"
@@ -110,9 +133,27 @@ def _nics(engine: EngineCore, nics: list[OvfNic], regenerate: bool) -> list[Nic]
     for nic in nics:
         mac = free_mac(taken) if regenerate or not nic.mac else nic.mac
         taken.add(mac.lower())
-        network = nic.network if nic.network in NETWORKS else ""
-        made.append(Nic(new_id() if regenerate else nic.id, nic.name, mac, network))
+        profile = _profile(engine, nic)
+        made.append(
+            Nic(
+                id=new_id() if regenerate else nic.id,
+                name=nic.name,
+                mac=mac,
+                network=profile.network if profile else "",
+                profile=profile.name if profile else "",
+                plugged=nic.plugged and mac.lower() not in engine.world.given_macs,
+            )
+        )
+        if mac.lower() in engine.world.given_macs:
+            text = f"Network Interface {nic.name} has MAC address {mac} which is in use, it was unplugged."
+            engine.log(838, WARNING, text)
     return made
+
+
+def _profile(engine: EngineCore, nic: OvfNic) -> Profile | None:
+    """The profile of that name; else another one of its network, without a word; else none."""
+    known = [p for p in engine.world.profiles.values() if p.network == nic.network]
+    return next((p for p in known if p.name == nic.profile), known[0] if known else None)
 
 
 def free_mac(taken: set[str]) -> str:

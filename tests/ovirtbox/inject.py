@@ -13,7 +13,7 @@ from flask import Request, Response
 
 from ovirtbox.faults import Fault, refusal
 from ovirtbox.model import Disk, StorageDomain, Vm
-from ovirtbox.xml import API, XML, fault_reply
+from ovirtbox.xml import API, empty, fault_reply
 
 if TYPE_CHECKING:
     from ovirtbox.engine import EngineCore
@@ -108,10 +108,14 @@ class Inject:
         with self._guard:
             self._rules.append(rule)
 
-    def before(self, request: Request) -> Response | None:
-        """Asked for every request from outside."""
+    def before(self, request: Request, *, only_asks: bool = False) -> Response | None:
+        """Asked for every request from outside. One that only asks for a right (rights.py) is not among the
+        requests that rules count.
+        """
         if time.monotonic() < self._down_until:
             return _html(503)
+        if only_asks:
+            return None
         with self._guard:
             due = [rule for rule in self._rules if rule.hits(request.method, request.path)]
             self._rules = [rule for rule in self._rules if not rule.spent]
@@ -182,7 +186,7 @@ def _answer(rule: _Rule) -> Response:
     if rule.body == "html":
         return _html(rule.status)
     if rule.body == "empty":
-        return Response(b"", rule.status, content_type=XML)
+        return empty(rule.status)
     if rule.detail is not None:
         return fault_reply(Fault(rule.status, rule.detail))
     return fault_reply(refusal(rule.status))

@@ -15,6 +15,12 @@ SNAPSHOT = "snapshot"
 BUSY = "Related operation is currently in progress. Please try again later."
 
 
+def told(action: str, message: str) -> str:
+    """What is locked comes after a colon, every other reason after a full stop."""
+    locked = message.startswith(("Disk is locked", "VM is locked", "The following disks are locked"))
+    return f"{action}{':' if locked else '.'} {message}"
+
+
 @dataclass(frozen=True)
 class Want:
     """One lock: what is locked, how, and what others are told while it is held."""
@@ -46,7 +52,7 @@ class Locks:
             for want in wants:
                 holder = self._in_the_way(owner, want)
                 if holder is not None:
-                    raise conflict(f"{action}. {holder.message}")
+                    raise conflict(told(action, holder.message))
             self._held += [(owner, want) for want in wants]
 
     def check(self, action: str, *wants: Want, owner: str = "") -> None:
@@ -55,7 +61,7 @@ class Locks:
             for want in wants:
                 holder = self._in_the_way(owner, want)
                 if holder is not None:
-                    raise conflict(f"{action}. {holder.message}")
+                    raise conflict(told(action, holder.message))
 
     def drop(self, owner: str, kind: str | None = None, key: str | None = None) -> None:
         """Give back what `owner` holds: all, or only one kind, or only one lock."""

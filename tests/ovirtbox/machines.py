@@ -43,7 +43,7 @@ def start(engine: EngineCore, vm: Vm) -> Job:
             vm.status = "up"
             return jobs.start(engine, f"Launching VM {vm.name}")
         if vm.status not in ("down", "suspended"):
-            raise conflict(f"{RUN}. VM is running.")
+            raise conflict(f"{RUN} because the VM is in {disk_rules.status_text(vm)} status.")
         if is_during_backup(engine, vm) and not _during_hybrid_backup(engine, vm):
             raise conflict(f"{RUN}. {DURING_BACKUP}")
         disk_rules.refuse_busy_snapshots(RUN, vm)
@@ -95,7 +95,9 @@ def stop(engine: EngineCore, vm: Vm, *, gently: bool = False, force: bool = Fals
     with engine.world.lock:
         if is_during_backup(engine, vm) and not force and not _during_hybrid_backup(engine, vm):
             raise conflict(f"{action}. {DURING_BACKUP}")
-        if vm.status in ("down", "image_locked"):
+        if vm.status == "down":
+            return jobs.start(engine, f"Stopping VM {vm.name}")  # nothing to do is no error
+        if vm.status == "image_locked":
             raise conflict(f"{action}. VM is not running.")
         disk_rules.refuse_busy_snapshots(action, vm)
         owner = f"stop {vm.id}"

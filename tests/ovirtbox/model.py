@@ -79,6 +79,10 @@ class Layer:
     """`ok`, `locked` or `illegal`."""
     volume_size: int = 0
     """Block domains: size of the logical volume, the limit of a qcow2 file upload."""
+    new: bool = False
+    """Just made: the host has not yet told what it is."""
+    lost: bool = False
+    """It stands in the database alone: the host could not make the volume."""
     created: datetime | None = None
 
 
@@ -132,6 +136,21 @@ class Nic:
     name: str
     mac: str
     network: str = "ovirtmgmt"
+    """Empty: no profile."""
+    profile: str = "ovirtmgmt"
+    """Name of its vNIC profile."""
+    plugged: bool = True
+    linked: bool = True
+    boot_order: int = 0
+
+
+@dataclass
+class Profile:
+    """A vNIC profile of a network."""
+
+    id: str
+    name: str
+    network: str = "ovirtmgmt"
 
 
 @dataclass
@@ -140,7 +159,7 @@ class Snapshot:
     description: str
     date: datetime
     type: str = "regular"
-    """`active`, `regular`, `preview`."""
+    """`active`, `regular`, `preview`, `stateless` (of a VM that runs so)."""
     status: str = "ok"
     memory: bool = False
     configuration: str | None = None
@@ -178,6 +197,10 @@ class Vm:
     """Oldest first; exactly one is active and it is last."""
     tags: list[str] = field(default_factory=list)
     preview: bool = False
+    properties: dict[str, str] = field(default_factory=dict)
+    """What else the OVF says of it: lease, emulated machine, queues, custom properties, quota ..."""
+    devices: list[tuple[str, str, str]] = field(default_factory=list)
+    """Type, device and model parameters of what hangs on it besides: rng, watchdog, balloon, sound ..."""
 
     @property
     def active_snapshot(self) -> Snapshot:
@@ -273,6 +296,36 @@ class Event:
 
 
 @dataclass
+class Role:
+    """A set of permits; only an administrative one may hold `backup_disk`."""
+
+    id: str
+    name: str
+    permits: frozenset[str]
+    administrative: bool = True
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A role on an object: the id of a data center, cluster, storage domain, VM or disk; None: the system."""
+
+    role: str
+    """Id of the role."""
+    on: str | None = None
+
+
+@dataclass
+class User:
+    id: str
+    name: str
+    """With its profile, as in admin@internal."""
+    password: str
+    grants: list[Grant] = field(default_factory=list)
+    everything: bool = False
+    """SuperUser on the system."""
+
+
+@dataclass
 class Template:
     id: str
     name: str
@@ -320,6 +373,10 @@ class World:
     """VM id -> root to leaf."""
     events: list[Event] = field(default_factory=list)
     jobs: dict[str, Job] = field(default_factory=dict)
+    profiles: dict[str, Profile] = field(default_factory=dict)
+    """vNIC profiles, by id."""
+    given_macs: set[str] = field(default_factory=set)
+    """Addresses that other NICs were given a moment ago, in lower case: an import does not refuse them."""
     tags: dict[str, Tag] = field(default_factory=dict)
 
     def vms_of_disk(self, disk_id: str) -> Iterator[Vm]:

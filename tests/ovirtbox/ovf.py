@@ -134,7 +134,7 @@ class _Writer:
                 href=self._file(disk, layer),
                 id=layer.image_id,
                 size=self._engine.data.actual_size(layer),
-                description="",
+                description=self._snapshot_of(layer),
                 disk_storage_type="IMAGE",
                 cinder_volume_type="",
             )
@@ -145,6 +145,11 @@ class _Writer:
             for _, disk in self._luns
         ]
         return "<References>" + "".join(f"{file}</File>" for file in files) + "</References>"
+
+    def _snapshot_of(self, layer: Layer) -> str:
+        """A file bears the description of the snapshot that owns it."""
+        owners = (s.description for s in self._vm.snapshots if s.id == layer.snapshot_id)
+        return next(owners, "Active VM")
 
     @staticmethod
     def _file(disk: Disk, layer: Layer) -> str:
@@ -251,6 +256,7 @@ class _Writer:
             _tag("TemplateId", vm.template),
             _tag("TemplateName", template.name if template else "Blank"),
             _tag("IsInitilized", "true"),
+            *(_tag(name, value) for name, value in vm.properties.items()),
             _tag("Origin", 6 if vm.origin == "hosted_engine" else 3),
             _tag("DefaultDisplayType", 2),
             _tag("TrustedService", "false"),
@@ -313,14 +319,18 @@ class _Writer:
                 ("Caption", f"Ethernet adapter on {nic.network}"),
                 ("InstanceId", nic.id),
                 ("ResourceType", 10),
-                ("OtherResourceType", nic.network),
+                ("OtherResourceType", nic.profile if nic.network else ""),
                 ("ResourceSubType", 3),
                 ("Connection", nic.network),
-                ("Linked", "true"),
+                ("Linked", _flag(nic.linked)),
                 ("Name", nic.name),
                 ("ElementName", nic.name),
                 ("MACAddress", nic.mac),
                 ("speed", 10000),
+                more="<Type>interface</Type><Device>bridge</Device><rasd:Address></rasd:Address>"
+                + _tag("BootOrder", nic.boot_order)
+                + _tag("IsPlugged", _flag(nic.plugged))
+                + f"<IsReadOnly>false</IsReadOnly><Alias>ua-{nic.id}</Alias>",
             )
             for nic in vm.nics
         ]
@@ -338,6 +348,7 @@ class _Writer:
             self._device("CDROM", 15, "disk", "cdrom"),
             self._device(None, 0, "controller", "virtio-scsi"),
         ]
+        items += [self._device(None, 0, kind, device, spec) for kind, device, spec in vm.devices]
         if vm.tpm:
             items.append(self._device(None, 0, "tpm", "tpm"))
         return (
@@ -382,7 +393,9 @@ class _Writer:
             )
         return self._item(*fields, more=more)
 
-    def _device(self, caption: str | None, resource: int, kind: str, device: str) -> str:
+    def _device(
+        self, caption: str | None, resource: int, kind: str, device: str, parameters: str = ""
+    ) -> str:
         identifier = f"{resource:08x}{self._vm.id[8:]}" if kind != "tpm" else f"0000007b{self._vm.id[8:]}"
         fields: list[tuple[str, str | int]] = [("InstanceId", identifier), ("ResourceType", resource)]
         if caption:
@@ -392,6 +405,8 @@ class _Writer:
             "<BootOrder>0</BootOrder><IsPlugged>true</IsPlugged>"
             f"<IsReadOnly>{_flag(device == 'cdrom')}</IsReadOnly><Alias></Alias>"
         )
+        if parameters:
+            more += f"<SpecParams>{parameters}</SpecParams>"
         return self._item(*fields, more=more)
 
     def _snapshot_section(self) -> str:

@@ -44,6 +44,8 @@ class OvfNic:
     name: str
     network: str
     mac: str
+    profile: str = ""
+    plugged: bool = True
 
 
 @dataclass
@@ -61,6 +63,20 @@ class OvfVm:
     disks: list[OvfDisk] = field(default_factory=list)
     nics: list[OvfNic] = field(default_factory=list)
     snapshots: int = 0
+    properties: dict[str, str] = field(default_factory=dict)
+    devices: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+PROPERTIES = (
+    "LeaseDomainId",
+    "CustomEmulatedMachine",
+    "CustomCpuName",
+    "MultiQueuesEnabled",
+    "VirtioScsiMultiQueuesEnabled",
+    "UserDefinedProperties",
+)
+"""What an import takes over of the rest of the content; quota, labels and template are left behind."""
+DEVICES = ("rng", "watchdog", "balloon", "sound")
 
 
 def read(text: str) -> OvfVm:
@@ -68,14 +84,17 @@ def read(text: str) -> OvfVm:
     try:
         root = ET.fromstring(text)
     except ET.ParseError as error:
-        raise BadOvf(f"Error loading ovf, message {error}") from error
+        raise BadOvf("Error loading ovf, message Content is not allowed in prolog.") from error
     if root.tag not in (f"{OVF}Envelope", "Envelope"):
         raise BadOvf("Error loading ovf, message the root is no Envelope")
     files = _read_references(root)
     disks = _read_disks(root, files)
     content = root.find("Content")
     if content is None:
-        raise _unreadable("vm", "//*/Content")
+        raise BadOvf(
+            "OVF error: [empty name]: cannot read 'name' with value: Cannot invoke"
+            ' "org.ovirt.engine.core.utils.ovf.xml.XmlNode.selectSingleNode(String)" because "node" is null'
+        )
     return _read_content(content, disks)
 
 
@@ -156,7 +175,7 @@ def _read_content(content: ET.Element, disks: dict[str, OvfDisk]) -> OvfVm:
             snapshots = _read_snapshots(section)
     name = _optional(content, "Name")
     level = _optional(content, "CustomCompatibilityVersion")
-    bios = int(_optional(content, "BiosType", "0") or 0)
+    bios = _number(name, "BiosType", _optional(content, "BiosType", "0") or "0")
     vm = OvfVm(
         id=identifier,
         name=name,
@@ -169,10 +188,17 @@ def _read_content(content: ET.Element, disks: dict[str, OvfDisk]) -> OvfVm:
         delete_protected=_optional(content, "DeleteProtected") == "true",
         snapshots=snapshots,
     )
+    vm.properties = {tag: text for tag in PROPERTIES if (text := _optional(content, tag))}
     if hardware is not None:
         for item in hardware.iterfind("Item"):
             _read_item(vm, item, disks)
     return vm
+
+
+def _number(vm: str, field_name: str, text: str) -> int:
+    if not text.isdigit():
+        raise BadOvf(f"OVF error: {vm}: cannot read '{field_name}' with value: For input string: \"{text}\"")
+    return int(text)
 
 
 def _version(text: str) -> tuple[int, int] | None:
@@ -203,6 +229,10 @@ def _read_item(vm: OvfVm, item: ET.Element, disks: dict[str, OvfDisk]) -> None:
         _read_nic(vm, item)
     elif resource == "0" and _optional(item, "Device") == "tpm":
         vm.tpm = True
+    elif resource == "0" and _optional(item, "Type") in DEVICES:
+        found = item.find("SpecParams")
+        said = "" if found is None else "".join(ET.tostring(child, "unicode") for child in found)
+        vm.devices.append((_optional(item, "Type"), _optional(item, "Device"), said))
 
 
 def _read_drive(vm: OvfVm, item: ET.Element, disks: dict[str, OvfDisk]) -> None:
@@ -235,5 +265,7 @@ def _read_nic(vm: OvfVm, item: ET.Element) -> None:
             name=_optional(item, f"{RASD}Name", f"nic{len(vm.nics) + 1}"),
             network=_child(item, f"{RASD}Connection", vm.name),
             mac=_optional(item, f"{RASD}MACAddress"),
+            profile=_optional(item, f"{RASD}OtherResourceType"),
+            plugged=_optional(item, "IsPlugged", "true") == "true",
         )
     )

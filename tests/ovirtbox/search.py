@@ -1,15 +1,19 @@
 """The engine's search language, as far as clients need it: terms, and/or, sortby, page.
 
-A query that does not parse finds nothing: the engine logs it and answers with an empty list.
+A query that does not parse finds nothing: the engine logs it and answers with an empty list. One that parses
+and that the database refuses (an id that is none) is a bad request.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+from ovirtbox.faults import Fault
 
 log = logging.getLogger("ovirtbox.search")
 
@@ -41,6 +45,10 @@ class Fields(Generic[T]):
     """The fields that a bare word looks into."""
     cross: Mapping[str, Values[T]] = field(default_factory=dict)
     """Fields of related types: `storage.name`, `vms.name` ..."""
+    sensitive: frozenset[str] = frozenset()
+    """Fields whose case matters whatever is asked for."""
+    ids: frozenset[str] = frozenset()
+    """Fields that the database compares as UUIDs."""
 
     def get(self, name: str) -> Values[T]:
         found = self.named.get(name.lower()) or self.cross.get(name.lower())
@@ -116,6 +124,8 @@ def _parse(query: str, fields: Fields[T], case_sensitive: bool) -> _Query[T]:
             if expect_term and (parsed.any_of or tests):
                 raise BadSearch("a term is missing")
             expect_term = False
+            if parsed.page is not None:
+                raise BadSearch("page is the last word")
             _parse_tail(word, tokens, parsed, fields)
         elif word in ("and", "or"):
             if expect_term:
@@ -125,8 +135,8 @@ def _parse(query: str, fields: Fields[T], case_sensitive: bool) -> _Query[T]:
                 tests = []
             expect_term = True
         else:
-            if not expect_term:
-                raise BadSearch("two terms with nothing between them")
+            if not expect_term and token["field"] is None:
+                raise BadSearch("two words with nothing between them")
             tests.append(_term(token, fields, case_sensitive))
             expect_term = False
     if expect_term:
@@ -149,6 +159,8 @@ def _parse_tail(word: str, tokens: list[re.Match[str]], parsed: _Query[T], field
     parsed.sort = value
     if tokens and (tokens[0]["word"] or "").lower() in ("asc", "desc"):
         parsed.descending = tokens.pop(0)["word"].lower() == "desc"
+    elif tokens:
+        raise BadSearch("only a direction may follow the field of sortby")
 
 
 def _term(token: re.Match[str], fields: Fields[T], case_sensitive: bool) -> Callable[[T], bool]:
@@ -160,10 +172,25 @@ def _term(token: re.Match[str], fields: Fields[T], case_sensitive: bool) -> Call
     values = fields.get(token["field"])
     wanted, operator = token["value"].strip('"'), token["op"]
     if operator in ("=", "!="):
-        pattern = _like(wanted, case_sensitive)
+        name = token["field"].lower()
+        if name in fields.ids:
+            _check_id(wanted)
+        pattern = _like(wanted, case_sensitive or name in fields.sensitive)
         positive = operator == "="
         return lambda row: any(pattern.fullmatch(str(v)) for v in values(row)) is positive
     return lambda row: any(_compare(v, operator, wanted) for v in values(row))
+
+
+def _check_id(text: str) -> None:
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        raise sql_error("statementcallback; sql [select * from ((select vms.*") from None
+
+
+def sql_error(detail: str) -> Fault:
+    """The database's own words, in lower case."""
+    return Fault(400, detail)
 
 
 def _like(text: str, case_sensitive: bool) -> re.Pattern[str]:

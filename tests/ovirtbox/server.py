@@ -18,6 +18,12 @@ from ovirtbox.pki import Pki
 log = logging.getLogger("ovirtbox.server")
 
 
+class _Answer(Response):
+    """What the application answers; no content type where it gave none."""
+
+    default_mimetype = None
+
+
 class _Handler(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 120
@@ -43,7 +49,7 @@ class _Handler(WSGIRequestHandler):
         environ["wsgi.input"] = io.BytesIO(self._body(environ))
         environ["CONTENT_LENGTH"] = str(len(environ["wsgi.input"].getvalue()))
         environ["wsgi.input_terminated"] = True
-        answer = Response.from_app(self.server.app, environ, buffered=True)
+        answer = _Answer.from_app(self.server.app, environ, buffered=True)
         body = b"" if self.command == "HEAD" else answer.get_data()
         self.send_response(answer.status_code)
         for name, value in answer.headers:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ovirtbox import jobs, ovf
+from ovirtbox.dataplane import ToolFailed
 from ovirtbox.disks import (
     layer_path,
     refuse_busy_snapshots,
@@ -16,7 +17,7 @@ from ovirtbox.disks import (
     status_text,
 )
 from ovirtbox.engine import USER, EngineCore
-from ovirtbox.events import ERROR, NORMAL
+from ovirtbox.events import ERROR, NORMAL, WARNING
 from ovirtbox.faults import bad, conflict
 from ovirtbox.locks import VM, exclusive
 from ovirtbox.model import Attachment, Disk, Job, Layer, Snapshot, Vm, new_id
@@ -85,13 +86,16 @@ def create(
             snapshot.status = "ok"
             for disk, layer in pairs:
                 disk.active.status = layer.status = "ok"
+                layer.new = False
                 disk.layers.append(layer)
             vm.generation += 1
             engine.log(68, NORMAL, f"{name} has been completed.", **about)
-        else:
+        elif on_done is not None:
             _unstack(vm, snapshot, pairs)
-            text = f"Failed to complete snapshot '{description}' creation for VM '{vm.name}'."
-            engine.log(69, ERROR, text, **about)
+            _failed(engine, vm, description, about)
+        else:
+            _half_made(engine, vm, snapshot, pairs)
+            _failed(engine, vm, description, about)
         if on_done is not None:
             on_done(error)
 
@@ -99,10 +103,15 @@ def create(
         for disk, layer in pairs:
             size = layer.volume_size or None
             domain = engine.world.domains[disk.domain]
+            asked = (wanted or {}).get(disk.id)
+            if domain.kind == "file" and asked is not None and asked.initial_size is not None:
+                raise ToolFailed("initial size is not supported for file-based volumes")
+            if disk.active.lost:
+                raise ToolFailed("the volume below is not there")
             engine.data.create_volume(layer, domain, parent=disk.active, initial_size=size)
         engine.data.snapshot(vm, pairs, checkpoint=checkpoint)
 
-    engine.background(1, take, done)
+    engine.background(1, take, done, "hybrid ready" if checkpoint else "snapshot")
     return snapshot
 
 
@@ -124,6 +133,11 @@ def _check_create(engine: EngineCore, vm: Vm, wanted: dict[str, NewLayer] | None
             raise bad(f"{CREATE}. The following disk(s) are not attached to the VM {vm.name}: {aliases}.")
     if vm.status not in TAKEN_IN:
         raise conflict(f"{CREATE} because the VM is in {status_text(vm)} status.")
+    if any(snapshot.type == "stateless" for snapshot in vm.snapshots):
+        raise conflict(
+            f"{CREATE}. VM {vm.name} is running as Stateless."
+            " Please try again when VM is not running as Stateless."
+        )
     refuse_busy_snapshots(CREATE, vm)
     disks = [d for d in attached if snapable(d) and (wanted is None or d.id in wanted)]
     refuse_locked(CREATE, disks)
@@ -134,7 +148,9 @@ def _check_create(engine: EngineCore, vm: Vm, wanted: dict[str, NewLayer] | None
         if (new := (wanted or {}).get(disk.id)) and new.image_id and disk.layer(new.image_id)
     ]
     if taken:
-        raise conflict(f"{CREATE}. Image IDs {', '.join(taken)} are already used by a snapshot.")
+        raise conflict(f"{CREATE}. Image IDs \t{', '.join(taken)} are already used by a snapshot.")
+    if any(new.image_id and world.layer(new.image_id) for new in (wanted or {}).values()):
+        raise bad()
     for disk in disks:
         domain = world.domains[disk.domain]
         refuse_inactive_domain(CREATE, domain)
@@ -181,6 +197,7 @@ def _stack(
             parent=disk.active.image_id,
             snapshot_id=active.id,
             status="locked",
+            new=True,
             volume_size=(new.initial_size or 0) if domain.kind == "block" else 0,
             created=now,
         )
@@ -197,6 +214,26 @@ def _relabel(engine: EngineCore, vm: Vm, before: str, after: str, but: set[str])
         disk = engine.world.disks[attachment.disk_id]
         if disk.id not in but and disk.layers and disk.active.snapshot_id == before:
             disk.active.snapshot_id = after
+
+
+def _failed(engine: EngineCore, vm: Vm, description: str, about: dict[str, str | None]) -> None:
+    text = (
+        f"Snapshot {description} for VM {vm.name} (User: {USER}), may be inconsistent as there was a failure"
+        " during creation."
+    )
+    engine.log(10774, WARNING, text, **about)
+    text = f"Failed to complete snapshot '{description}' creation for VM '{vm.name}'."
+    engine.log(69, ERROR, text, **about)
+
+
+def _half_made(engine: EngineCore, vm: Vm, snapshot: Snapshot, pairs: list[tuple[Disk, Layer]]) -> None:
+    """The host could not make the volumes: the snapshot is called ok, its new layers stand on paper."""
+    snapshot.status = "ok"
+    for disk, layer in pairs:
+        layer.lost = not layer.path.exists()
+        disk.active.status = layer.status = "ok"
+        disk.layers.append(layer)
+    vm.generation += 1
 
 
 def _unstack(vm: Vm, snapshot: Snapshot, pairs: list[tuple[Disk, Layer]]) -> None:
@@ -228,6 +265,9 @@ def remove(
         job = jobs.start(engine, f"Removing Snapshot {snapshot.description} from VM {vm.name}")
         snapshot.status = "locked"
         running = vm if engine.data.is_running(vm.id) else None
+        for disk, _ in pairs:
+            if running is None:  # a cold merge locks the images, and the OVF is not given meanwhile
+                disk.active.status = "locked"
 
     def merge() -> None:
         for disk, layer in pairs:
@@ -238,6 +278,9 @@ def remove(
     def done(error: Exception | None) -> None:
         jobs.finish(engine, job, error is None)
         about = {"vm_id": vm.id, "correlation_id": job.correlation_id}
+        for disk, _ in pairs:
+            if running is None:
+                disk.active.status = "ok"
         if error is None:
             vm.snapshots.remove(snapshot)
             vm.generation += 1
@@ -249,7 +292,8 @@ def remove(
         if on_done is not None:
             on_done(error)
 
-    engine.background(1, merge, done)
+    step = "hybrid end" if during_backup else "merge"
+    engine.background(1, merge, done, step if running else "cold merge")
     return job
 
 
@@ -260,7 +304,7 @@ def _check_remove(
         raise conflict(f"{REMOVE}. The VM is during a backup operation.")
     refuse_busy_snapshots(REMOVE, vm)
     if snapshot.type != "regular":
-        raise bad(f"{REMOVE}. The operation is only allowed for regular snapshots.")
+        raise conflict(f"{REMOVE}. The operation is only allowed for regular snapshots.")
     if vm.status not in ("up", "down", "paused"):
         raise conflict(f"{REMOVE}. VM {vm.name} must be in status Down, Up or Paused.")
     pairs = []
@@ -300,6 +344,7 @@ def _absorb(vm: Vm, disk: Disk, layer: Layer) -> None:
     """After the merge: the layer stands where its child stood, with the child's size and owner."""
     child = _child(disk, layer)
     disk.layers.remove(child)
+    layer.status = child.status
     layer.snapshot_id = child.snapshot_id
     layer.virtual_size = child.virtual_size
     for other in disk.layers:

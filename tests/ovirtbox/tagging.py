@@ -7,7 +7,7 @@ from ovirtbox.model import Tag, Vm, World
 
 def with_children(world: World, name: str) -> set[str]:
     """The names of a tag and of all tags below it."""
-    found = {tag.id for tag in world.tags.values() if tag.name.lower() == name.lower()}
+    found = {tag.id for tag in world.tags.values() if tag.name == name}
     names = {world.tags[identifier].name for identifier in found}
     grown = True
     while grown:

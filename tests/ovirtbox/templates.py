@@ -6,9 +6,10 @@ from ovirtbox import jobs
 from ovirtbox.disks import layer_path
 from ovirtbox.engine import USER, EngineCore
 from ovirtbox.events import ERROR, NORMAL
-from ovirtbox.faults import conflict, entity_not_found
-from ovirtbox.imports import free_mac
+from ovirtbox.faults import bad, conflict, entity_not_found
+from ovirtbox.imports import LONGEST_NAME, free_mac
 from ovirtbox.model import BLANK, Attachment, Cluster, Disk, Layer, Nic, Snapshot, Vm, new_id
+from ovirtbox.rights import owned_by_maker
 
 ADD = "Cannot add VM"
 
@@ -28,6 +29,8 @@ def instantiate(
         template = world.templates.get(template_id)
         if template is None and template_id != BLANK:
             raise entity_not_found(f"Template: id={template_id}")
+        if len(name) >= LONGEST_NAME:
+            raise bad(f"{ADD}. The given name is too long.")
         if any(vm.name == name for vm in world.vms.values()):
             text = f"{ADD}. The VM name is already in use, please choose a unique name and try again."
             raise conflict(text)
@@ -50,6 +53,7 @@ def instantiate(
         if made:
             vm.status = "image_locked"
         world.vms[vm.id] = vm
+        owned_by_maker(engine, vm.id)
         job = jobs.start(engine, f"Creating VM {name}")
         engine.log(37, NORMAL, f"VM {name} creation was initiated by {USER}.", vm_id=vm.id)
 

@@ -17,6 +17,7 @@ ADD = "Cannot transfer Virtual Disk"
 FINISHED = ("finished_success", "finished_failure")
 PAUSED = ("paused_system", "paused_user")
 KEEP_SUCCESS, KEEP_FAILURE = 15 * 60, 30 * 60
+_STEPS = {"finalizing_success": "transfer end", "finalizing_cleanup": "transfer cancelled"}
 _LONGEST_WAIT = 10
 """The poller backs off to so many ticks."""
 
@@ -146,16 +147,15 @@ def _uses(vm: Vm, disk: Disk) -> bool:
 
 def _validate_backup(engine: EngineCore, transfer: Transfer, disk: Disk) -> Backup:
     backup = engine.world.backups.get(transfer.backup_id or "")
-    if backup is None:
-        raise bad(f"{ADD}. The specified VM backup does not exist.")
+    hybrid = backup is not None and backup.kind == "hybrid"
+    if backup is None or (hybrid and (backup.phase != "ready" or disk.id not in backup.disks)):
+        raise internal("[General command validation failure.]")
     if backup.phase != "ready":
         phase = backup.phase.upper()
         raise conflict(f"{ADD}. The VM backup is not in READY phase, backup phase is {phase}.")
     if transfer.format == "cow":
         raise bad(f"{ADD}. The specified format is not applicable for VM backup.")
-    if transfer.direction != "download" or disk.id not in backup.disks:
-        raise bad()
-    if backup.kind == "hybrid":
+    if hybrid:
         vm = engine.world.vms[backup.vm_id]
         snapshot = next((s for s in vm.snapshots if s.id == backup.snapshot_id), None)
         if snapshot is None:
@@ -168,9 +168,9 @@ def _host(engine: EngineCore, wanted: Wanted, backup: Backup | None) -> str | No
     if backup is not None and backup.kind == "live":
         return backup.host
     hosts = [host.id for host in engine.world.hosts.values() if host.status == "up"]
-    if wanted.host is not None:
-        return wanted.host if wanted.host in hosts else None
-    return next(iter(hosts), None)
+    if wanted.host in hosts:
+        return wanted.host
+    return next(iter(hosts), None)  # an unknown one is not minded: any host is taken
 
 
 def _open_session(
@@ -180,6 +180,10 @@ def _open_session(
     backup = engine.world.backups.get(transfer.backup_id or "")
     layer = disk.layer(transfer.image_id) or layer
     bitmap = None
+    if backup is not None and transfer.direction == "upload":
+        return "a backup is not written to"
+    if backup is not None and backup.kind == "live" and disk.id not in backup.disks:
+        return "the backup does not have the disk"
     if backup is not None and backup.modes.get(disk.id) == "incremental":
         bitmap = backup.from_checkpoint
     transfer.ticket = new_id()
@@ -216,7 +220,9 @@ def ask(engine: EngineCore, transfer_id: str, action: str) -> None:
     with engine.world.lock:
         transfer = engine.world.transfers.get(transfer_id)
         if action == "resume":
-            if transfer is None or transfer.phase not in PAUSED:
+            if transfer is None:
+                return
+            if transfer.phase not in PAUSED:
                 raise conflict("Cannot resume image transfer as it's not in a paused state.")
             transfer.phase = "resuming"
         elif transfer is None or transfer.phase in FINISHED:
@@ -267,10 +273,11 @@ def _step(engine: EngineCore, transfer: Transfer) -> None:
         transfer.phase = "finalizing_failure"
     elif phase == "finished_cleanup":
         _end(engine, transfer, success=False)
-    elif phase in PAUSED and transfer.ticket is not None:
-        _in_background(engine, transfer, _close_session)
     elif phase == "resuming":
-        _in_background(engine, transfer, _resume)
+        # The ticket is neither made nor renewed: one that is gone stays gone, and the next poll finds out.
+        transfer.phase = "transferring" if transfer.ticket is not None else "paused_system"
+        transfer.polls = 0
+        _plan_poll(engine, transfer)
     elif phase.startswith("finalizing"):
         _in_background(engine, transfer, _finalize)
 
@@ -301,6 +308,7 @@ def _close_session(engine: EngineCore, transfer: Transfer) -> bool:
 
 
 def _finalize(engine: EngineCore, transfer: Transfer) -> None:
+    time.sleep(engine.rhythm.seconds(_STEPS.get(transfer.phase)))
     if not _close_session(engine, transfer):
         return
     world = engine.world
@@ -323,17 +331,6 @@ def _finalize(engine: EngineCore, transfer: Transfer) -> None:
             _end(engine, transfer, success=False)
 
 
-def _resume(engine: EngineCore, transfer: Transfer) -> None:
-    disk = engine.world.disks[transfer.disk_id]
-    layer = disk.layer(transfer.image_id)
-    assert layer is not None
-    if not _close_session(engine, transfer):
-        return
-    domain = engine.world.domains[disk.domain]
-    if _open_session(engine, transfer, disk, layer, domain) is not None:
-        transfer.phase = "paused_system"
-
-
 def _end(engine: EngineCore, transfer: Transfer, *, success: bool) -> None:
     _give_back(engine, transfer, success=success)
     transfer.phase = "finished_success" if success else "finished_failure"
@@ -354,7 +351,7 @@ def _give_back(engine: EngineCore, transfer: Transfer, *, success: bool) -> None
     layer = disk.layer(transfer.image_id) if disk else None
     if disk is None or layer is None or transfer.phase == "finished_cleanup":
         return
-    if success or transfer.direction == "download":
+    if success or transfer.direction == "download" or transfer.backup_id is not None:
         if layer.status == "locked" and (transfer.backup_id is None or backups.locks_image(engine, transfer)):
             layer.status = "ok"
         return

@@ -9,10 +9,12 @@ from datetime import datetime, timezone
 
 from flask import Response, request
 
-from ovirtbox.faults import Fault, bad_id, invalid_value
+from ovirtbox import apimodel
+from ovirtbox.faults import SYNTAX, Fault, bad_id, invalid_value, not_found
 
 API = "/ovirt-engine/api"
-XML = "application/xml"
+XML = "application/xml;charset=UTF-8"
+HTML = "text/html;charset=UTF-8"
 
 Element = ET.Element
 Content = Element | str | int | bool | None | Iterable["Content"]
@@ -90,6 +92,13 @@ def reply(root: Element, status: int = 200) -> Response:
     return Response(render(root), status=status, content_type=XML)
 
 
+def empty(status: int) -> Response:
+    """An answer without a body has no content type either."""
+    answer = Response(b"", status=status)
+    del answer.headers["Content-Type"]
+    return answer
+
+
 def action_reply(*content: Content, job: str | None = None, status: str = "complete") -> Response:
     return reply(element("action", content, ref("job", job, "jobs"), leaf("status", status)))
 
@@ -100,7 +109,10 @@ def fault_element(fault: Fault) -> Element:
 
 def fault_reply(fault: Fault) -> Response:
     if fault.empty:
-        return Response(b"", status=fault.status, content_type=XML)
+        return empty(fault.status)
+    if fault.html:
+        page = f"<html><head><title>Error</title></head><body>{fault.status}</body></html>"
+        return Response(page, status=fault.status, content_type=HTML)
     body = fault_element(fault)
     if not fault.bare:
         body = element("action", body, leaf("status", "failed"))
@@ -111,30 +123,29 @@ def fault_reply(fault: Fault) -> Response:
 
 
 def parse_body(expected: str | None = None) -> Element:
-    """The request's body; an empty one is an empty element. `expected` is the tag it must have."""
+    """The request's body. `expected` is the tag it must have.
+
+    What is no XML, empty, or holds elements that the API's model does not know is refused alike.
+    """
+    if "xml" not in request.headers.get("Content-Type", ""):
+        raise Fault(415, empty=True)
     raw = request.get_data()
-    if not raw.strip():
-        return ET.Element(expected or "action")
     try:
         root = ET.fromstring(raw)
-    except ET.ParseError as error:
-        raise UnreadableBody(str(error)) from error
+    except ET.ParseError:
+        raise syntax_error() from None
     if expected is not None and root.tag != expected:
-        raise UnreadableBody(f"expected <{expected}>, got <{root.tag}>")
+        raise Fault(500, f"java.lang.ClassCastException: class of <{root.tag}> for <{expected}>")
+    if apimodel.unknown_elements(root):
+        raise syntax_error()
     return root
 
 
-class UnreadableBody(Exception):
-    """The body is no XML, or not the XML of this collection: a `usage_message`, not a fault."""
-
-
-def usage_message(problem: str) -> Response:
-    body = element(
-        "usage_message",
-        leaf("message", f"Request syntactically incorrect. See the link below. {problem}"),
-        leaf("detailed_link", href("model")),
-    )
-    return reply(body, 400)
+def syntax_error() -> Fault:
+    service = request.path.removeprefix(API).strip("/").split("/")[0]
+    verb = {"POST": "add", "PUT": "update"}.get(request.method, request.method.lower())
+    address = f"https://{request.host}/ovirt-engine/apidoc#services/{service}/methods/{verb}"
+    return Fault(400, f"For correct usage, see: {address}", SYNTAX)
 
 
 def find(root: Element | None, path: str) -> Element | None:
@@ -150,6 +161,14 @@ def text(root: Element | None, path: str) -> str | None:
 def attribute(root: Element | None, path: str, name: str = "id") -> str | None:
     found = root if path == "." else find(root, path)
     return None if found is None else found.get(name)
+
+
+def path_id(value: str) -> str:
+    """An id of the path in lower case; a malformed one is as unknown as any other."""
+    try:
+        return str(uuid.UUID(value))
+    except ValueError:
+        raise not_found() from None
 
 
 def guid(value: str) -> str:
@@ -179,7 +198,7 @@ def boolean(root: Element | None, path: str, default: bool | None = None) -> boo
         return True
     if value.lower() in ("false", "0"):
         return False
-    raise invalid_value(f"{value} is not a boolean")
+    raise invalid_value(f'Value "{value}" isn\'t a valid boolean, it should be "true" , "false", "0" or "1"')
 
 
 def integer(root: Element | None, path: str) -> int | None:
@@ -187,9 +206,15 @@ def integer(root: Element | None, path: str) -> int | None:
     if value is None or value == "":
         return None
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
-        raise invalid_value(f"{value} is not a number") from None
+        raise syntax_error() from None
+    if number > _LONGEST:
+        raise invalid_value(f"Value {value} is greater than maximum long {_LONGEST}.")
+    return number
+
+
+_LONGEST = (1 << 63) - 1
 
 
 def choice(root: Element | None, path: str, allowed: Iterable[str]) -> str | None:
@@ -197,9 +222,18 @@ def choice(root: Element | None, path: str, allowed: Iterable[str]) -> str | Non
     value = text(root, path)
     if not value:
         return None
-    if value.lower() not in set(allowed):
-        raise Fault(400, f"{value} is not a member of {path}", "Invalid value")
+    names = list(allowed)
+    if value.lower() not in names:
+        known = ", ".join(f"'{name}'" for name in names)
+        kind = _ENUMS.get(path.rsplit("/", 1)[-1], path.rsplit("/", 1)[-1])
+        raise invalid_value(
+            f"The string '{value}' isn't a valid value for the '{kind}' enumerated type."
+            f" Valid values are: {known}."
+        )
     return value.lower()
+
+
+_ENUMS = {"format": "DiskFormat", "interface": "DiskInterface", "direction": "ImageTransferDirection"}
 
 
 def query_flag(name: str, default: bool = False) -> bool:

@@ -16,16 +16,15 @@ from borg_ovirt import __version__
 from borg_ovirt.blocks import MiB
 from borg_ovirt.config.types import Room
 from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.jobs.health.doctor_ports import look_at_ports
 from borg_ovirt.jobs.health.doctor_repository import look_at_repository
+from borg_ovirt.jobs.health.doctor_rights import look_at_rights
 from borg_ovirt.jobs.health.doctor_way import look_at_way
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
-from borg_ovirt.ovirt.facts.inventory import domain_room, engine_time, list_hosts
+from borg_ovirt.ovirt.facts.inventory import domain_room, engine_time, image_disks
 from borg_ovirt.ovirt.facts.storage import list_clusters, list_domains
-from borg_ovirt.ovirt.facts.vm import list_vms
 from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
-from borg_ovirt.ovirt.session.certificate import certificate_end
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
-from borg_ovirt.ovirt.session.probes import backup_rights, disk_flags, read_rights
 from borg_ovirt.ovirt.tracked.cleanup import leftovers
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.repository.open import Repository
@@ -34,6 +33,8 @@ from borg_ovirt.units import format_duration, format_size
 
 _SKEW = timedelta(seconds=60)
 _SHOWN = 5
+MIXED_LEVEL = (4, 5)
+"""From here on a backup takes disks whether or not `backup` is enabled for them."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,10 @@ class DoctorPlan:
     state: Path
     min_free: Room | None = None
     host_port: int = 54322
-    proxy_port: int = 54323
+    proxy_port: int | None = None
+    """None: what transfers of this engine name."""
+    rights: bool = False
+    """Prove every right on a VM of each cluster."""
     probe_write: bool = False
     probe_domain: str | None = None
 
@@ -102,9 +106,9 @@ def _logged_in(plan: DoctorPlan, engine: Engine) -> Iterator[Finding]:
     yield _version(engine)
     yield from _levels(engine)
     yield _clock(engine)
-    yield from _rights(engine)
-    yield from _ports(plan, engine)
-    yield _flags(engine)
+    yield from look_at_rights(engine, every=plan.rights)
+    yield from look_at_ports(engine, plan.host_port, plan.proxy_port)
+    yield _tracking(engine)
     yield from _domains(plan, engine)
     yield _leftovers(plan, engine)
     if plan.probe_write:
@@ -155,74 +159,25 @@ def _clock(engine: Engine) -> Finding:
     return ok("clock", "this machine and the engine agree")
 
 
-def _rights(engine: Engine) -> Iterator[Finding]:
-    counts = []
-    for name, count, refusal in read_rights(engine):
-        if count is None:
-            yield failed("rights", f"{name} cannot be listed: {refusal}", "See docs/operating.md, The role.")
-        else:
-            counts.append(f"{count} {name}")
-    yield ok("rights", f"sees {', '.join(counts)}")
-    vms = list_vms(engine)
-    if not vms:
-        yield warn(
-            "rights", "the user sees no VM", "Give it the role on the data center, or on the VMs to back up."
+def _tracking(engine: Engine) -> Finding:
+    """Which disks keep a record of changes: from level 4.5 on all qcow2 ones, whatever `backup` says."""
+    disks = image_disks(engine)
+    tracked, raw = [d for d in disks if d.format == "cow"], [d for d in disks if d.format != "cow"]
+    old = [c for c in list_clusters(engine) if c.level < MIXED_LEVEL]
+    without = [disk for disk in tracked if not disk.incremental]
+    if old and without:
+        names = ", ".join(sorted(disk.alias for disk in without)[:_SHOWN])
+        names += " ..." if len(without) > _SHOWN else ""
+        return warn(
+            "change tracking",
+            f"{len(without)} of {len(tracked)} qcow2 disks are not enabled ({names}): in clusters below level"
+            f" 4.5 ({', '.join(c.name for c in old)}) such disks are read whole each time",
+            "Raise the level; or in the web interface: Storage, Disks, Edit, Enable Incremental Backup.",
         )
-        return
-    refused = backup_rights(engine, vms[0].id)
-    if refused:
-        yield failed("rights", f"backups cannot be asked for: {refused}", "See docs/operating.md, The role.")
-    else:
-        yield ok("rights", "backups and checkpoints can be read")
-
-
-def _ports(plan: DoctorPlan, engine: Engine) -> Iterator[Finding]:
-    proxy = _reach(engine.host, plan.proxy_port, engine.ca_file)
-    hosts = [host for host in list_hosts(engine) if host.status == "up"]
-    unreached = 0
-    for host in hosts:
-        problem = _reach(host.address, plan.host_port, engine.ca_file)
-        name = f"{host.name} ({host.address}:{plan.host_port})"
-        if problem is None:
-            yield ok("host", f"{name} answers")
-            continue
-        unreached += 1
-        text = f"{name}: {problem}"
-        if proxy is None:
-            yield warn("host", text, "Its disks come through the engine's proxy: slower. Open the port.")
-        else:
-            yield failed("host", text, "Open the port to this machine.")
-    where = f"{engine.host}:{plan.proxy_port}"
-    if proxy is None:
-        yield ok("proxy", f"{where} answers")
-    elif hosts and not unreached:
-        yield warn("proxy", f"{where}: {proxy}", "Not needed while every host can be reached directly.")
-    else:
-        yield failed("proxy", f"{where}: {proxy}", "Open the port, or that of the hosts.")
-    if not hosts:
-        yield warn("host", "no host is up, or the user sees none", "A backup needs a host that is up.")
-
-
-def _reach(host: str, port: int, ca_file: str | None) -> str | None:
-    try:
-        certificate_end(host, port, ca_file)
-    except BorgOvirtError as error:
-        return error.message
-    return None
-
-
-def _flags(engine: Engine) -> Finding:
-    disks = disk_flags(engine)
-    without = [disk.alias for disk in disks if not disk.incremental]
-    if not without:
-        return ok("change tracking", f"on for all {len(disks)} qcow2 disks")
-    names = ", ".join(sorted(without)[:_SHOWN]) + (" ..." if len(without) > _SHOWN else "")
-    return warn(
-        "change tracking",
-        f"off for {len(without)} of {len(disks)} qcow2 disks ({names}): read whole each time",
-        "In the web interface: Storage, Disks, Edit, Enable Incremental Backup; or PUT /disks/ID with "
-        "<disk><backup>incremental</backup></disk>.",
-    )
+    text = f"{len(tracked)} qcow2 disks keep a record of changes"
+    if raw:
+        text += f"; {len(raw)} raw ones keep none and are read whole each time"
+    return ok("change tracking", text)
 
 
 def _domains(plan: DoctorPlan, engine: Engine) -> Iterator[Finding]:
@@ -261,7 +216,7 @@ def _probe_write(plan: DoctorPlan, engine: Engine) -> Finding:
     if not usable:
         return failed("write", f"no active storage domain {plan.probe_domain or ''}".rstrip(), None)
     domain = max(usable, key=lambda d: d.available)
-    with Journal(plan.state, engine.instance_id) as journal:
+    with Journal(plan.state, engine.instance_id, engine.run_id) as journal:
         new = NewDisk(
             id=str(uuid.uuid4()),
             image_id=str(uuid.uuid4()),

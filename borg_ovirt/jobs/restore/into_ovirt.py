@@ -18,10 +18,18 @@ from borg_ovirt.ovirt.facts.chain import read_chain
 from borg_ovirt.ovirt.facts.ovf import parse, rewrite
 from borg_ovirt.ovirt.facts.vm import read_vm
 from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
-from borg_ovirt.ovirt.make.machines import MadeVm, deactivate_disk, missing_disks, protect_vm, start_vm
+from borg_ovirt.ovirt.make.machines import (
+    MadeVm,
+    deactivate_disk,
+    missing_disks,
+    nic_warnings,
+    protect_vm,
+    start_vm,
+)
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.events import ATTACH_FAILED, EventMark
+from borg_ovirt.ovirt.session.probes import prove_ending, prove_restoring
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.reader import ArchiveReader
@@ -48,6 +56,10 @@ class IntoOvirt:
         contents = Contents(reader, self.options.work_dir, self.progress, shared=at_once > 1)
         filling = Filling(contents, self.engine, self.options, self.journal, self.progress)
         layered = any(disk.layers for disk in plan.disks)
+        if plan.vm is not None:
+            prove_restoring(self.engine, plan.vm.cluster_id)
+        else:
+            prove_ending(self.engine)
         with Undo(self.options.keep, self.progress) as undo:
             for disk in plan.disks:
                 if not disk.exists:
@@ -60,8 +72,10 @@ class IntoOvirt:
             if not layered and plan.vm is not None:
                 self._import(plan.vm, undo)
             undo.forget()
-        if plan.vm is not None and self.ovf is not None and parse(self.ovf).delete_protected:
-            self._protect(plan.vm, warnings)
+        if plan.vm is not None:
+            warnings += self._nic_warnings(plan.vm)
+            if self.ovf is not None and parse(self.ovf).delete_protected:
+                warnings += self._protect(plan.vm)
         if self.options.start and plan.vm is not None:
             start_vm(self.engine, plan.vm.id, plan.vm.name)
         return done
@@ -87,21 +101,17 @@ class IntoOvirt:
     def _import(self, vm: VmPlan, undo: Undo) -> None:
         """Make the VM from its OVF on the restored disks, and check that it got every one of them."""
         disks = {disk.disk_id: disk for disk in self.plan.disks}
-        beside = bool(vm.ids)
-        text = rewrite(
-            self.ovf or b"", ids=vm.ids, name=vm.name, fresh_nics_and_macs=beside, keep_disks=list(disks)
-        )
         self.progress.step(f"importing VM {vm.name}")
         mark = EventMark(self.engine)
         undo.make(
             MadeVm(
                 self.engine,
                 self.journal,
-                text,
+                self._text(vm),
                 vm_id=vm.id,
                 name=vm.name,
                 cluster_id=vm.cluster_id,
-                fresh=beside,
+                fresh=bool(vm.ids),
             )
         )
         missing = missing_disks(self.engine, vm.id, disks)
@@ -112,6 +122,16 @@ class IntoOvirt:
         for disk in self.plan.disks:
             if not disk.source.record.active:
                 deactivate_disk(self.engine, vm.id, disk.disk_id)
+
+    def _text(self, vm: VmPlan) -> bytes:
+        """The OVF that is imported."""
+        return rewrite(
+            self.ovf or b"",
+            ids=vm.ids,
+            name=vm.name,
+            fresh_nics_and_macs=bool(vm.ids),
+            keep_disks=[disk.disk_id for disk in self.plan.disks],
+        )
 
     def _make_snapshots(self, vm_id: str) -> None:
         for step in self.plan.snapshots:
@@ -130,10 +150,23 @@ class IntoOvirt:
                     f"not {', '.join(planned)}."
                 )
 
-    def _protect(self, vm: VmPlan, warnings: list[str]) -> None:
+    def _nic_warnings(self, vm: VmPlan) -> list[str]:
+        """What the engine made of the network cards; no reason to undo what is restored."""
+        try:
+            found = nic_warnings(self.engine, vm.id, parse(self._text(vm)).nics)
+        except BorgOvirtError as error:
+            found = [f"its network cards could not be looked at: {error.message}"]
+        return self._warn([f"VM {vm.name} is restored, but {text}" for text in found])
+
+    def _protect(self, vm: VmPlan) -> list[str]:
         """The last step: until then what was made can be removed."""
         try:
             protect_vm(self.engine, vm.id, vm.name)
         except BorgOvirtError as error:
-            warnings.append(f"VM {vm.name} is restored, but not protected from deletion: {error.message}")
-            self.progress.warn(warnings[-1])
+            return self._warn([f"VM {vm.name} is restored, but not protected from deletion: {error.message}"])
+        return []
+
+    def _warn(self, warnings: list[str]) -> list[str]:
+        for warning in warnings:
+            self.progress.warn(warning)
+        return warnings

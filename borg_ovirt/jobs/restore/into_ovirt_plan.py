@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import replace
 
@@ -14,6 +15,9 @@ from borg_ovirt.jobs.restore.site import NOWHERE, Site
 from borg_ovirt.jobs.restore.wanted import Wanted
 from borg_ovirt.repository.layout import Manifest
 from borg_ovirt.units import format_size
+
+_NAME = re.compile(r"[\w.-]{1,255}")
+"""A VM's name, as the engine checks it."""
 
 
 def plan_into_ovirt(wanted: Wanted, health: Health, site: Site, options: RestoreOptions) -> RestorePlan:
@@ -102,6 +106,11 @@ def _vm(
     if options.name is None and manifest.vm.id in site.vm_ids:
         blockers.append(
             f"VM {manifest.vm.name} ({manifest.vm.id}) exists: restore beside it with --name, or remove it"
+        )
+    elif not _NAME.fullmatch(name):
+        blockers.append(
+            f"no VM can be named {name!r}: choose a name with --name, of letters, digits and ._- only, "
+            "1 to 255 of them"
         )
     elif name in site.vm_names:
         blockers.append(f"a VM named {name} exists: choose another name with --name")

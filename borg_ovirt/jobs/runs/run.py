@@ -51,7 +51,10 @@ def _carry_out(
     plan: RunPlan, access: EngineAccess, hooks: Hooks, progress: Progress, result: RunResult
 ) -> None:
     try:
-        with Engine(access) as engine, Journal(plan.state, engine.instance_id, plan.run_id) as journal:
+        with (
+            Engine(access, run_id=plan.run_id) as engine,
+            Journal(plan.state, engine.instance_id, engine.run_id) as journal,
+        ):
             heal(engine, plan.state, progress.step)
             _back_up(plan, engine, journal, hooks, progress, result)
     except Exception as error:

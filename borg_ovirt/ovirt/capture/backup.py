@@ -51,6 +51,8 @@ class Backup:
         self._disks = disks
         self._description = description
         self._finalized = False
+        self._astray = False
+        """It went to its end before we asked: it may never reach it."""
 
     @property
     def id(self) -> str:
@@ -140,6 +142,7 @@ class Backup:
         phase = backup_phase(backup)
         if phase == "ready":
             return backup
+        self._astray = phase == "finalizing"
         if phase in ("failed", "gone", "finalizing", "succeeded"):
             raise BackupFailed(
                 f"The backup of VM {self._vm.name} failed before it could be read (phase {phase}).",
@@ -176,9 +179,22 @@ class Backup:
 
     def abort(self) -> None:
         """End the backup, whatever its phase, and wait for the end. All its transfers must have ended."""
-        if self._tracked.there():
+        if not self._tracked.there():
+            return
+        if self._astray:
+            try:
+                wait_backup(self._engine, self._vm.id, self.id, self._engine.patience.unclear)
+            except Timeout:
+                log.warning(
+                    "The backup %s of VM %s went to its end unasked and does not reach it: its disks stay"
+                    " locked. Look at the engine's log.",
+                    self.id,
+                    self._vm.name,
+                )
+                return  # it stays in the journal
+        else:
             end_backup(self._engine, self._vm.id, self.id, self._vm.name)
-            self._tracked.gone()
+        self._tracked.gone()
 
     def read(self) -> Any | None:
         return read_backup(self._engine, self._vm.id, self.id)

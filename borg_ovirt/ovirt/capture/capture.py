@@ -15,8 +15,10 @@ from borg_ovirt.ovirt.data.imageio import Source, export_size
 from borg_ovirt.ovirt.data.transfer import Download, TransferRequest
 from borg_ovirt.ovirt.facts.chain import LayerFacts
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
+from borg_ovirt.ovirt.facts.storage import refuse_inactive
 from borg_ovirt.ovirt.facts.vm import read_snapshots, vm_status
 from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.probes import prove_reading
 from borg_ovirt.ovirt.tracked.journal import Journal
 
 T = TypeVar("T")
@@ -167,10 +169,15 @@ class Capture:
         return None
 
 
-def look_again(engine: Engine, vm: VmFacts) -> VmFacts:
-    """The VM just before its instant is made; refused where it cannot be captured as it is."""
+def look_again(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> VmFacts:
+    """The VM just before its instant is made; refused where it, or one of these disks, cannot be captured as
+    it is, and where what would be begun could not be ended.
+    """
     vm = replace(vm, status=vm_status(engine, vm.id), snapshots=read_snapshots(engine, vm.id))
     check_suitable(vm)
+    disks = list(disks)
+    refuse_inactive(engine, vm, disks)
+    prove_reading(engine, [(disk.id, disk.alias or disk.id) for disk in disks])
     return vm
 
 

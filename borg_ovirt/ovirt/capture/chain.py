@@ -32,7 +32,7 @@ def capture_chain(
     log: Log = lambda text: None,
 ) -> Iterator[Capture]:
     """The layers of these disks of a VM; with `snapshot` those that it writes to are frozen for it."""
-    vm = look_again(engine, vm)
+    vm = look_again(engine, vm, disks)
     # The engine merges a running VM's layers only on disks that are plugged in; what is not, rests anyway.
     plugged = [disk for disk in disks if disk.active or vm.status != "up"]
     method: CaptureMethod

@@ -47,7 +47,7 @@ def capture_image(
     `live` asks for a live backup where the engine would make a hybrid one. `CheckpointLost`, here or when
     the disks are opened, says that a backup from `from_checkpoint` cannot be had; a full one may be tried.
     """
-    vm = look_again(engine, vm)
+    vm = look_again(engine, vm, disks)
     active = [disk for disk in disks if disk.active]
     resort = _without_backup(engine, vm, active, journal, description, freeze, log)
     backup = BackupMethod(

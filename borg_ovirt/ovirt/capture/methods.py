@@ -217,6 +217,12 @@ def check_suitable(vm: VmFacts) -> None:
         raise VmNotSuitable(
             f"VM {vm.name} is previewing a snapshot.", "Commit or undo the preview, then try again."
         )
+    if vm.runs_stateless:
+        raise VmNotSuitable(
+            f"VM {vm.name} runs stateless: what it writes is thrown away when it stops, and the engine"
+            " takes no snapshot of it.",
+            "Back it up while it is down, or run it without Stateless.",
+        )
     if vm.status not in ("up", "down"):
         raise VmNotSuitable(
             f"VM {vm.name} is {vm.status.replace('_', ' ')}; only a VM that is up or down can be backed up.",

@@ -12,6 +12,7 @@ from borg_ovirt.errors import BackupFailed
 from borg_ovirt.ovirt.facts.model import VmFacts
 from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.session.engine import Engine, types
+from borg_ovirt.ovirt.session.events import SNAPSHOT_FAILED, EventMark
 from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.ovirt.tracked.objects import TrackedObject
@@ -30,6 +31,8 @@ class TemporarySnapshot:
         self._tracked = TrackedObject(engine, journal, "snapshot")
         self._vm = vm
         self._description = description
+        self._told_as = ""
+        """The description as the engine knows it: ours, made unique."""
         self._asked_to_go = False
 
     @property
@@ -39,9 +42,11 @@ class TemporarySnapshot:
 
     def take(self, disk_ids: Iterable[str]) -> None:
         """Take the snapshot of these disks, without memory, and wait. On failure nothing is left."""
+        mark = EventMark(self._engine)
         try:
             self._begin(list(disk_ids))
             self._wait_ok()
+            self._check_made(mark)
             self._read_layers()
         except BaseException:
             self.abort()
@@ -50,6 +55,7 @@ class TemporarySnapshot:
     def _begin(self, disk_ids: list[str]) -> None:
         engine, vm, t = self._engine, self._vm, types()
         description = str(self._tracked.intend(vm=vm.id, description=self._description)["description"])
+        self._told_as = description
         wanted = t.Snapshot(
             description=description,
             persist_memorystate=False,
@@ -75,6 +81,16 @@ class TemporarySnapshot:
         patience = self._engine.patience
         snapshot = patience.wait(f"the snapshot of VM {name}", probe, patience.snapshot)
         self.date = utc(snapshot.date)
+
+    def _check_made(self, mark: EventMark) -> None:
+        """`ok` is said of a snapshot without volumes, too."""
+        failure = snapshot_failure(mark, self._vm.id, self._told_as)
+        if failure:
+            raise BackupFailed(
+                f"The snapshot of VM {self._vm.name} is called ok, but: {failure}",
+                "Its newest layers may be missing on the storage: look at the engine's log before the VM is"
+                " stopped.",
+            )
 
     def _read_layers(self) -> None:
         self.frozen = frozen_layers(self._engine, self._vm.id, self.id)
@@ -124,6 +140,12 @@ def find_snapshot(engine: Engine, vm_id: str, description: str) -> str | None:
     """The id of the snapshot with that description, if it came to be."""
     found = engine.call(f"list the snapshots of VM {vm_id}", lambda s: _snapshots(s, vm_id).list())
     return next((str(s.id) for s in found or () if s.description == description), None)
+
+
+def snapshot_failure(mark: EventMark, vm_id: str, description: str) -> str | None:
+    """What the engine's events say against a snapshot that it calls ok."""
+    told = mark.texts(SNAPSHOT_FAILED, vm_id)
+    return next((text for text in told if description in text), None)
 
 
 def frozen_layers(engine: Engine, vm_id: str, snapshot_id: str) -> dict[str, str]:

@@ -66,7 +66,11 @@ class SnapshotMethod:
                 f"freeze the file systems of VM {self._vm.name}",
                 lambda s: s.vms_service().vm_service(self._vm.id).freeze_filesystems(),
             )
-        except (EngineRefused, NotAuthorized) as error:
+        except NotAuthorized:  # nothing was frozen, and thawing is not ours either
+            self._thaw.done()
+            self._thaw = None
+            raise
+        except EngineRefused as error:
             self._thaw_guest()
             raise BackupFailed(
                 f"VM {self._vm.name} could not be frozen: {error.message}",

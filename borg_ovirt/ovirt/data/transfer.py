@@ -13,6 +13,7 @@ from typing import Any
 from borg_ovirt.errors import BorgOvirtError, Timeout, TransferFailed
 from borg_ovirt.ovirt.data.imageio import Source, Target
 from borg_ovirt.ovirt.data.imageio_connection import Broken, Refused, TicketGone
+from borg_ovirt.ovirt.data.lost_ticket import keep_what_was_written
 from borg_ovirt.ovirt.data.transfer_session import Persistence, TransferSession, Urls
 from borg_ovirt.ovirt.session.engine import Engine, types
 from borg_ovirt.ovirt.session.faults import NotFound
@@ -175,18 +176,19 @@ class Transfer:
         name = self.request.name
         if urls is not None:
             return urls  # the engine has not noticed yet, or has prolonged the ticket since
-        if phase == "paused_system" and self.request.direction == "upload":
-            self._engine.call(
-                f"resume the upload of {name}",
-                lambda s: s.image_transfers_service().image_transfer_service(self.id).resume(),
-            )
-            return self._wait_transferring()
+        if phase == "paused_system" and self.request.direction == "upload" and not self._finalizing:
+            keep_what_was_written(self._engine, self.id, name, self.request.format, self._wait_terminal)
+            self._wait_unlocked()
+            return self._begin_again()
         if not self.request.renewable or self._finalizing:
             raise TransferFailed(
                 f"The engine ended the transfer of {name} (phase {phase}).", "Look at the engine's events."
             )
         log.warning("%s: the engine ended its transfer (phase %s); starting another", name, phase)
         self._wait_terminal()
+        return self._begin_again()
+
+    def _begin_again(self) -> Urls:
         self._tracked.gone()
         self._mark = self.request.inactivity_timeout + random.randint(1, _SPREAD)
         return self._begin()

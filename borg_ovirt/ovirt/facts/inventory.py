@@ -65,6 +65,36 @@ def domain_room(engine: Engine) -> dict[str, DomainRoom]:
     }
 
 
+@dataclass(frozen=True)
+class ImageDisk:
+    """An image disk that holds a guest's data."""
+
+    id: str
+    alias: str
+    format: str
+    """`cow` or `raw`, of the active layer."""
+    incremental: bool
+    """Whether `backup` is enabled for it: clusters below level 4.5 ask for that."""
+
+
+@understood
+def image_disks(engine: Engine) -> list[ImageDisk]:
+    """The image disks of all VMs; scratch and memory volumes are none."""
+    found = engine.call("list the disks", lambda s: s.disks_service().list()) or ()
+    return [
+        ImageDisk(d.id, d.alias or d.name or d.id, str(d.format or ""), str(d.backup or "") == "incremental")
+        for d in found
+        if str(d.storage_type or "") == "image" and str(d.content_type or "data") == "data"
+    ]
+
+
+@understood
+def named_proxies(engine: Engine) -> list[str]:
+    """The addresses of the proxy that open transfers name; they hold tickets: never printed."""
+    found = engine.call("list the transfers", lambda s: s.image_transfers_service().list()) or ()
+    return [transfer.proxy_url for transfer in found if transfer.proxy_url]
+
+
 @understood
 def engine_time(engine: Engine) -> datetime:
     """What time it is for the engine."""

@@ -112,6 +112,11 @@ class VmFacts:
         return any(s.type == "preview" or s.status == "in_preview" for s in self.snapshots)
 
     @property
+    def runs_stateless(self) -> bool:
+        """What the VM writes now is thrown away when it stops."""
+        return self.status != "down" and any(s.type == "stateless" for s in self.snapshots)
+
+    @property
     def has_nvram(self) -> bool:
         """UEFI with variables of its own, which the engine's OVF leaves out."""
         return self.bios_type in ("q35_ovmf", "q35_secure_boot")

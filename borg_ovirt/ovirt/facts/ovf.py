@@ -64,6 +64,9 @@ class OvfNic:
     name: str
     network: str
     mac: str | None
+    profile: str = ""
+    """Name of its vNIC profile."""
+    plugged: bool = True
 
 
 @dataclass(frozen=True)
@@ -210,6 +213,8 @@ def _nics(root: Element) -> Iterator[OvfNic]:
             name=item.findtext(f"{{{_RASD}}}Name") or "",
             network=item.findtext(f"{{{_RASD}}}Connection") or "",
             mac=item.findtext(f"{{{_RASD}}}MACAddress") or None,
+            profile=item.findtext(f"{{{_RASD}}}OtherResourceType") or "",
+            plugged=(item.findtext("IsPlugged") or "true").strip().lower() == "true",
         )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from borg_ovirt.errors import VmNotSuitable
+from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.sense import size, understood
 
@@ -59,6 +62,25 @@ def domain_names(engine: Engine) -> dict[str, tuple[str, str]]:
     """Storage domain id -> name and storage type."""
     found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
     return {d.id: (d.name or "", _text(d.storage.type) if d.storage else "") for d in found}
+
+
+@understood
+def refuse_inactive(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> None:
+    """`VmNotSuitable` if a disk lies on a storage domain that is not active: the engine starts a cold backup
+    of it all the same and never ends it, with the disks locked for good (seen on 4.5.8).
+    """
+    if vm.data_center_id is None:
+        return
+    domains = {d.id: d for d in _attached(engine, vm.data_center_id, "of the VM")}
+    for disk in disks:
+        domain = domains.get(disk.storage_domain or "")
+        status = _text(domain.status) if domain is not None else ""
+        if domain is not None and status not in ("active", ""):
+            raise VmNotSuitable(
+                f"Disk {disk.alias or disk.id} of VM {vm.name} lies on the storage domain {domain.name}, "
+                f"which is {status.replace('_', ' ')}.",
+                "Activate the domain, or leave the disk out with --exclude-disk.",
+            )
 
 
 @understood

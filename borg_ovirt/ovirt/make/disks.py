@@ -10,6 +10,7 @@ from borg_ovirt.ovirt.facts.vm import read_disk
 from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.session.engine import Engine, types
 from borg_ovirt.ovirt.session.faults import NotFound
+from borg_ovirt.ovirt.session.probes import prove_ending
 from borg_ovirt.ovirt.tracked.journal import Journal
 
 
@@ -44,6 +45,7 @@ class MadeDisk(Made):
 
     def make(self) -> None:
         """Make it and wait until it is `ok`."""
+        prove_ending(self._engine)  # what cannot be filled and ended is not begun
         new, t = self._new, types()
         disk = t.Disk(
             id=new.id,

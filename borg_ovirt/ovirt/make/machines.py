@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from borg_ovirt.errors import EngineRefused
+from borg_ovirt.ovirt.facts.ovf import OvfNic
 from borg_ovirt.ovirt.facts.vm import read_vm, vm_status
 from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.session.engine import Engine, types
@@ -77,6 +79,45 @@ def missing_disks(engine: Engine, vm_id: str, expected: Iterable[str]) -> list[s
     """The disks (ids) that should be attached to the VM and are not."""
     attached = attached_disks(engine, vm_id)
     return [disk_id for disk_id in expected if disk_id not in attached]
+
+
+def nic_warnings(engine: Engine, vm_id: str, wanted: Iterable[OvfNic]) -> list[str]:
+    """How the network cards of an imported VM differ from those of its OVF. The engine changes them and says
+    201: a MAC address that somebody else was given leaves a card unplugged (event 838), a profile that went
+    is replaced by another of its network or by none.
+    """
+    found = engine.call(
+        f"list the network cards of VM {vm_id}",
+        lambda s: s.vms_service().vm_service(vm_id).nics_service().list(),
+    )
+    there = {nic.name: nic for nic in found or ()}
+    profiles = engine.call("list the vNIC profiles", lambda s: s.vnic_profiles_service().list()) or ()
+    names = {profile.id: profile.name or "" for profile in profiles}
+    told = []
+    for nic in wanted:
+        told += _nic_warnings(nic, there.get(nic.name), names)
+    return told
+
+
+def _nic_warnings(wanted: OvfNic, found: Any, profiles: Mapping[str, str]) -> list[str]:
+    if found is None:
+        return [f"network card {wanted.name} is not there"]
+    told = []
+    mac = found.mac.address if found.mac else None
+    if bool(found.plugged) != wanted.plugged:
+        state, why = (
+            ("plugged", "") if found.plugged else ("unplugged", ": another one may have its MAC address")
+        )
+        told.append(f"network card {wanted.name} came back {state}{why}")
+    if wanted.mac and (mac or "").lower() != wanted.mac.lower():
+        told.append(f"network card {wanted.name} has the MAC address {mac or 'none'}, not {wanted.mac}")
+    profile = profiles.get(found.vnic_profile.id, "") if found.vnic_profile else ""
+    if profile != wanted.profile and (profile or wanted.network):
+        told.append(
+            f"network card {wanted.name} has {f'the vNIC profile {profile}' if profile else 'no network'}, "
+            f"not {wanted.profile or 'none'} (network {wanted.network or 'none'})"
+        )
+    return told
 
 
 def protect_vm(engine: Engine, vm_id: str, name: str) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from borg_ovirt.errors import RestoreFailed
-from borg_ovirt.ovirt.capture.snapshot import find_snapshot, read_snapshot
+from borg_ovirt.ovirt.capture.snapshot import find_snapshot, read_snapshot, snapshot_failure
 from borg_ovirt.ovirt.session.engine import Engine, types
+from borg_ovirt.ovirt.session.events import EventMark
 from borg_ovirt.ovirt.session.faults import Unclear
 
 
@@ -26,17 +27,18 @@ def add_snapshot(engine: Engine, vm_id: str, description: str, layers: Mapping[s
     The image id that is given becomes that of the layer on top; the one that was on top is frozen.
     """
     t = types()
+    attachments = [
+        t.DiskAttachment(disk=t.Disk(id=disk_id, image_id=above.image_id, initial_size=above.initial_size))
+        for disk_id, above in layers.items()
+    ]
     wanted = t.Snapshot(
         description=description or "restored snapshot",
         persist_memorystate=False,
-        disk_attachments=[
-            t.DiskAttachment(
-                disk=t.Disk(id=disk_id, image_id=above.image_id, initial_size=above.initial_size)
-            )
-            for disk_id, above in layers.items()
-        ],
+        # An empty list breaks the engine (500, seen on 4.5.8); an attachment that says nothing names no disk.
+        disk_attachments=attachments or [t.DiskAttachment()],
     )
     what = f"make the snapshot {wanted.description}"
+    mark = EventMark(engine)
     try:
         made = engine.call(
             what,
@@ -58,4 +60,7 @@ def add_snapshot(engine: Engine, vm_id: str, description: str, layers: Mapping[s
         return snapshot if str(snapshot.snapshot_status) == "ok" else None
 
     engine.patience.wait(f"the snapshot {wanted.description}", probe, engine.patience.snapshot)
+    failure = snapshot_failure(mark, vm_id, wanted.description)
+    if failure:
+        raise RestoreFailed(f"The engine could not {what}: {failure}", "Its log tells why.")
     return snapshot_id

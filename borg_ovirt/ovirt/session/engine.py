@@ -6,6 +6,7 @@ import os
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ from borg_ovirt.ovirt.session.waiting import Patience
 
 T = TypeVar("T")
 API = "/ovirt-engine/api"
+_LONGEST_CORRELATION = 36
+"""The engine cuts the rest off, and drops what is not of [0-9a-zA-Z_-]."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class EngineAccess:
         return urlsplit(self.api_url).hostname or ""
 
 
+def new_run_id() -> str:
+    """What marks one run in journals, the engine and everything it tells."""
+    return uuid.uuid4().hex[:12]
+
+
 class Engine:
     """The engine, logged in. Use as a context manager; `call` may be used from any thread."""
 
@@ -73,12 +81,16 @@ class Engine:
         return self.instance_id, self.host
 
     def __init__(
-        self, access: EngineAccess, *, patience: Patience | None = None, correlation: str | None = None
+        self, access: EngineAccess, *, patience: Patience | None = None, run_id: str | None = None
     ) -> None:
         self.access = access
         self.host = access.host
         self.patience = patience or Patience()
-        self._headers = {"Correlation-Id": correlation} if correlation else {}
+        self.run_id = run_id or new_run_id()
+        """Of what this session is for; the journal of a run bears the same."""
+        self.correlation = f"borg-ovirt-{self.run_id}"[:_LONGEST_CORRELATION]
+        """What the engine's log, jobs and events know our requests by."""
+        self._headers = {"Correlation-Id": self.correlation}
         self._ca_file: str | None = None
         self._ca_made = False
         self._token: str | None = None

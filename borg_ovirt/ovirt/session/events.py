@@ -14,6 +14,8 @@ FULL_NEEDED = {10791}
 MERGE_LEFTOVER = {10813}
 FROZEN = {10767}
 NOT_FROZEN = {10764, 10769, 10774}
+SNAPSHOT_FAILED = {69}
+"""A snapshot is called ok, but its volumes could not be made."""
 ATTACH_FAILED = {175}
 """A VM was imported, but not all of its disks could be attached."""
 ORIGIN = "borg-ovirt"
@@ -29,8 +31,9 @@ class EventMark:
 
     def after(self, codes: Collection[int], vm_id: str | None = None) -> list[Any]:
         """The events of these codes (of this VM) since the moment, oldest first."""
+        # Without a limit: the engine would give the newest and pass over what lies between.
         events = self._engine.call(
-            "read the engine's events", lambda s: s.events_service().list(from_=self._index, max=1000)
+            "read the engine's events", lambda s: s.events_service().list(from_=self._index)
         )
         found = [
             event
@@ -63,6 +66,7 @@ def post_event(
             severity=t.LogSeverity(severity),
             custom_id=random.randint(1, 2**31 - 1),
             description=text[:900],
+            correlation_id=engine.correlation,  # of an event from outside the header's is not stored
         )
         if vm_id is not None:
             event.vm = t.Vm(id=vm_id)

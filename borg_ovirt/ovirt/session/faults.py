@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from borg_ovirt.errors import BorgOvirtError, EngineRefused, EngineUnreachable, LoginFailed, NotAuthorized
 from borg_ovirt.ovirt.session.certificate import certificate_error
 from borg_ovirt.ovirt.session.proxy import Proxy
+from borg_ovirt.ovirt.session.rights import QUERY_FORBIDDEN, QUERY_HINT, hint_for
 
 
 class NotFound(EngineRefused):
@@ -65,11 +66,11 @@ def classify(
         return Verdict(NotFound(f"Cannot {what}: {_detail(fault) or 'not found'}.", status=404), False, False)
     if status == 403:
         detail = _detail(fault) or "the user has no permission"
-        return Verdict(
-            NotAuthorized(f"Cannot {what}: {detail}", "Give the user a role that allows it."), False, False
-        )
+        return Verdict(NotAuthorized(f"Cannot {what}: {detail}", hint_for(what)), False, False)
     if status == 401:
         return _no_session(what, host, page)
+    if fault is not None and QUERY_FORBIDDEN in _detail(fault):
+        return Verdict(NotAuthorized(f"Cannot {what}: {_detail(fault)}", QUERY_HINT), False, False)
     if fault is not None and status:
         return Verdict(_refusal(what, fault, status), False, False)
     if status >= 500 or status in (408, 429):

@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from borg_ovirt.errors import ConfigError
+from borg_ovirt.ovirt.session.engine import new_run_id
 
 TAG = "borg-ovirt"
 """Descriptions of everything we make begin with this word."""
@@ -35,11 +35,6 @@ def state_dir() -> Path:
         return Path("/var/lib/borg-ovirt")
     base = os.environ.get("XDG_STATE_HOME")
     return (Path(base) if base else Path.home() / ".local" / "state") / "borg-ovirt"
-
-
-def new_run_id() -> str:
-    """What marks one run in journals, the engine and everything it tells."""
-    return uuid.uuid4().hex[:12]
 
 
 @dataclass

@@ -18,6 +18,11 @@ class Answer:
         return ET.fromstring(self.body)
 
     @property
+    def html(self) -> bool:
+        """An error page instead of the API's XML."""
+        return self.headers.get("Content-Type", "").startswith("text/html")
+
+    @property
     def detail(self) -> str | None:
         """Of the fault, wrapped in an action or not."""
         root = self.root

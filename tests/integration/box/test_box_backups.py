@@ -349,7 +349,7 @@ def test_a_hybrid_backup_lets_the_vm_live(box: Box, client: Client) -> None:
     assert client.system.disks_service().disk_service(disk.id).get().status == types.DiskStatus.OK
     assert refused(lambda: client.transfer(disk)) == (
         409,
-        "[Cannot transfer Virtual Disk. Disk is locked. Please try again later.]",
+        "[Cannot transfer Virtual Disk: Disk is locked. Please try again later.]",
     )
     assert refused(lambda: client.start_backup(vm, [disk], legacy=False))[0] == 409
     box.start_vm(vm)

@@ -153,7 +153,9 @@ def build(
             ids = [image_id for image_id, _ in one.layers]
             for below, (image_id, data) in zip(ids, one.layers[1:], strict=False):
                 if one.snapshot_of[below] == snapshot_id:
-                    disk = types.Disk(id=one.disk.id, image_id=image_id, initial_size=len(data))
+                    block = one.disk.storage_domains[0].id == box.domain("lun").id
+                    size = len(data) if block else None  # on a file domain the host refuses it
+                    disk = types.Disk(id=one.disk.id, image_id=image_id, initial_size=size)
                     attachments.append(types.DiskAttachment(disk=disk))
         new = vm.snapshots_service().add(
             types.Snapshot(description=description, persist_memorystate=False, disk_attachments=attachments)

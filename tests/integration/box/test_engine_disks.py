@@ -113,8 +113,9 @@ def test_what_must_be_given(http: Call, api: sdk.services.SystemService) -> None
     assert answer.root.findtext("reason") == "Incomplete parameters"
     assert answer.detail == "Disk [provisionedSize, format] required for add"
     add = api.disks_service().add
-    code, detail = refusal(add, disk(storage_domains=[]))
-    assert (code, detail) == (400, "[Cannot add Virtual Disk. Storage Domain hasn't been specified.]")
+    nowhere = "<disk><provisioned_size>1</provisioned_size><format>cow</format></disk>"
+    answer = http("POST", "/disks", nowhere)
+    assert (answer.status, answer.html) == (500, True)
     assert refusal(add, disk(provisioned_size=0))[0] == 400
     unknown = refusal(add, disk("nowhere"))
     assert unknown == (404, "Entity not found: nowhere")
@@ -214,7 +215,7 @@ def test_a_disk_grows(
         api.disks_service().disk_service(grown.id).update, types.Disk(provisioned_size=100 * MIB)
     )
     assert (code, detail) == (
-        409,
+        400,
         "[Cannot edit Virtual Disk. New disk size must be larger than the current disk size.]",
     )
 

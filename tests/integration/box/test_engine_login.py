@@ -31,7 +31,7 @@ def test_the_sdk_logs_in_and_out(box: Box) -> None:
 
 def test_a_wrong_password_is_an_auth_error(box: Box) -> None:
     connection = connect(box, password="wrong")
-    with pytest.raises(sdk.AuthError, match="Cannot authenticate user 'admin@N/A'"):
+    with pytest.raises(sdk.AuthError, match="Cannot authenticate user 'admin@internal': Unable to log in"):
         connection.test(raise_exception=True)
 
 
@@ -119,11 +119,17 @@ def test_what_is_not_there_is_said_so(http: Call) -> None:
     assert "GET" in refused.headers["Allow"]
 
 
-def test_a_body_that_is_no_xml_gives_a_usage_message(http: Call) -> None:
-    answer = http("POST", "/disks", "<disk")
-    assert answer.status == 400
-    assert answer.root.tag == "usage_message"
-    assert http("POST", "/disks", "<vm/>").root.tag == "usage_message"
+@pytest.mark.parametrize("body", ["<disk", "", "<disk><colour>red</colour></disk>"])
+def test_a_body_that_is_no_request_of_the_api(http: Call, body: str) -> None:
+    answer = http("POST", "/disks", body)
+    assert (answer.status, answer.root.findtext("reason")) == (400, "Request syntactically incorrect.")
+    assert (answer.detail or "").endswith("/ovirt-engine/apidoc#services/disks/methods/add")
+
+
+def test_bodies_of_the_wrong_kind(http: Call) -> None:
+    wrong = http("POST", "/disks", "<vm/>")
+    assert (wrong.status, "ClassCastException" in (wrong.detail or "")) == (500, True)
+    assert http("POST", "/disks", "<disk/>", headers={"Content-Type": "text/plain"}).status == 415
 
 
 def test_many_requests_share_one_connection(box: Box, http: Call) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 import xml.etree.ElementTree as ET
+from xml.sax.saxutils import escape
 
 import ovirtsdk4 as sdk
 import ovirtsdk4.types as types
@@ -197,21 +198,29 @@ def refusal(api: sdk.services.SystemService, text: str, name: str | None = None)
 
 def test_what_is_taken(box: Box, api: sdk.services.SystemService, chained: Vm) -> None:
     text = ovf_of(api, chained)
-    assert refusal(api, text, "fresh name") == (
+    macs = (
+        409,
+        "[Cannot import Virtual Machine, because that action would create duplicates in target MAC pool,"
+        " which are not allowed. Either allow duplicate MACs in MAC Pool, or allow reassignment of bad MACs"
+        " during import. Problematic NICs are \tnic1]",
+    )
+    other = text.replace(chained.id, str(uuid.uuid4()))
+    for described, name in ((text, None), (other, None), (other, "fresh")):
+        assert refusal(api, described, name) == macs
+    text, other = (re.sub("<rasd:MACAddress>.*?</rasd:MACAddress>", "", t) for t in (text, other))
+    assert refusal(api, text, "fresh") == (
         409,
         "[Import VM failed - VM ID already exists in the system."
         " Please remove the VM (chained) from the system first]",
     )
-    other = text.replace(chained.id, str(uuid.uuid4()))
     assert refusal(api, other) == (
         409,
         "[Import VM failed - VM Name already exists in the Data Center."
         " Please rename the VM in the Data Center first]",
     )
-    code, detail = refusal(api, other, "fresh name")
-    assert code == 409
-    assert "would create duplicates in target MAC pool" in detail
-    assert f"nic1({chained.nics[0].mac})" in detail
+    assert refusal(api, text, "two words")[1].endswith("are allowed., Attribute: vm.vmStatic.name]")
+    long = refusal(api, text, "x" * 256)
+    assert long == (400, "[size must be between 1 and 255, Attribute: vm.vmStatic.name]")
 
 
 def test_new_ids_from_the_engine_lose_the_disks(box: Box, api: sdk.services.SystemService) -> None:
@@ -226,12 +235,15 @@ def test_new_ids_from_the_engine_lose_the_disks(box: Box, api: sdk.services.Syst
     assert disk.id in box.world.disks
 
 
-def test_what_the_request_must_have(http: Call, box: Box, chained: Vm) -> None:
+def test_what_the_request_must_have(http: Call, api: sdk.services.SystemService, chained: Vm) -> None:
     unknown = (
         "<vm><cluster><name>nowhere</name></cluster><initialization><configuration><type>ovf</type>"
-        "<data>x</data></configuration></initialization></vm>"
+        "<data>{}</data></configuration></initialization></vm>"
     )
-    assert http("POST", "/vms", unknown).status == 404
+    assert http("POST", "/vms", unknown.format("x")).status == 400  # the OVF is read first
+    good = escape(renewed(ovf_of(api, chained)))
+    answer = http("POST", "/vms", unknown.format(good))
+    assert (answer.status, answer.detail) == (404, "Entity not found: Cluster: name=nowhere")
     missing = http(
         "POST",
         "/vms",
@@ -244,7 +256,7 @@ def test_what_the_request_must_have(http: Call, box: Box, chained: Vm) -> None:
 NEEDED = {
     "file href": (r' ovf:href="[^"]*"', 1),
     "file id": (r'(<File [^>]*?) ovf:id="[^"]*"', 1),
-    "file description": (r' ovf:description=""', 1),
+    "file description": (r' ovf:description="[^"]*"', 1),
     "disk id": (r' ovf:diskId="[^"]*"', 1),
     "os section id": (r'(<Section) ovf:id="[^"]*"', 1),
     "section type": (r' xsi:type="ovf:VirtualHardwareSection_Type"', 1),
@@ -272,7 +284,7 @@ def test_what_the_reader_insists_on(api: sdk.services.SystemService, chained: Vm
     text = renewed(ovf_of(api, chained))
     broken, found = re.subn(pattern, lambda m: m.group(1) if m.groups() else "", text, count=count)
     assert found == 1
-    code, detail = refusal(api, broken, f"broken {what}")
+    code, detail = refusal(api, broken, f"broken-{what}".replace(" ", "-"))
     assert code == 400
     assert detail.startswith("failed to parse a given ovf configuration ovf error: ")
 
@@ -303,7 +315,7 @@ def test_what_the_reader_does_without(
 
 def test_an_unknown_guest_system_has_no_architecture(api: sdk.services.SystemService, chained: Vm) -> None:
     text = renewed(ovf_of(api, chained)).replace("<Description>rhel_8x64</Description>", "")
-    assert refusal(api, text, "no os") == (
+    assert refusal(api, text, "no-os") == (
         400,
         "[Cannot import VM. The selected VM has undefined architecture]",
     )

@@ -39,6 +39,12 @@ def three_vms(box: Box) -> None:
         ("storage.name=lun", ["web02"]),
         ("datacenter=Default sortby name desc", ["web02", "web01", "my vm"]),
         ("name=web* sortby name asc page 2", []),
+        ("name=web* sortby name", ["web01", "web02"]),
+        ("name=web* sortby name page 1", []),
+        ("name=web* sortby name asc page 1", ["web01", "web02"]),
+        ("name=web* page 1 sortby name asc", []),
+        ("name=web01 status=down", ["web01"]),
+        ("tag=WEB", []),
     ],
 )
 def test_vms_are_found(api: sdk.services.SystemService, query: str, names: list[str]) -> None:
@@ -54,7 +60,7 @@ def test_case_matters_only_when_asked_for(api: sdk.services.SystemService) -> No
 def test_max_and_pages(api: sdk.services.SystemService, http: Call) -> None:
     vms = api.vms_service()
     assert len(vms.list(max=2)) == 2
-    pages = [[vm.name for vm in vms.list(search=f"sortby name page {n}", max=2)] for n in (1, 2, 3)]
+    pages = [[vm.name for vm in vms.list(search=f"sortby name asc page {n}", max=2)] for n in (1, 2, 3)]
     assert pages == [["my vm", "web01"], ["web02"], []]
     assert len(http("GET", "/vms;max=1").root) == 1
 
@@ -122,7 +128,7 @@ def test_unknown_ids_have_no_body(http: Call) -> None:
     for place in ("vms", "disks", "clusters", "storagedomains", "hosts", "datacenters", "jobs", "tags"):
         answer = http("GET", f"/{place}/{unknown}")
         assert (answer.status, answer.body) == (404, b""), place
-    assert http("GET", "/vms/not-an-id").status == 400
+    assert http("GET", "/vms/not-an-id").status == 404
     assert len(http("GET", f"/vms/{unknown}/diskattachments").root) == 0
     assert len(http("GET", f"/disks/{unknown}/disksnapshots").root) == 0
 

@@ -25,17 +25,18 @@ def test_a_vm_starts_and_stops(box: Box, api: sdk.services.SystemService) -> Non
     service.start()
     box.wait(lambda: service.get().status == types.VmStatus.UP, "the start")
     assert service.get().host.id in box.world.hosts
-    assert refusal(service.start) == (409, "[Cannot run VM. VM is running.]")
+    assert refusal(service.start) == (409, "[Cannot run VM because the VM is in Up status.]")
     box.write(disk, 0, b"written while up")
     service.shutdown()
     box.wait(lambda: service.get().status == types.VmStatus.DOWN, "the shutdown")
-    assert refusal(service.stop) == (409, "[Cannot stop VM. VM is not running.]")
+    service.stop()  # of what is down: no error
+    assert vm.status == "down"
     assert box.read(disk, 0, 16) == b"written while up"
 
 
 def test_refused_actions_come_wrapped(box: Box, http: Call) -> None:
     vm = box.make_vm("wrapped", running=False)
-    answer = http("POST", f"/vms/{vm.id}/stop", "<action/>")
+    answer = http("POST", f"/vms/{vm.id}/freezefilesystems", "<action/>")
     assert (answer.status, answer.root.tag) == (409, "action")
     assert answer.root.findtext("status") == "failed"
     assert answer.root.findtext("fault/reason") == "Operation Failed"
@@ -64,7 +65,6 @@ def test_locks_and_disks_keep_a_vm_down(box: Box, api: sdk.services.SystemServic
     code, detail = refusal(service.start)
     assert code == 500
     assert "in ILLEGAL status" in detail
-    assert service.get().has_illegal_images
     disk.active.status = "ok"
 
 
@@ -150,7 +150,7 @@ def test_events_of_clients(box: Box, api: sdk.services.SystemService, http: Call
     own = types.Event(origin="OVIRT", severity=types.LogSeverity.NORMAL, custom_id=8, description="x")
     assert refusal(service.add, own)[0] == 400
     missing = http("POST", "/events", "<event><origin>x</origin></event>")
-    assert (missing.status, missing.root.findtext("reason")) == (400, "Incomplete parameters")
+    assert (missing.status, missing.root.findtext("reason")) == (400, "Input validation failed.")
     assert [e.id for e in service.list(search="custom_event_id=7")] == [made.id]
     assert [e.id for e in service.list(search=f"vm.name={vm.name} and origin=borg")] == [made.id]
 
@@ -201,8 +201,9 @@ def test_tags(box: Box, api: sdk.services.SystemService) -> None:
     service.add(types.Tag(name="weekly"))
     assert [tag.name for tag in service.list()] == ["weekly"]
     assert [v.name for v in api.vms_service().list(search="tag=nightly")] == ["tagged"]
-    assert refusal(service.add, types.Tag(name="unknown"))[0] == 404
+    assert refusal(service.add, types.Tag(name="unknown")) == (400, "[Internal Engine Error]")
     service.tag_service(below.id).remove()
     assert service.list() == []
     tags.tag_service(made.id).remove()
-    assert [tag.name for tag in tags.list()] == ["root", "weekly"]
+    assert [tag.name for tag in tags.list()] == ["root"]  # the child goes along
+    assert refusal(tags.add, types.Tag(name="two words"))[0] == 400

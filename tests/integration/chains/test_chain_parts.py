@@ -44,7 +44,7 @@ def test_flattened_the_latest_state_comes_back_alone(bench: Bench, box: Box, vm:
 @pytest.mark.parametrize("flatten", [False, True])
 def test_the_vm_as_of_one_snapshot(bench: Bench, box: Box, vm: Vm, known: Known, flatten: bool) -> None:
     archive = bench.create(vm).archive
-    name = f"as of two, {flatten}"
+    name = f"as-of-two-{flatten}"
     bench.extract(archive, snapshot="two", flatten=flatten, name=name, work_dir=bench.root)
     back = box.vm(name)
     (disk,) = box.disks(back)
@@ -61,8 +61,8 @@ def test_the_vm_as_of_one_snapshot(bench: Bench, box: Box, vm: Vm, known: Known,
 
 def test_a_snapshot_that_covers_other_disks_too(bench: Bench, box: Box, vm: Vm, known: Known) -> None:
     archive = bench.create(vm).archive
-    bench.extract(archive, snapshot="three", name="as of three")
-    back = box.vm("as of three")
+    bench.extract(archive, snapshot="three", name="as-of-three")
+    back = box.vm("as-of-three")
     assert contents(box, back) == {
         alias: data for (description, alias), data in known.at.items() if description == "three"
     }

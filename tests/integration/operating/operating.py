@@ -22,8 +22,7 @@ from borg_ovirt.jobs.runs.outcome import RunResult
 from borg_ovirt.jobs.runs.plan import RunPlan
 from borg_ovirt.jobs.runs.run import run
 from borg_ovirt.jobs.selection import Member, fleet
-from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
-from borg_ovirt.ovirt.tracked.journal import new_run_id
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess, new_run_id
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.open import Repository, open_repository
 

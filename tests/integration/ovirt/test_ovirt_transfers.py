@@ -259,7 +259,7 @@ def test_a_vm_beside_the_original_and_its_removal(box: Box, engine: Engine, tmp_
             MadeVm(
                 engine, journal, copy, vm_id=ids[vm.id], name="other", cluster_id=vm.cluster, fresh=False
             ).make()
-        with pytest.raises(EngineRefused, match="already exists"):
+        with pytest.raises(EngineRefused, match="target MAC pool"):
             MadeVm(
                 engine, journal, ovf, vm_id=vm.id, name="original", cluster_id=vm.cluster, fresh=False
             ).make()

@@ -7,10 +7,10 @@ from flask import Blueprint, Response
 from ovirtbox import attachments as rules
 from ovirtbox import disks, snapshots
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.faults import bad, entity_not_found, incomplete, not_found
+from ovirtbox.faults import bad, broken, incomplete, not_found
 from ovirtbox.model import Attachment, Vm
 from ovirtbox.rest.disks import changes, new_disk
-from ovirtbox.rest.lists import by_id
+from ovirtbox.rest.lists import by_id, limit
 from ovirtbox.rest.views import attachment_element
 from ovirtbox.xml import (
     API,
@@ -20,8 +20,8 @@ from ovirtbox.xml import (
     choice,
     element,
     find,
-    guid,
     parse_body,
+    path_id,
     query_flag,
     ref_id,
     reply,
@@ -38,14 +38,14 @@ def list_attachments(vm_id: str) -> Response:
     """Of an unknown VM: an empty list."""
     engine = core()
     with engine.world.lock:
-        vm = engine.world.vms.get(guid(vm_id))
-        rows = [attachment_element(vm, a) for a in vm.attachments] if vm else []
+        vm = engine.world.vms.get(path_id(vm_id))
+        rows = [attachment_element(vm, a) for a in vm.attachments[: limit()]] if vm else []
         return reply(element("disk_attachments", rows))
 
 
 def _find(engine: EngineCore, vm_id: str, disk_id: str) -> tuple[Vm, Attachment]:
     vm = by_id(engine.world.vms, vm_id)
-    found = snapshots.attachment(vm, guid(disk_id))
+    found = snapshots.attachment(vm, path_id(disk_id))
     if found is None:
         raise not_found()
     return vm, found
@@ -75,14 +75,15 @@ def add_attachment(vm_id: str) -> Response:
     engine = core()
     body = parse_body("disk_attachment")
     with engine.world.lock:
-        vm = engine.world.vms.get(guid(vm_id))
+        vm = engine.world.vms.get(path_id(vm_id))
+        if not len(body) and not body.get("id"):
+            raise broken()
         if vm is None:
-            raise entity_not_found(f"Vm: id={vm_id}")
+            raise bad(f"{rules.ATTACH}. VM is not found.")
         disk_id = ref_id(body, "disk") or ref_id(body, ".")
         if disk_id is not None:
-            missing = "interface" if text(body, "interface") is None else None
-            if missing:
-                raise incomplete("DiskAttachment", missing)
+            if text(body, "interface") is None:
+                raise bad("Interface is required", "Attribute: diskVmElement.diskInterface")
             if disk_id not in engine.world.disks:
                 raise bad(f"{rules.ATTACH}. The specified disk does not exist.")
             wanted = _wanted(body, disk_id)

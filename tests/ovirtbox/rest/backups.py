@@ -7,7 +7,7 @@ from flask.blueprints import BlueprintSetupState
 
 from ovirtbox import backups
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.faults import Fault, entity_not_found, not_found
+from ovirtbox.faults import entity_not_found, mandatory, not_found
 from ovirtbox.model import Backup, Vm
 from ovirtbox.rest.lists import by_id, limit
 from ovirtbox.rest.views import disk_element
@@ -25,6 +25,7 @@ from ovirtbox.xml import (
     leaf,
     link,
     parse_body,
+    path_id,
     query_flag,
     ref,
     ref_id,
@@ -52,7 +53,7 @@ def _find(engine: EngineCore, vm_id: str, backup_id: str) -> tuple[Vm, Backup]:
 def list_backups(vm_id: str) -> Response:
     engine = core()
     with engine.world.lock:
-        rows = backups.of_vm(engine, guid(vm_id))[: limit()]
+        rows = backups.of_vm(engine, path_id(vm_id))[: limit()]
         return reply(element("backups", [_element(row) for row in rows]))
 
 
@@ -69,9 +70,9 @@ def add_backup(vm_id: str) -> Response:
     engine = core()
     body = parse_body("backup")
     with engine.world.lock:
-        vm = engine.world.vms.get(guid(vm_id))
+        vm = engine.world.vms.get(path_id(vm_id))
     if vm is None:
-        raise entity_not_found(f"Vm: id={vm_id}")
+        raise entity_not_found(path_id(vm_id))
     backup = backups.start(engine, vm, _wanted(body))
     with engine.world.lock:
         return reply(_element(backup, fresh=True), 201)
@@ -79,8 +80,8 @@ def add_backup(vm_id: str) -> Response:
 
 def _wanted(body: Element) -> backups.Wanted:
     listed = find(body, "disks")
-    if listed is None:
-        raise Fault(500, "java.lang.NullPointerException")
+    if listed is None or find(listed, "disk") is None:
+        raise mandatory("backup.disks")
     disk_ids = [disk_id for disk in listed.iterfind("disk") if (disk_id := ref_id(disk, "."))]
     own = attribute(body, ".")
     return backups.Wanted(
@@ -124,13 +125,13 @@ def _element(backup: Backup, *, fresh: bool = False) -> Element:
         "backup",
         actions(("finalize",), *path),
         leaf("creation_date", backup.created),
-        leaf("description", backup.description),
+        leaf("description", backup.description or None),
         leaf("from_checkpoint_id", backup.from_checkpoint),
         leaf("modification_date", backup.modified),
         leaf("phase", "initializing" if fresh else backup.phase),
         None if fresh else leaf("to_checkpoint_id", backup.to_checkpoint),
         ref("host", backup.host, "hosts"),
-        ref("snapshot", backup.snapshot_id, "vms", backup.vm_id, "snapshots"),
+        ref("snapshot", backup.snapshot_id),
         ref("vm", backup.vm_id, "vms"),
         link("disks", *path, "disks"),
         id=backup.id,

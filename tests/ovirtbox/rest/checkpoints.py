@@ -11,7 +11,7 @@ from ovirtbox.faults import not_found
 from ovirtbox.model import Checkpoint, Vm
 from ovirtbox.rest.lists import by_id, limit
 from ovirtbox.rest.views import disk_element
-from ovirtbox.xml import API, Element, action_reply, element, guid, href, leaf, link, ref, reply
+from ovirtbox.xml import API, Element, action_reply, element, href, leaf, link, path_id, ref, reply
 
 blueprint = Blueprint("checkpoints", __name__, url_prefix=API)
 
@@ -23,7 +23,7 @@ def _install(state: BlueprintSetupState) -> None:
 
 def _find(engine: EngineCore, vm_id: str, checkpoint_id: str) -> tuple[Vm, Checkpoint]:
     vm = by_id(engine.world.vms, vm_id)
-    found = checkpoints.find(engine, vm.id, guid(checkpoint_id))
+    found = checkpoints.find(engine, vm.id, path_id(checkpoint_id))
     if found is None:
         raise not_found()
     return vm, found
@@ -34,7 +34,7 @@ def list_checkpoints(vm_id: str) -> Response:
     """Root to leaf."""
     engine = core()
     with engine.world.lock:
-        rows = checkpoints.chain(engine, guid(vm_id))[: limit()]
+        rows = checkpoints.chain(engine, path_id(vm_id))[: limit()]
         return reply(element("checkpoints", [_element(row) for row in rows]))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from ovirtbox import disks as rules
-from ovirtbox import machines, moving
+from ovirtbox import machines, moving, rights
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.faults import Fault, bad, incomplete
+from ovirtbox.faults import Fault, broken, incomplete
 from ovirtbox.model import Disk, StorageDomain
 from ovirtbox.rest.lists import by_id, by_reference, find_rows, wants_all_content
 from ovirtbox.rest.views import disk_element
@@ -60,7 +60,7 @@ def _fields() -> Fields[Disk]:
         },
         text=("alias", "description", "vm_names"),
         cross={
-            "vms.name": lambda d: [vm.name for vm in world.vms_of_disk(d.id)],
+            "vms.name": lambda _: [],
             "storage.name": lambda d: [world.domains[d.domain].name] if d.domain else [],
             "storage": lambda d: [world.domains[d.domain].name] if d.domain else [],
         },
@@ -80,7 +80,7 @@ def new_disk(engine: EngineCore, body: Element, *, chosen_ids: bool) -> rules.Ne
     if domain is None:
         domain = by_reference(engine.world.domains, body, "storage_domain", "StorageDomain")
     if domain is None:
-        raise bad(f"{rules.ADD}. Storage Domain hasn't been specified.")
+        raise broken()
     sparse = boolean(body, "sparse", True)
     return rules.NewDisk(
         size=size,
@@ -116,7 +116,7 @@ def changes(body: Element) -> rules.Changes:
 def list_disks() -> Response:
     engine = core()
     with engine.world.lock:
-        rows = find_rows(engine.world.disks.values(), _fields())
+        rows = find_rows(rights.visible(engine, engine.world.disks.values()), _fields())
         return reply(element("disks", [show(engine, row) for row in rows]))
 
 

@@ -8,10 +8,10 @@ from flask import Blueprint, Response
 
 from ovirtbox.engine import EngineCore, core
 from ovirtbox.faults import Fault, not_found
-from ovirtbox.model import Disk, Layer
+from ovirtbox.model import Disk, Layer, World
 from ovirtbox.rest.lists import limit
 from ovirtbox.rest.views import disk_snapshot_element
-from ovirtbox.xml import API, element, guid, query_flag, reply
+from ovirtbox.xml import API, element, path_id, query_flag, reply
 
 blueprint = Blueprint("disksnapshots", __name__, url_prefix=API)
 
@@ -19,13 +19,23 @@ Found = tuple[Disk, Layer]
 
 
 def _layers(engine: EngineCore, disk: Disk) -> Iterator[Found]:
-    """As the engine lists them: no order to rely on (here: newest first)."""
+    """As the engine lists them: no order to rely on (here: newest first).
+
+    Every row comes once for each unfinished transfer of the disk: the view joins them by the disk.
+    """
     active, template = query_flag("include_active"), query_flag("include_template")
+    times = max(1, unfinished_transfers(engine.world, disk.id))
     for layer in reversed(disk.layers):
         if layer is not disk.active or active:
-            yield disk, layer
+            yield from [(disk, layer)] * times
     if template and disk.layers:
         yield from _template_layers(engine, disk)
+
+
+def unfinished_transfers(world: World, disk_id: str) -> int:
+    """How many transfers of any layer of a disk have not reached their last phase."""
+    last = ("finished_success", "finished_failure")
+    return sum(1 for t in world.transfers.values() if t.disk_id == disk_id and t.phase not in last)
 
 
 def _template_layers(engine: EngineCore, disk: Disk) -> Iterator[Found]:
@@ -39,7 +49,7 @@ def _template_layers(engine: EngineCore, disk: Disk) -> Iterator[Found]:
 def of_disk(disk_id: str) -> Response:
     engine = core()
     with engine.world.lock:
-        disk = engine.world.disks.get(guid(disk_id))
+        disk = engine.world.disks.get(path_id(disk_id))
         rows = list(_layers(engine, disk)) if disk else []
         collection = ("disks", disk_id)
         return reply(
@@ -54,18 +64,17 @@ def of_disk(disk_id: str) -> Response:
 def one_of_disk(disk_id: str, image_id: str) -> Response:
     engine = core()
     with engine.world.lock:
-        disk = engine.world.disks.get(guid(disk_id))
-        layer = disk.layer(guid(image_id)) if disk else None
-        if disk is None or layer is None:
-            raise Fault(500, "HTTP 500 Internal Server Error")
-        return reply(disk_snapshot_element(engine, disk, layer, ("disks", disk_id)))
+        found = _anywhere(engine, disk_id, image_id)
+        if found is None:
+            raise Fault(500, None)
+        return reply(disk_snapshot_element(engine, *found, ("disks", disk_id)))
 
 
 @blueprint.get("/storagedomains/<domain_id>/disksnapshots")
 def of_domain(domain_id: str) -> Response:
     """Without the layers of floating disks: no VM snapshot knows them."""
     engine = core()
-    identifier = guid(domain_id)
+    identifier = path_id(domain_id)
     with engine.world.lock:
         rows: list[Found] = []
         for disk in engine.world.disks.values():
@@ -84,8 +93,18 @@ def of_domain(domain_id: str) -> Response:
 def one_of_domain(domain_id: str, image_id: str) -> Response:
     engine = core()
     with engine.world.lock:
-        for disk in engine.world.disks.values():
-            layer = disk.layer(guid(image_id))
-            if layer is not None and disk.domain == guid(domain_id):
-                return reply(disk_snapshot_element(engine, disk, layer, ("storagedomains", domain_id)))
-    raise not_found()
+        found = _anywhere(engine, domain_id, image_id)
+        if found is None:
+            raise not_found()
+        return reply(disk_snapshot_element(engine, *found, ("storagedomains", domain_id)))
+
+
+def _anywhere(engine: EngineCore, parent_id: str, image_id: str) -> Found | None:
+    """A layer by its image id: which disk or domain the path names is not looked at."""
+    path_id(parent_id)
+    wanted = path_id(image_id)
+    for disk in engine.world.disks.values():
+        layer = disk.layer(wanted)
+        if layer is not None:
+            return disk, layer
+    return None

@@ -6,13 +6,14 @@ from flask import Blueprint, Response, request
 
 from ovirtbox.engine import core
 from ovirtbox.events import ALERT, ERROR, NORMAL, WARNING
-from ovirtbox.faults import bad, incomplete, not_found
+from ovirtbox.faults import Fault, bad, mandatory, not_found
 from ovirtbox.model import Event
 from ovirtbox.rest.lists import find_rows, limit
 from ovirtbox.search import Fields, search
 from ovirtbox.xml import (
     API,
     Element,
+    action_reply,
     choice,
     element,
     href,
@@ -24,13 +25,13 @@ from ovirtbox.xml import (
     ref_id,
     reply,
     text,
-    timestamp,
 )
 
 blueprint = Blueprint("events", __name__, url_prefix=API)
 
 EXTERNAL = {NORMAL: 9801, WARNING: 9802, ERROR: 9803, ALERT: 9804}
 LONGEST = 10000
+MOST = (1 << 31) - 1
 
 
 def _event(event: Event) -> Element:
@@ -38,7 +39,7 @@ def _event(event: Event) -> Element:
     return element(
         "event",
         leaf("code", event.code),
-        leaf("correlation_id", event.correlation_id),
+        leaf("correlation_id", event.correlation_id or None),
         leaf("custom_id", event.custom_id),
         leaf("description", event.description),
         leaf("flood_rate", 30),
@@ -47,7 +48,6 @@ def _event(event: Event) -> Element:
         leaf("severity", event.severity),
         leaf("time", event.time),
         ref("vm", event.vm_id, "vms"),
-        ref("disk", event.disk_id, "disks"),
         id=identifier,
         href=href("events", identifier),
     )
@@ -64,7 +64,7 @@ def _fields() -> Fields[Event]:
         {
             "message": lambda e: [e.description],
             "severity": lambda e: [e.severity],
-            "time": lambda e: [timestamp(e.time)],
+            "time": lambda _: [],
             "correlation_id": lambda e: [e.correlation_id or ""],
             "origin": lambda e: [e.origin],
             "custom_event_id": lambda e: [e.custom_id],
@@ -84,20 +84,34 @@ def list_events() -> Response:
         rows = list(reversed(world.events))
         after = query_number("from")
         if after is not None:
-            # Of what is later than an index, `max` takes the oldest: a client reads on from there.
-            later = sorted((e for e in rows if e.index > after), key=lambda e: e.index)[: limit()]
-            rows = search(list(reversed(later)), request.args.get("search"), _fields())
+            # Of what is later than an index, `max` takes the newest: what lies between is passed over.
+            later = [e for e in rows if e.index > after]
+            rows = search(later, request.args.get("search"), _fields())[: limit()]
         else:
             rows = find_rows(rows, _fields())
         return reply(element("events", [_event(row) for row in rows]))
 
 
-@blueprint.get("/events/<int:index>")
-def get_event(index: int) -> Response:
+@blueprint.get("/events/<index>")
+def get_event(index: str) -> Response:
+    return reply(_event(_find(index)))
+
+
+def _find(index: str) -> Event:
+    if not index.isdigit():
+        raise Fault(400, f'For input string: "{index}"')
     for event in core().world.events:
-        if event.index == index:
-            return reply(_event(event))
+        if event.index == int(index):
+            return event
     raise not_found()
+
+
+@blueprint.delete("/events/<index>")
+def delete_event(index: str) -> Response:
+    world = core().world
+    with world.lock:
+        world.events.remove(_find(index))
+    return action_reply()
 
 
 @blueprint.post("/events")
@@ -107,25 +121,27 @@ def add_event() -> Response:
     origin, description = text(body, "origin"), text(body, "description")
     severity = choice(body, "severity", EXTERNAL)
     custom_id = integer(body, "custom_id")
-    given = {"origin": origin, "severity": severity, "customId": custom_id, "description": description}
-    missing = [name for name, value in given.items() if value in (None, "")]
-    if missing:
-        raise incomplete("Event", ", ".join(missing))
+    given = {"origin": origin, "severity": severity, "custom_id": custom_id, "description": description}
+    for name, value in given.items():
+        if value in (None, ""):
+            raise mandatory(f"event.{name}")
     assert origin is not None
     assert description is not None
     assert severity is not None
     assert custom_id is not None
+    if custom_id > MOST:
+        raise Fault(400, f"Value {custom_id} is greater than maximum integer {MOST}.", "Invalid value")
     if origin.lower() == "ovirt":
-        raise bad("Cannot add External Event. The origin oVirt is reserved.")
+        raise bad(f"Cannot add External Event. Illegal Origin for External Event : {origin}")
     with engine.world.lock:
         if any(e.origin == origin and e.custom_id == custom_id for e in engine.world.events):
-            raise bad("Cannot add External Event. An event with this origin and id already exists.")
+            raise bad("=Cannot add External Event. External Event with this custom id already exists.")
         event = engine.log(
             EXTERNAL[severity],
             severity,
             description[:LONGEST],
             vm_id=ref_id(body, "vm"),
-            correlation_id=text(body, "correlation_id") or None,
+            correlation_id=text(body, "correlation_id") or "",  # the header's is not stored
             origin=origin,
             custom_id=custom_id,
         )

@@ -6,11 +6,11 @@ from flask import Blueprint, Response
 
 from ovirtbox import disks
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.model import Cluster, DataCenter, Host, StorageDomain, new_id
+from ovirtbox.model import Cluster, DataCenter, Host, Profile, StorageDomain, new_id
 from ovirtbox.rest.lists import by_id, find_rows
 from ovirtbox.rest.views import disk_element
 from ovirtbox.search import Fields
-from ovirtbox.xml import API, Element, element, guid, href, leaf, link, ref, reply
+from ovirtbox.xml import API, Element, element, href, leaf, link, path_id, ref, reply
 
 blueprint = Blueprint("inventory", __name__, url_prefix=API)
 
@@ -110,14 +110,14 @@ def _network() -> Element:
 # --- what can be searched --------------------------------------------------------------------------
 
 
-def _plain_fields() -> Fields[object]:
+def _center_fields() -> Fields[DataCenter]:
+    def clusters(center: DataCenter) -> list[str]:
+        return [c.name for c in core().world.clusters.values() if c.data_center == center.id]
+
     return Fields(
-        {
-            "name": lambda row: [getattr(row, "name", "")],
-            "status": lambda row: [getattr(row, "status", "")],
-            "id": lambda row: [getattr(row, "id", "")],
-        },
+        {"name": lambda c: [c.name], "status": lambda c: [c.status], "id": lambda c: [c.id]},
         text=("name",),
+        cross={"clusters.name": clusters, "cluster.name": clusters},
     )
 
 
@@ -156,7 +156,7 @@ def _domain_fields() -> Fields[StorageDomain]:
             "name": lambda d: [d.name],
             "status": lambda d: [d.status],
             "datacenter": lambda d: [world.data_centers[d.data_center].name],
-            "type": lambda _: ["data"],
+            "type": lambda _: [],
         },
         text=("name",),
         cross={"datacenter.name": lambda d: [world.data_centers[d.data_center].name]},
@@ -169,8 +169,8 @@ def _domain_fields() -> Fields[StorageDomain]:
 @blueprint.get("/datacenters")
 def data_centers() -> Response:
     with core().world.lock:
-        rows = find_rows(core().world.data_centers.values(), _plain_fields())
-        return reply(element("data_centers", [_data_center(row) for row in rows]))  # type: ignore[arg-type]
+        rows = find_rows(core().world.data_centers.values(), _center_fields())
+        return reply(element("data_centers", [_data_center(row) for row in rows]))
 
 
 @blueprint.get("/datacenters/<identifier>")
@@ -256,9 +256,29 @@ def network(identifier: str) -> Response:
     return reply(_network())
 
 
+def _profile(profile: Profile) -> Element:
+    return element(
+        "vnic_profile",
+        leaf("name", profile.name),
+        ref("network", NETWORK, "networks"),
+        id=profile.id,
+        href=href("vnicprofiles", profile.id),
+    )
+
+
+@blueprint.get("/vnicprofiles")
+def profiles() -> Response:
+    return reply(element("vnic_profiles", [_profile(row) for row in core().world.profiles.values()]))
+
+
+@blueprint.get("/vnicprofiles/<identifier>")
+def profile(identifier: str) -> Response:
+    return reply(_profile(by_id(core().world.profiles, identifier)))
+
+
 @blueprint.get("/vms/<identifier>/permissions")
 @blueprint.get("/disks/<identifier>/permissions")
 def permissions(identifier: str) -> Response:
     """The one user of the box may do everything by its role on the system: nothing is listed here."""
-    guid(identifier)
+    path_id(identifier)
     return reply(element("permissions"))

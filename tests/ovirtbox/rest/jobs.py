@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from ovirtbox import jobs
 from ovirtbox.engine import core
 from ovirtbox.model import Job
 from ovirtbox.rest.lists import by_id, find_rows
 from ovirtbox.rest.root import USER_ID
-from ovirtbox.search import Fields
+from ovirtbox.search import Fields, sql_error
 from ovirtbox.xml import API, Element, element, href, leaf, link, ref, reply
 
 blueprint = Blueprint("jobs", __name__, url_prefix=API)
@@ -40,6 +40,9 @@ def _job(job: Job) -> Element:
 @blueprint.get("/jobs")
 def list_jobs() -> Response:
     engine = core()
+    asked = request.args.get("search", "").strip()
+    if asked and not asked.lower().startswith("correlation_id"):
+        raise sql_error("statementcallback; bad sql grammar [select * from (select * from job where")
     with engine.world.lock:
         jobs.clean(engine)
         return reply(element("jobs", [_job(row) for row in find_rows(engine.world.jobs.values(), FIELDS)]))

@@ -7,15 +7,15 @@ from typing import TypeVar
 
 from flask import request
 
-from ovirtbox.faults import entity_not_found, not_found
+from ovirtbox.faults import Fault, entity_not_found, not_found
 from ovirtbox.search import Fields, search
-from ovirtbox.xml import Element, attribute, guid, query_flag, query_number, text
+from ovirtbox.xml import Element, attribute, guid, path_id, query_flag, query_number, text
 
 T = TypeVar("T")
 
 
 def find_rows(rows: Iterable[T], fields: Fields[T]) -> list[T]:
-    """The rows that the request's `search`, `max` and `case_sensitive` ask for."""
+    """The rows that the request's `search`, `max` and `case_sensitive` ask for; of `max=0` none."""
     return search(
         rows,
         request.args.get("search"),
@@ -26,13 +26,16 @@ def find_rows(rows: Iterable[T], fields: Fields[T]) -> list[T]:
 
 
 def limit() -> int | None:
+    """0 gives no row, what is no number is ignored."""
     maximum = query_number("max")
-    return maximum if maximum is not None and maximum >= 0 else None
+    if maximum is not None and maximum < 0:
+        raise Fault(400, f"illegal max count value for query : {maximum}")
+    return maximum
 
 
 def by_id(table: Mapping[str, T], identifier: str) -> T:
-    """An entity of the path; unknown: 404 without a body, malformed: 400."""
-    found = table.get(guid(identifier))
+    """An entity of the path; unknown or malformed: 404 without a body."""
+    found = table.get(path_id(identifier))
     if found is None:
         raise not_found()
     return found
@@ -44,7 +47,7 @@ def by_reference(table: Mapping[str, T], body: Element | None, path: str, label:
     if identifier:
         found = table.get(guid(identifier))
         if found is None:
-            raise entity_not_found(f"{label}: id={identifier}")
+            raise entity_not_found(_MISSING.get(label, "{id}").format(id=identifier))
         return found
     name = text(body, f"{path}/name")
     if not name:
@@ -52,7 +55,11 @@ def by_reference(table: Mapping[str, T], body: Element | None, path: str, label:
     for candidate in table.values():
         if getattr(candidate, "name", None) == name:
             return candidate
-    raise entity_not_found(name)
+    raise entity_not_found(f"Cluster: name={name}" if label == "Cluster" else name)
+
+
+_MISSING = {"Cluster": "GetClusterById"}
+"""What is told of an unknown id in a body: the id alone, but for clusters."""
 
 
 def wants_all_content() -> bool:

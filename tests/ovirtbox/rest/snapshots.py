@@ -7,9 +7,11 @@ import xml.etree.ElementTree as ET
 from flask import Blueprint, Response
 
 from ovirtbox import machines, restoring, snapshots
+from ovirtbox.disks import GIB
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.faults import Fault, entity_not_found, incomplete
+from ovirtbox.faults import Fault, bad, broken, entity_not_found, mandatory
 from ovirtbox.model import Disk, Layer, Snapshot, Vm
+from ovirtbox.rest.disksnapshots import unfinished_transfers
 from ovirtbox.rest.lists import limit, wants_all_content
 from ovirtbox.rest.views import disk_element, snapshot_element
 from ovirtbox.xml import (
@@ -19,29 +21,32 @@ from ovirtbox.xml import (
     boolean,
     element,
     find,
-    guid,
     guid_text,
-    href,
     integer,
     leaf,
     parse_body,
+    path_id,
     ref,
     ref_id,
     reply,
     text,
 )
 
+LONGEST = 4000
+"""Of a description; what is longer breaks the engine (seen with 5000)."""
+
 blueprint = Blueprint("snapshots", __name__, url_prefix=API)
 
 
 def _find(engine: EngineCore, vm_id: str, snapshot_id: str) -> tuple[Vm, Snapshot]:
-    """Unknown: a 404 that has a body, unlike most."""
-    identifier = guid(snapshot_id)
-    vm = engine.world.vms.get(guid(vm_id))
-    for snapshot in vm.snapshots if vm else []:
-        if snapshot.id == identifier:
-            assert vm is not None
-            return vm, snapshot
+    """Unknown: a 404 that has a body, unlike most. The VM of the path is not looked at."""
+    identifier = path_id(snapshot_id)
+    path_id(vm_id)
+    for vm in engine.world.vms.values():
+        for snapshot in vm.snapshots:
+            if snapshot.id == identifier:
+                refuse_duplicate_rows(engine, vm)
+                return vm, snapshot
     raise entity_not_found(f"GetSnapshotBySnapshotId: snapshot id={identifier}")
 
 
@@ -50,8 +55,10 @@ def list_snapshots(vm_id: str) -> Response:
     engine = core()
     everything = wants_all_content()
     with engine.world.lock:
-        vm = engine.world.vms.get(guid(vm_id))
-        rows = sorted(vm.snapshots, key=lambda s: s.date) if vm else []
+        vm = engine.world.vms.get(path_id(vm_id))
+        if vm is not None:
+            refuse_duplicate_rows(engine, vm)
+        rows = sorted(vm.snapshots, key=lambda s: (s.type != "active", s.date)) if vm else []
         return reply(
             element(
                 "snapshots",
@@ -77,11 +84,13 @@ def add_snapshot(vm_id: str) -> Response:
     body = parse_body("snapshot")
     description = text(body, "description")
     if description is None:
-        raise incomplete("Snapshot", "description")
+        raise mandatory("snapshot.description")
+    if len(description) > LONGEST:
+        raise broken()
     with engine.world.lock:
-        vm = engine.world.vms.get(guid(vm_id))
+        vm = engine.world.vms.get(path_id(vm_id))
         if vm is None:
-            raise entity_not_found(f"Vm: id={vm_id}")
+            raise bad(f"{snapshots.CREATE}. VM is not found.")
         snapshot = snapshots.create(
             engine,
             vm,
@@ -89,21 +98,24 @@ def add_snapshot(vm_id: str) -> Response:
             wanted=_wanted(body),
             memory=bool(boolean(body, "persist_memorystate", True)) and vm.status == "up",
         )
-        return reply(snapshot_element(engine, vm, snapshot), 201)
+        return reply(snapshot_element(engine, vm, snapshot, fresh=True), 201)
 
 
 def _wanted(body: Element) -> dict[str, snapshots.NewLayer] | None:
-    """No list: all disks; an empty one: none."""
+    """No list: all disks; one attachment that says nothing: none. An empty list breaks the engine."""
     attachments = find(body, "disk_attachments")
     if attachments is None:
         return None
+    listed = attachments.findall("disk_attachment")
+    if not listed:
+        raise broken()
     wanted: dict[str, snapshots.NewLayer] = {}
-    for attachment in attachments.iterfind("disk_attachment"):
+    for attachment in listed:
         disk_id = ref_id(attachment, "disk") or ref_id(attachment, ".")
         if disk_id is None:
-            raise incomplete("DiskAttachment", "disk.id")
+            continue
         if disk_id in wanted:
-            raise Fault(500, f"Duplicate key {disk_id}")
+            raise broken()
         wanted[disk_id] = snapshots.NewLayer(
             guid_text(attachment, "disk/image_id"), integer(attachment, "disk/initial_size")
         )
@@ -133,12 +145,15 @@ def restore_snapshot(vm_id: str, snapshot_id: str) -> Response:
 def snapshot_disks(vm_id: str, snapshot_id: str) -> Response:
     engine = core()
     with engine.world.lock:
-        _, snapshot = _find(engine, vm_id, snapshot_id)
-        rows = []
-        if snapshot.type != "active":
-            for disk_id, image_id in snapshot.images.items():
-                disk = engine.world.disks.get(disk_id)
-                rows.append(_disk(engine, disk, disk_id, image_id, snapshot))
+        vm, snapshot = _find(engine, vm_id, snapshot_id)
+        images = snapshot.images
+        if snapshot.type == "active":
+            disks = [engine.world.disks[a.disk_id] for a in vm.attachments]
+            images = {disk.id: disk.active.image_id for disk in disks if snapshots.snapable(disk)}
+        rows = [
+            _disk(engine, engine.world.disks.get(disk_id), disk_id, image_id, snapshot)
+            for disk_id, image_id in images.items()
+        ]
         return reply(element("disks", rows))
 
 
@@ -147,6 +162,23 @@ def snapshot_disks(vm_id: str, snapshot_id: str) -> Response:
 def nothing_of_snapshot(vm_id: str, snapshot_id: str) -> Response:
     _find(core(), vm_id, snapshot_id)
     return reply(ET.Element("nics"))
+
+
+def refuse_duplicate_rows(engine: EngineCore, vm: Vm) -> None:
+    """With two unfinished transfers of one disk its images stand twice in the engine's view of them."""
+    for attachment in vm.attachments:
+        disk = engine.world.disks[attachment.disk_id]
+        if unfinished_transfers(engine.world, disk.id) > 1:
+            name = "org.ovirt.engine.core.common.businessentities.storage.diskimage"
+            image = disk.active.image_id
+            raise Fault(
+                400, f"duplicate key {image} (attempted merging values {name}@1a2b3c4d and {name}@1a2b3c4d)"
+            )
+
+
+def whole_gib(size: int) -> int:
+    """As the OVF keeps sizes: in GiB, rounded up."""
+    return -(-size // GIB) * GIB
 
 
 def _disk(engine: EngineCore, disk: Disk | None, disk_id: str, image_id: str, snapshot: Snapshot) -> Element:
@@ -159,13 +191,13 @@ def _disk(engine: EngineCore, disk: Disk | None, disk_id: str, image_id: str, sn
             leaf("status", "illegal"),
             element("snapshot", id=snapshot.id),
             id=disk_id,
-            href=href("disks", disk_id),
         )
     shown = disk_element(engine, disk)
+    del shown.attrib["href"]
     frozen = {
         "image_id": layer.image_id,
-        "actual_size": str(engine.data.actual_size(layer)),
-        "provisioned_size": str(layer.virtual_size),
+        "actual_size": str(whole_gib(engine.data.actual_size(layer))),
+        "provisioned_size": str(whole_gib(layer.virtual_size)),
         "format": layer.format,
         "sparse": "true" if layer.sparse else "false",
         "status": layer.status,

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Blueprint, Response
 
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.faults import conflict, entity_not_found, incomplete
+from ovirtbox.faults import bad, conflict, incomplete
 from ovirtbox.model import BLANK, Tag, new_id
 from ovirtbox.rest.lists import by_id, by_reference
-from ovirtbox.xml import API, Element, action_reply, element, guid, href, leaf, parse_body, ref, reply, text
+from ovirtbox.tagging import with_children
+from ovirtbox.xml import (
+    API,
+    Element,
+    action_reply,
+    element,
+    href,
+    leaf,
+    parse_body,
+    path_id,
+    ref,
+    reply,
+    text,
+)
 
 blueprint = Blueprint("tags", __name__, url_prefix=API)
 
@@ -40,9 +55,14 @@ def add_tag() -> Response:
     name = text(body, "name")
     if not name:
         raise incomplete("Tag", "name")
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,50}", name):
+        raise bad(
+            "Invalid tag name. Only letters, numbers, '-', and '_' are valid characters.",
+            "Attribute: _tag.name",
+        )
     with world.lock:
         if any(tag.name == name for tag in world.tags.values()):
-            raise conflict("Cannot add Tag. Tag name already in use.")
+            raise conflict("The specified Tag name already exists.")
         parent = by_reference({BLANK: ROOT, **world.tags}, body, "parent/tag", "Tag") or by_reference(
             {BLANK: ROOT, **world.tags}, body, "parent", "Tag"
         )
@@ -62,15 +82,18 @@ def delete_tag(identifier: str) -> Response:
     world = core().world
     with world.lock:
         tag = by_id(world.tags, identifier)
-        del world.tags[tag.id]
+        gone = with_children(world, tag.name)
+        for other in [t for t in world.tags.values() if t.name in gone]:
+            del world.tags[other.id]
         for vm in world.vms.values():
-            vm.tags = [name for name in vm.tags if name != tag.name]
+            vm.tags = [name for name in vm.tags if name not in gone]
     return action_reply()
 
 
 def _tags_of(engine: EngineCore, vm_id: str) -> list[Tag]:
-    vm = by_id(engine.world.vms, vm_id)
-    return [tag for tag in engine.world.tags.values() if tag.name in vm.tags]
+    """Of an unknown VM: none."""
+    vm = engine.world.vms.get(path_id(vm_id))
+    return [] if vm is None else [tag for tag in engine.world.tags.values() if tag.name in vm.tags]
 
 
 @blueprint.get("/vms/<vm_id>/tags")
@@ -85,9 +108,9 @@ def assign_tag(vm_id: str) -> Response:
     engine = core()
     body = parse_body("tag")
     with engine.world.lock:
-        vm = engine.world.vms.get(guid(vm_id))
+        vm = engine.world.vms.get(path_id(vm_id))
         if vm is None:
-            raise entity_not_found(f"Vm: id={vm_id}")
+            raise bad("Internal Engine Error")
         identifier, name = body.get("id"), text(body, "name")
         if not identifier and not name:
             raise incomplete("Tag", "id|name")
@@ -95,7 +118,7 @@ def assign_tag(vm_id: str) -> Response:
             (t for t in engine.world.tags.values() if t.name == name), None
         )
         if tag is None:
-            raise entity_not_found(name or f"Tag: id={identifier}")
+            raise bad("Internal Engine Error")
         if tag.name not in vm.tags:
             vm.tags.append(tag.name)
         return reply(_tag(tag, "vms", vm_id), 201)
@@ -112,5 +135,5 @@ def unassign_tag(vm_id: str, identifier: str) -> Response:
     engine = core()
     with engine.world.lock:
         tag = by_id({t.id: t for t in _tags_of(engine, vm_id)}, identifier)
-        engine.world.vms[guid(vm_id)].tags.remove(tag.name)
+        engine.world.vms[path_id(vm_id)].tags.remove(tag.name)
     return action_reply()

@@ -9,7 +9,7 @@ from ovirtbox.model import BLANK, Template
 from ovirtbox.rest.lists import by_id, find_rows
 from ovirtbox.rest.views import blank_template
 from ovirtbox.search import Fields
-from ovirtbox.xml import API, Element, element, guid, href, leaf, link, ref, reply
+from ovirtbox.xml import API, Element, element, href, leaf, link, path_id, ref, reply
 
 blueprint = Blueprint("templates", __name__, url_prefix=API)
 
@@ -46,7 +46,7 @@ def list_templates() -> Response:
 
 @blueprint.get("/templates/<identifier>")
 def get_template(identifier: str) -> Response:
-    if guid(identifier) == BLANK:
+    if path_id(identifier) == BLANK:
         return reply(_blank())
     return reply(_template(by_id(core().world.templates, identifier)))
 
@@ -55,7 +55,7 @@ def get_template(identifier: str) -> Response:
 def template_disks(identifier: str) -> Response:
     world = core().world
     with world.lock:
-        template = world.templates.get(guid(identifier))
+        template = world.templates.get(path_id(identifier))
         rows = [
             element(
                 "disk_attachment",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from flask.blueprints import BlueprintSetupState
 
 from ovirtbox import transfers
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.faults import Fault, incomplete
+from ovirtbox.faults import INVALID, Fault, broken
 from ovirtbox.model import Transfer
 from ovirtbox.rest.lists import by_id, limit
 from ovirtbox.xml import (
@@ -19,11 +19,11 @@ from ovirtbox.xml import (
     boolean,
     choice,
     element,
-    guid,
     href,
     integer,
     leaf,
     parse_body,
+    path_id,
     ref,
     ref_id,
     reply,
@@ -65,9 +65,8 @@ def add_transfer() -> Response:
 def _wanted(body: Element) -> transfers.Wanted:
     named = [tag for tag in ("disk", "snapshot", "image") if attribute(body, tag)]
     if not named:
-        raise incomplete("ImageTransfer", "disk.id|snapshot.id|image.id")
-    if len(named) > 1:
-        raise Fault(400, "Only one of disk, snapshot and image can be given.")
+        detail = "No matching signature found, make sure that mandatory attributes are provided."
+        raise Fault(400, detail, INVALID)
     timeout = integer(body, "inactivity_timeout")
     return transfers.Wanted(
         disk_id=ref_id(body, "disk") or ref_id(body, "image"),
@@ -85,8 +84,10 @@ def _wanted(body: Element) -> transfers.Wanted:
 @blueprint.post("/imagetransfers/<transfer_id>/<any(finalize,extend,cancel,pause,resume):action>")
 def act(transfer_id: str, action: str) -> Response:
     """200 even for an id that nobody knows: only GET tells."""
+    if not request.get_data().strip() and "xml" in request.headers.get("Content-Type", ""):
+        raise broken()
     parse_body("action")
-    transfers.ask(core(), guid(transfer_id), action)
+    transfers.ask(core(), path_id(transfer_id), action)
     return action_reply()
 
 
@@ -106,7 +107,7 @@ def _element(engine: EngineCore, transfer: Transfer) -> Element:
         leaf("shallow", transfer.shallow),
         leaf("timeout_policy", transfer.timeout_policy),
         leaf("transfer_url", transfer.transfer_url),
-        leaf("transferred", transfer.transferred),
+        leaf("transferred", transfer.transferred or 0),
         ref("host", transfer.host or None, "hosts"),
         ref("image", transfer.disk_id),
         id=transfer.id,

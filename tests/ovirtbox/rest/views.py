@@ -41,7 +41,6 @@ def vm_element(engine: EngineCore, vm: Vm, *, all_content: bool = False) -> Elem
         leaf("origin", "managed_hosted_engine" if vm.origin == "hosted_engine" else vm.origin),
         _compatibility(vm.level),
         leaf("next_run_configuration_exists", False),
-        leaf("has_illegal_images", _has_illegal_images(engine, vm)),
         leaf("status", vm.status),
         leaf("type", "server"),
         element("os", leaf("type", "rhel_8x64")),
@@ -59,11 +58,6 @@ def _compatibility(level: tuple[int, int] | None) -> Element | None:
     if level is None:
         return None
     return element("custom_compatibility_version", leaf("major", level[0]), leaf("minor", level[1]))
-
-
-def _has_illegal_images(engine: EngineCore, vm: Vm) -> bool:
-    disks = (engine.world.disks.get(a.disk_id) for a in vm.attachments)
-    return any(layer.status == "illegal" for disk in disks if disk for layer in disk.layers)
 
 
 def _all_content(engine: EngineCore, vm: Vm) -> list[Element | None]:
@@ -134,7 +128,7 @@ def disk_element(
         leaf("format", active.format),
         leaf("image_id", active.image_id),
         leaf("provisioned_size", active.virtual_size),
-        leaf("qcow_version", "qcow2_v3" if active.format == "cow" else None),
+        leaf("qcow_version", "qcow2_v3" if active.format == "cow" and not active.new else None),
         leaf("sparse", active.sparse),
         leaf("status", disk.status),
         leaf("total_size", total),
@@ -164,7 +158,7 @@ def disk_snapshot_element(
         leaf("name", disk.alias),
         leaf("propagate_errors", disk.propagate_errors),
         leaf("provisioned_size", layer.virtual_size),
-        leaf("qcow_version", "qcow2_v3" if layer.format == "cow" else None),
+        leaf("qcow_version", "qcow2_v3" if layer.format == "cow" and not layer.new else None),
         leaf("shareable", disk.shareable),
         leaf("sparse", layer.sparse),
         leaf("status", layer.status),
@@ -174,37 +168,33 @@ def disk_snapshot_element(
         ref("disk", disk.id, "disks"),
         ref("parent", layer.parent, *collection, "disksnapshots"),
         None if active or layer.snapshot_id is None else element("snapshot", id=layer.snapshot_id),
-        ref("storage_domain", disk.domain, "storagedomains"),
-        element("storage_domains", ref("storage_domain", disk.domain, "storagedomains")),
+        element("storage_domain", id=disk.domain) if collection[0] == "storagedomains" else None,
+        element("storage_domains", element("storage_domain", id=disk.domain)),
         id=layer.image_id,
         href=href(*collection, "disksnapshots", layer.image_id),
     )
 
 
 def snapshot_element(
-    engine: EngineCore, vm: Vm, snapshot: Snapshot, *, all_content: bool = False, bare_vm: bool = False
+    engine: EngineCore, vm: Vm, snapshot: Snapshot, *, all_content: bool = False, fresh: bool = False
 ) -> Element:
+    """`fresh`: the reply to its making, which carries its configuration unasked."""
     path = ("vms", vm.id, "snapshots", snapshot.id)
     active = snapshot.type == "active"
     return element(
         "snapshot",
-        None if active else actions(("restore",), *path),
+        actions(("restore",), *path),
         leaf("date", snapshot.date),
         leaf("description", snapshot.description),
         leaf("persist_memorystate", snapshot.memory),
         leaf("snapshot_status", snapshot.status),
         leaf("snapshot_type", snapshot.type),
-        None if active else [link(rel, *path, rel) for rel in ("disks", "nics", "cdroms")],
-        None if active else _snapshot_vm(vm, bare_vm),
-        configuration(snapshot.configuration) if all_content and not active else None,
+        [link(rel, *path, rel) for rel in ("disks", "nics", "cdroms")],
+        element("vm", None if active else (leaf("name", vm.name), leaf("memory", vm.memory)), id=vm.id),
+        configuration(snapshot.configuration) if (all_content or fresh) and not active else None,
         id=snapshot.id,
         href=href(*path),
     )
-
-
-def _snapshot_vm(vm: Vm, bare: bool) -> Element:
-    about = None if bare else (leaf("name", vm.name), leaf("memory", vm.memory))
-    return element("vm", about, id=vm.id, href=href("vms", vm.id))
 
 
 def blank_template(cluster: str) -> Element:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response
 
-from ovirtbox import imports, machines, tagging, templates
+from ovirtbox import imports, machines, rights, tagging, templates
 from ovirtbox.disks import VM_IS_LOCKED
 from ovirtbox.engine import EngineCore, core
 from ovirtbox.faults import conflict, entity_not_found, incomplete
@@ -20,15 +20,16 @@ from ovirtbox.xml import (
     API,
     Element,
     action_reply,
+    attribute,
     boolean,
     choice,
     element,
     find,
-    guid,
     href,
     integer,
     leaf,
     parse_body,
+    path_id,
     query_flag,
     ref,
     ref_id,
@@ -73,6 +74,8 @@ def _fields() -> Fields[Vm]:
             "host": lambda vm: [world.hosts[vm.host].name] if vm.host else [],
             "hosts.name": lambda vm: [world.hosts[vm.host].name] if vm.host else [],
         },
+        sensitive=frozenset({"tag"}),
+        ids=frozenset({"id"}),
     )
 
 
@@ -83,7 +86,7 @@ def _fields() -> Fields[Vm]:
 def list_vms() -> Response:
     engine = core()
     with engine.world.lock:
-        rows = find_rows(engine.world.vms.values(), _fields())
+        rows = find_rows(rights.visible(engine, engine.world.vms.values()), _fields())
         everything = wants_all_content()
         return reply(element("vms", [vm_element(engine, vm, all_content=everything) for vm in rows]))
 
@@ -100,7 +103,7 @@ def get_vm(identifier: str) -> Response:
 def list_nics(identifier: str) -> Response:
     engine = core()
     with engine.world.lock:
-        vm = engine.world.vms.get(guid(identifier))
+        vm = engine.world.vms.get(path_id(identifier))
         return reply(element("nics", [_nic(vm, nic) for nic in vm.nics] if vm else None))
 
 
@@ -117,19 +120,25 @@ def _nic(vm: Vm, nic: Nic) -> Element:
         "nic",
         leaf("name", nic.name),
         leaf("interface", "virtio"),
-        leaf("linked", True),
-        leaf("plugged", True),
+        leaf("linked", nic.linked),
+        leaf("plugged", nic.plugged),
         element("mac", leaf("address", nic.mac)),
+        ref("vnic_profile", _profile_id(nic), "vnicprofiles"),
         ref("vm", vm.id, "vms"),
         id=nic.id,
         href=href("vms", vm.id, "nics", nic.id),
     )
 
 
+def _profile_id(nic: Nic) -> str | None:
+    profiles = core().world.profiles.values()
+    return next((p.id for p in profiles if (p.name, p.network) == (nic.profile, nic.network)), None)
+
+
 @blueprint.get("/vms/<identifier>/reporteddevices")
 def reported_devices(identifier: str) -> Response:
     """What a guest agent tells of its network: nothing here."""
-    guid(identifier)
+    path_id(identifier)
     return reply(element("reported_devices"))
 
 
@@ -149,7 +158,6 @@ def add_vm() -> Response:
 
 
 def _import(engine: EngineCore, body: Element) -> Vm:
-    cluster = _cluster(engine, body)
     kind = text(body, "initialization/configuration/type")
     data = text(body, "initialization/configuration/data")
     missing = [name for name, value in (("type", kind), ("data", data)) if not value]
@@ -157,6 +165,10 @@ def _import(engine: EngineCore, body: Element) -> Vm:
         wanted = ", ".join(f"initialization.configuration.{name}" for name in missing)
         raise incomplete("Vm", wanted)
     choice(body, "initialization/configuration/type", ("ovf", "ova"))
+    if not (attribute(body, "cluster") or text(body, "cluster/name")):
+        raise incomplete("Vm", "cluster.id|name")
+    imports.parse(data or "")
+    cluster = _cluster(engine, body)
     over = imports.Overrides(
         id=ref_id(body, "."),
         name=text(body, "name") or None,

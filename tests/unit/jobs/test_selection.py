@@ -129,3 +129,21 @@ def test_a_window_ends_at_the_next_such_time(monkeypatch: pytest.MonkeyPatch) ->
     assert (end.day, end.hour, end.minute) == (2, 6, 0)
     assert window_end(evening.time(), evening) == evening + timedelta(days=1)
     assert window_end(None, evening) is None
+
+
+@pytest.mark.parametrize(
+    ("members", "narrowing", "words"),
+    [
+        ([], Narrowing(), "shows this user no VM"),
+        ([HIDDEN], Narrowing(), "selects none of the 1 VMs"),
+        (ALL, Narrowing(tags=("nobody",)), "left by --vm and --tag"),
+    ],
+)
+def test_an_empty_selection_is_no_success(members: list[Member], narrowing: Narrowing, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        choose(members, narrowing)
+
+
+def test_a_shard_of_a_selection_may_be_empty() -> None:
+    part = next(n for n in range(1, 10) if shard_of(DB.id, 9) != n)
+    assert choose([DB], Narrowing(shard=(part, 9))) == []

@@ -160,6 +160,8 @@ def test_the_nearest_form_that_the_domain_takes(
     [
         ({"vm_ids": frozenset({uid("vm")})}, {}, "VM web01"),
         ({"vm_names": frozenset({"copy"})}, {"name": "copy"}, "VM named copy exists"),
+        ({}, {"name": "two words"}, "no VM can be named 'two words'"),
+        ({}, {"name": "x" * 256}, "no VM can be named"),
         ({"disk_ids": frozenset({uid("root")})}, {}, "disk root"),
         ({"clusters": {}}, {}, "no cluster Default"),
         ({}, {"cluster": "nowhere"}, "no cluster nowhere"),
@@ -173,6 +175,11 @@ def test_every_blocker_is_named(change: dict[str, Any], choices: dict[str, Any],
     made = plan(disk("root"), site=replace(SITE, **change), **choices)
     assert any(words in blocker for blocker in made.blockers), made.blockers
     assert f"BLOCKED: {made.blockers[0]}" in made.lines()
+
+
+@pytest.mark.parametrize("name", ["Straße_1.a-b", "δίσκος", "7", "x" * 255])
+def test_a_name_is_of_letters_and_digits_of_any_script(name: str) -> None:
+    assert plan(disk("root"), name=name).blockers == ()
 
 
 def test_space_is_counted_over_all_disks_of_a_domain() -> None:

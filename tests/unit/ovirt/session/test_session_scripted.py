@@ -21,12 +21,13 @@ from borg_ovirt.errors import (
     Timeout,
     UsageError,
 )
+from borg_ovirt.ovirt.facts.inventory import image_disks
 from borg_ovirt.ovirt.session.ca import engine_certificate_end, fetch_ca, fingerprint, pin_ca
 from borg_ovirt.ovirt.session.certificate import certificate_end
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.events import EventMark, post_event
 from borg_ovirt.ovirt.session.faults import NotFound, Unclear, is_lock
-from borg_ovirt.ovirt.session.probes import backup_rights, disk_flags, read_rights
+from borg_ovirt.ovirt.session.probes import backup_rights, read_rights
 from borg_ovirt.ovirt.session.waiting import Patience
 
 TOKEN, LOGOUT = "/ovirt-engine/sso/oauth/token", "/ovirt-engine/services/sso-logout"
@@ -126,7 +127,7 @@ def access(script: Script, **facts: object) -> EngineAccess:
 
 def test_one_login_for_all_threads_and_one_logout(script: Script) -> None:
     script.on("GET", DISK, FOUND)
-    with Engine(access(script), patience=HASTY, correlation="run-7") as engine:
+    with Engine(access(script), patience=HASTY, run_id="run-7") as engine:
         threads = [threading.Thread(target=look, args=(engine,)) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -137,7 +138,7 @@ def test_one_login_for_all_threads_and_one_logout(script: Script) -> None:
     assert b"password=open+sesame" in login.body
     (logout,) = script.asked("POST", LOGOUT)
     assert b"token=token-of-the-script" in logout.body
-    assert {r.headers.get("Correlation-Id") for r in script.asked("GET", DISK)} == {"run-7"}
+    assert {r.headers.get("Correlation-Id") for r in script.asked("GET", DISK)} == {"borg-ovirt-run-7"}
     assert {r.headers["Authorization"] for r in script.asked("GET", DISK)} == {"Bearer token-of-the-script"}
 
 
@@ -346,7 +347,11 @@ def test_which_disks_keep_bitmaps(script: Script, engine: Engine) -> None:
         + disk("d-5", "cow", "none", content="iso")
         + "</disks>",
     )
-    assert [(flag.id, flag.incremental) for flag in disk_flags(engine)] == [("d-1", True), ("d-2", False)]
+    assert [(disk.id, disk.format, disk.incremental) for disk in image_disks(engine)] == [
+        ("d-1", "cow", True),
+        ("d-2", "cow", False),
+        ("d-3", "raw", False),
+    ]
 
 
 def test_waiting_ends_with_the_thing_or_with_the_time() -> None:

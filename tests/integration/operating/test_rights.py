@@ -1,0 +1,147 @@
+"""Every command with exactly the documented role, and with each of its permits taken away."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from harness import Desk
+from operating import SMALL, configure
+from ovirtbox import rights
+from ovirtbox.box import Box, DiskSpec
+from ovirtbox.model import Vm
+
+PERMITS = (
+    *rights.FOR_BACKUPS_ON_SYSTEM,
+    *rights.FOR_RESTORES_ON_SYSTEM,
+    *rights.FOR_BACKUPS,
+    *rights.FOR_RESTORES,
+)
+CHAIN, FROZEN = ("--mode", "chain"), ("--mode", "chain", "--freeze", "require")
+Users = dict[str, dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def vms(box: Box) -> dict[str, Vm]:
+    box.make_cluster("Live", (4, 6))
+    made = {
+        "hybrid": box.make_vm("hybrid", [DiskSpec(SMALL)], agent=True),
+        "live": box.make_vm("live", [DiskSpec(SMALL)], cluster="Live", agent=True),
+        "down": box.make_vm("down", [DiskSpec(SMALL)], cluster="Live", running=False),
+    }
+    for vm in made.values():
+        box.fill(box.disks(vm)[0], 0, 1 << 20, seed=1)
+    return made
+
+
+@pytest.fixture(scope="module")
+def users(box: Box) -> Users:
+    """Permit -> the environment of a user who has all but this one; "" lacks none."""
+    return {p: box.make_documented_user(f"without-{p}", without=p) for p in ("", *PERMITS)}
+
+
+def test_the_documented_role_does_everything(box: Box, desk: Desk, vms: dict[str, Vm], users: Users) -> None:
+    desk.env.update(users[""])
+    configure(desk)
+    for vm in (*vms.values(), vms["hybrid"]):
+        desk.create(vm)
+    desk.run("create", *FROZEN, f"{desk.repo}::live").ok(0, 1)
+    for command in (["vms"], ["cleanup"], ["estimate", f"{desk.repo}::hybrid"]):
+        desk.run(*command).ok(0, 1)
+    desk.run("extract", f"{desk.repo}::down", "--name", "beside").ok(0, 1)
+    beside = box.vm("beside")
+    assert len(beside.attachments) == 1
+    lines = desk.run("doctor", "--rights", "--json").json["findings"]
+    proven = [line for line in lines if line["about"] == "right"]
+    assert {line["status"] for line in proven} == {"ok"}
+    for permit in PERMITS:
+        if permit != "login":
+            assert any(line["text"].startswith(f"{permit} on ") for line in proven), permit
+    box.remove_vm(beside)
+    desk.assert_clean()
+
+
+def refused(desk: Desk, permit: str, *words: str) -> None:
+    """At once, by name, with nothing left behind."""
+    begun = time.monotonic()
+    run = desk.run(*words)
+    assert run.code in (12, 13), run.err
+    assert time.monotonic() - begun < 60
+    if permit != "login":
+        assert permit in run.err
+    desk.assert_clean()
+    every = desk.box.env()
+    administrator = {name: every[name] for name in ("BORG_OVIRT_USERNAME", "BORG_OVIRT_PASSWORD_FILE")}
+    assert "Nothing of ours" in desk.run("cleanup", **administrator).ok().out
+
+
+@pytest.mark.parametrize(
+    ("permit", "words"),
+    [
+        ("login", "hybrid"),
+        ("create_disk", "hybrid"),
+        ("create_disk", "live"),
+        ("create_disk", "down"),
+        ("create_disk", "down --mode chain"),
+        ("backup_disk", "hybrid"),
+        ("backup_disk", "live"),
+        ("edit_disk_properties", "hybrid"),
+        ("edit_disk_properties", "down"),
+        ("edit_disk_properties", "down --mode chain"),
+        ("manipulate_vm_snapshots", "hybrid"),
+        ("manipulate_vm_snapshots", "down --mode chain"),
+        ("configure_vm_storage", "live --mode chain --freeze require"),
+    ],
+)
+def test_a_backup_without_a_right_ends_before_anything_is_locked(
+    desk: Desk, vms: dict[str, Vm], users: Users, permit: str, words: str
+) -> None:
+    desk.env.update(users[permit])
+    name, *options = words.split()
+    begun = {10790, 45, 1031}  # a backup, a snapshot, a transfer
+    before = sum(event.code in begun for event in desk.box.world.events)
+    refused(desk, permit, "create", *options, f"{desk.repo}::{name}")
+    assert sum(event.code in begun for event in desk.box.world.events) == before
+
+
+@pytest.mark.parametrize("permit", ["create_disk", "create_vm", "import_export_vm"])
+def test_a_restore_without_a_right_leaves_nothing(
+    desk: Desk, vms: dict[str, Vm], users: Users, permit: str
+) -> None:
+    desk.create(vms["down"])
+    desk.env.update(users[permit])
+    refused(desk, permit, "extract", f"{desk.repo}::down", "--name", "never")
+
+
+def test_what_is_not_needed_is_not_missed(desk: Desk, vms: dict[str, Vm], users: Users) -> None:
+    for permit in ("inject_external_events", "create_vm", "import_export_vm", "configure_vm_storage"):
+        desk.run("create", f"{desk.repo}::hybrid", **users[permit]).ok(0, 1)
+    desk.run("create", f"{desk.repo}::live", **users["manipulate_vm_snapshots"]).ok(0, 1)
+    desk.assert_clean()
+
+
+@pytest.mark.parametrize("permit", [permit for permit in PERMITS if permit != "login"])
+def test_doctor_names_the_right_that_is_missing(
+    desk: Desk, vms: dict[str, Vm], users: Users, permit: str
+) -> None:
+    lines = desk.run("doctor", "--rights", "--json", **users[permit]).json["findings"]
+    missing = [line for line in lines if line["about"] == "right" and line["status"] != "ok"]
+    assert missing
+    assert {line["text"].split()[0] for line in missing} == {permit}
+    assert all("is missing: it is needed to " in line["text"] and line["todo"] for line in missing)
+    desk.assert_clean()
+
+
+def test_a_user_role_is_told_at_once(box: Box, desk: Desk, vms: dict[str, Vm]) -> None:
+    """Its queries are refused with 400, and the list of VMs with a page of HTML."""
+    permits = {"login", "create_disk", "edit_disk_properties", "manipulate_vm_snapshots"}
+    desk.env.update(box.make_user("plain", (permits, None), administrative=False))
+    configure(desk)
+    begun = time.monotonic()
+    for words in (["create"], ["create", f"{desk.repo}::live"], ["vms"]):
+        run = desk.run(*words)
+        assert (run.code, "administrative" in run.err) == (13, True), run.err
+    assert time.monotonic() - begun < 60
+    findings = desk.run("doctor", "--json").json["findings"]
+    assert any("administrative" in line["text"] for line in findings if line["status"] == "failure")
+    desk.assert_clean()
