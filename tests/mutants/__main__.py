@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from mutants.mutant import Mutant, Stale
 from mutants.rooms import MUTANTS
-from mutants.scratch import FAILED, Scratch, TestRun
+from mutants.scratch import FAILED, Ended, Scratch
 
 GOOD = ("killed", "explained")
 """What may become of a mutant without anything to do about it."""
@@ -33,7 +33,7 @@ class Verdict:
     seconds: float
 
 
-def judge(mutant: Mutant, run: TestRun) -> tuple[str, str]:
+def judge(mutant: Mutant, run: Ended) -> tuple[str, str]:
     """The verdict's word and reason, from how the tests ended."""
     if run.code == FAILED:
         if mutant.survives:

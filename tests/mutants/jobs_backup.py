@@ -23,8 +23,8 @@ MUTANTS = (
     _create(
         "locked-before-the-ovf",
         "The OVF is fetched before the engine locks anything.",
-        "    ovf = fetch_ovf(engine, vm.id)\n    choice = store.choose(base_query(engine, vm.id, options, started))",
-        "    choice = store.choose(base_query(engine, vm.id, options, started))\n    ovf = fetch_ovf(engine, vm.id)",
+        "    ovf = fetch_ovf(engine, vm.id)\n    choice",
+        '    ovf = b""\n    choice',
     ),
     _create(
         "no-full-read-after-a-lost-checkpoint",

@@ -25,8 +25,8 @@ MUTANTS = (
     _restore(
         "dry-run-restores",
         "A dry run touches nothing.",
-        "    if options.dry_run:\n        return result",
-        "    if options.dry_run is None:\n        return result",
+        "    if dry_run:\n        return result",
+        "    if dry_run is None:\n        return result",
     ),
     _restore(
         "no-other-archive-named",

@@ -23,7 +23,7 @@ FAILED = 1
 
 
 @dataclass(frozen=True)
-class TestRun:
+class Ended:
     """How pytest ended."""
 
     code: int
@@ -72,7 +72,7 @@ class Scratch:
         path.write_text(text, encoding="utf-8")
         os.utime(path, (when, when))
 
-    def pytest(self, words: Sequence[str], *options: str) -> TestRun:
+    def pytest(self, words: Sequence[str], *options: str) -> Ended:
         """Run these tests (named under `tests/`) until one fails."""
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=short", "-rfE", "-p", "no:cacheprovider"]
         command += ["-p", "mutants.quick", f"--timeout={_TEST_TIMEOUT}", "--timeout-method=thread", *options]
@@ -88,5 +88,5 @@ class Scratch:
                 errors="replace",
             )
         except subprocess.TimeoutExpired:
-            return TestRun(FAILED, "")
-        return TestRun(done.returncode, done.stdout)
+            return Ended(FAILED, "")
+        return Ended(done.returncode, done.stdout)
