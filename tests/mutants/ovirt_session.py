@@ -95,8 +95,8 @@ MUTANTS = (
     _faults(
         "forbidden-is-passing",
         "What the user may not do is not asked again.",
-        'NotAuthorized(f"Cannot {what}: {detail}", "Give the user a role that allows it."), False, False',
-        'NotAuthorized(f"Cannot {what}: {detail}", "Give the user a role that allows it."), True, True',
+        'return Verdict(NotAuthorized(f"Cannot {what}: {detail}", hint_for(what)), False, False)',
+        'return Verdict(NotAuthorized(f"Cannot {what}: {detail}", hint_for(what)), True, True)',
     ),
     _ca(
         "ca-believed",

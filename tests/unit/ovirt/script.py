@@ -12,6 +12,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -89,6 +90,10 @@ class Script:
         self.on("POST", "/ovirt-engine/sso/oauth/token", token)
         self.on("POST", "/ovirt-engine/services/sso-logout", Answer(body="{}", type="application/json"))
         self.on("GET", "", version(4, 5))
+        self.on("GET", "/tags", "<tags/>")
+        self.on("GET", "/events", "<events/>")
+        # Asked of an id that is none it tells whether the user may end transfers: 200 to any.
+        self.on("POST", "/imagetransfers/*/finalize", "<action><status>complete</status></action>")
 
     @property
     def port(self) -> int:
@@ -99,7 +104,10 @@ class Script:
         return f"{self._scheme}://{self._server.server_address[0]!s}:{self.port}"
 
     def on(self, method: str, path: str, *replies: Reply) -> None:
-        """Answer so, one after the other; instead of what was said of this request before."""
+        """Answer so, one after the other; instead of what was said of this request before.
+
+        A `*` in the path stands for any id that nothing else was said of.
+        """
         with self._lock:
             self._replies[method, path] = list(replies)
 
@@ -110,13 +118,19 @@ class Script:
     def answer(self, request: Request) -> Answer:
         with self._lock:
             self.requests.append(request)
-            replies = self._replies.get((request.method, request.path), [])
+            replies = self._replies.get((request.method, request.path), []) or self._of_any(request)
             if not replies:
                 self.unforeseen.append(f"{request.method} {request.path}")
                 return fault("the script has no answer", 500)
             reply = replies.pop(0) if len(replies) > 1 else replies[0]
         said = reply(request) if callable(reply) else reply
         return Answer(body=said) if isinstance(said, str) else said
+
+    def _of_any(self, request: Request) -> list[Reply]:
+        for (method, path), replies in self._replies.items():
+            if "*" in path and method == request.method and fnmatchcase(request.path, path):
+                return replies
+        return []
 
     def close(self) -> None:
         self._server.shutdown()

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import pytest
 from unit.ovirt.script import Answer, Reply, Request, Script, fault
 
-from borg_ovirt.errors import BackupFailed, BorgOvirtError, CheckpointLost, EngineRefused, VmNotSuitable
+from borg_ovirt.errors import (
+    BackupFailed,
+    BorgOvirtError,
+    CheckpointLost,
+    EngineRefused,
+    NotAuthorized,
+    VmNotSuitable,
+)
 from borg_ovirt.ovirt.capture.methods import BackupMethod, check_suitable
 from borg_ovirt.ovirt.capture.snapshot_method import SnapshotMethod
 from borg_ovirt.ovirt.facts.model import DiskFacts, SnapshotFacts, VmFacts
@@ -107,14 +114,23 @@ def test_thawed_though_the_snapshot_fails(
     assert kinds(journal) == []
 
 
-@pytest.mark.parametrize("refusal", [fault("no agent"), Answer(403, "<fault/>")])
 def test_a_guest_that_will_not_freeze_is_thawed_and_not_captured(
-    frozen: Script, engine: Engine, journal: Journal, refusal: Answer
+    frozen: Script, engine: Engine, journal: Journal
 ) -> None:
-    frozen.on("POST", FREEZE, refusal)
+    frozen.on("POST", FREEZE, fault("no agent"))
     with pytest.raises(BackupFailed, match="could not be frozen"):
         method(engine, journal).start()
     assert posts(frozen) == ["freezefilesystems", "thawfilesystems"]
+    assert kinds(journal) == []
+
+
+def test_without_the_right_to_freeze_nothing_was_frozen(
+    frozen: Script, engine: Engine, journal: Journal
+) -> None:
+    frozen.on("POST", FREEZE, Answer(403, "<fault/>"))
+    with pytest.raises(NotAuthorized):
+        method(engine, journal).start()
+    assert posts(frozen) == ["freezefilesystems"]
     assert kinds(journal) == []
 
 

@@ -218,13 +218,12 @@ def test_a_lost_ticket_of_a_backup_gets_another_transfer(
     transfer = started(engine, journal, OF_A_BACKUP)
     first = journal.unfinished[0].facts["mark"]
     moving.on("GET", ONE, phase(moving, "finished_failure"))
-    moving.on(
-        "POST",
-        TRANSFERS,
-        lambda request: (
-            moving.on("GET", ONE, phase(moving, "transferring")) or Answer(201, phase(moving, "initializing"))
-        ),  # type: ignore[func-returns-value]
-    )
+
+    def again(request: Request) -> Answer:
+        moving.on("GET", ONE, phase(moving, "transferring"))
+        return Answer(201, phase(moving, "initializing"))
+
+    moving.on("POST", TRANSFERS, again)
     transfer.session.renew(0, "403")
     assert len(moving.asked("POST", TRANSFERS)) == 2
     assert open_entries(journal) == ["transfer"]
@@ -245,15 +244,37 @@ def test_a_lost_ticket_of_what_may_have_changed_is_the_end(
     transfer.hang_up()
 
 
-def test_a_paused_upload_is_resumed(moving: Script, engine: Engine, journal: Journal) -> None:
+def test_a_paused_upload_is_ended_and_gone_on_with(moving: Script, engine: Engine, journal: Journal) -> None:
+    """To resume it makes no ticket, and to cancel it removes the disk: what was written is kept."""
     transfer = Upload(engine, journal, INTO)
     transfer.start()
-    moving.on(
-        "GET", ONE, phase(moving, "paused_system"), phase(moving, "resuming"), phase(moving, "transferring")
-    )
-    moving.on("POST", f"{ONE}/resume", DONE)
+    paused = [phase(moving, "paused_system"), phase(moving, "finalizing_success")]
+    moving.on("GET", ONE, *paused, phase(moving, "finished_success"))
+
+    def again(request: Request) -> Answer:
+        moving.on("GET", ONE, phase(moving, "transferring"))
+        return Answer(201, phase(moving, "initializing"))
+
+    moving.on("POST", TRANSFERS, again)
     transfer.session.renew(0, "403")
-    assert len(moving.asked("POST", f"{ONE}/resume")) == 1
+    assert len(moving.asked("POST", TRANSFERS)) == 2
+    assert len(moving.asked("POST", f"{ONE}/finalize")) == 1
+    assert moving.asked("POST", f"{ONE}/cancel") == []
+    assert open_entries(journal) == ["transfer"]
+    transfer.hang_up()
+
+
+def test_a_paused_upload_of_a_layer_cannot_be_gone_on_with(
+    moving: Script, engine: Engine, journal: Journal
+) -> None:
+    """Half a qcow2 file is none, and the host looks at it."""
+    layer = TransferRequest("upload", "disk-1", "layer i-1", 1000, image_id="i-1", format=None)
+    transfer = Upload(engine, journal, layer)
+    transfer.start()
+    moving.on("GET", ONE, phase(moving, "paused_system"))
+    with pytest.raises(TransferFailed, match="lost the ticket"):
+        transfer.session.renew(0, "403")
+    assert moving.asked("POST", f"{ONE}/finalize") == []
     transfer.hang_up()
 
 
