@@ -123,7 +123,13 @@ def _unreadable(repository: Repository, info: ArchiveInfo, error: BorgOvirtError
         found = None
     if found is None:
         return error
-    return RestoreBlocked(error.message, f"The newest archive of this VM that is whole is {found}.")
+    advice = f"The newest archive of this VM that is whole is {found}."
+    # What is of a newer layout, or was changed by hand, is not damaged: it keeps its own exit status.
+    return (
+        type(error)(error.message, advice)
+        if isinstance(error, NotOurArchive)
+        else RestoreBlocked(error.message, advice)
+    )
 
 
 def _ovf(reader: ArchiveReader, wanted: Wanted, options: RestoreOptions) -> bytes:

@@ -23,6 +23,7 @@ BLOCK = re.compile(r"^```console\n(.*?)^```\n|^<!-- the next night -->$", re.MUL
 COMMAND = re.compile(r"^\$ (.*)\n", re.MULTILINE)
 
 VARYING = (
+    (re.compile(r"[\d.]+ \w+ were freed"), "SIZE were freed"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z(-\d+)?"), "INSTANT"),
     (re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d)?"), "TIME"),
     (re.compile(r"\b\d+(\.\d+)?s\b|\b\d+m\d\ds\b|\b\d+[hd]\d\d[mh]\b"), "SPAN"),

@@ -63,7 +63,7 @@ def run(
         from_checkpoint=since,
         **options,
     ) as captured:
-        assert [disk.facts for disk in captured.disks] == list(facts.disks)
+        assert [disk.facts.id for disk in captured.disks] == [disk.id for disk in facts.disks]
         changed = {d.facts.id: dirty(source_of(d)) for d in captured.disks if d.layers[0].incremental}
         read = {disk.facts.id: digest(source_of(disk)) for disk in captured.disks}
         captured.finish()
