@@ -46,6 +46,7 @@ format: setup ## let ruff lay out the code
 	@$(PYTHON) -m ruff format .
 
 soak: setup ## the long randomised rounds
+	@$(PYTHON) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[soak]'
 	@$(PYTHON) -m pytest -s -m soak --timeout 7200 tests
 
 bench: setup ## all benchmarks against the baselines (under 30 minutes)
