@@ -8,6 +8,7 @@ disk or a VM owns it. Which permits the product needs was seen on 4.5.8; what el
 
 from __future__ import annotations
 
+import re
 import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Iterator
@@ -123,6 +124,8 @@ def only_asks(engine: EngineCore) -> bool:
     if request.endpoint == "transfers.add_transfer":
         backup = _body().find("backup")
         return backup is not None and _id(backup.get("id")) not in world.backups
+    if request.endpoint == "vms.add_vm":
+        return re.fullmatch(r"[\w.-]{1,255}", _body().findtext("name") or "") is None
     return False
 
 
