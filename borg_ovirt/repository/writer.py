@@ -163,10 +163,6 @@ class ArchiveWriter:
         self._sinks.append(sink)
         return sink
 
-    def loose_sink(self, cell: int = CELL) -> DiskSink:
-        """A sink that is no part of the archive: it prepares cells, so that they can be compared by id."""
-        return DiskSink(self, self._session, "", 0, cell)
-
     def commit(self, comment: ArchiveComment, manifest: Manifest) -> str:
         """Make the archive visible, whole; returns its id. Any doubt is an error, and nothing is kept."""
         self._check_complete(comment, manifest)

@@ -11,7 +11,6 @@ from borg_ovirt.ovirt.session.engine import Engine, types
 
 FULL_NEEDED = {10791}
 """An incremental backup failed: the checkpoints are gone."""
-MERGE_LEFTOVER = {10813}
 FROZEN = {10767}
 NOT_FROZEN = {10764, 10769, 10774}
 SNAPSHOT_FAILED = {69}
