@@ -18,6 +18,8 @@ from mutants.mutant import Mutant, Stale
 from mutants.rooms import MUTANTS
 from mutants.scratch import FAILED, Ended, Scratch
 
+_SOUND_LIMIT = 3600
+"""Seconds for all tests on the unbroken code."""
 GOOD = ("killed", "explained")
 """What may become of a mutant without anything to do about it."""
 
@@ -75,10 +77,10 @@ def sound(mutants: Sequence[Mutant], scratches: Sequence[Scratch]) -> bool:
     shares = [words[number :: len(scratches)] for number in range(len(scratches))]
     with ThreadPoolExecutor(len(scratches)) as pool:
         work = [(scratch, share) for scratch, share in zip(scratches, shares, strict=True) if share]
-        runs = list(pool.map(lambda one: one[0].pytest(one[1]), work))
+        runs = list(pool.map(lambda one: one[0].pytest(one[1], limit=_SOUND_LIMIT), work))
     for run in runs:
         if run.code != 0:
-            print(run.output)
+            print(run.output or f"The tests did not end within {_SOUND_LIMIT} s.")
     return all(run.code == 0 for run in runs)
 
 
