@@ -83,7 +83,7 @@ MUTANTS = (
         "files = {MANIFEST: stored[MANIFEST], **self._files, README: stored[README]}",
         "files = {MANIFEST: stored[MANIFEST], README: stored[README]}",
     ),
-    of("repository/writer.py", _READING)(
+    of("repository/writer.py", "integration/repository/test_writing.py")(
         "cell-too-large",
         "Chunks larger than Borg can store are refused.",
         "if not 0 < cell <= LARGEST_CELL:",
