@@ -178,6 +178,7 @@ MUTANTS = (
         "Archives are removed together or not at all.",
         "        for name in names:\n            self.entry(name)\n        stats = Statistics()",
         "        stats = Statistics()",
+        survives="A name that is none is met in the transaction, too, which is then given up as a whole.",
     ),
     of("repository/borg_session.py", f"{_ROLLBACK}::test_a_full_disk_at_any_place")(
         "leftovers-on-a-full-disk",
