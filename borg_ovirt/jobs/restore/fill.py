@@ -105,6 +105,7 @@ class Filling:
             vm_id=self.vm_id,
             image_id=layer.image_id if layer else None,
             format="raw" if raw else None,
+            keep_disk=disk.exists,
         )
         # Elsewhere the daemon exports more than the disk, and its checksum would cover that too.
         exact = raw and (not disk.domain.block or (layer is None and disk.format == "cow"))

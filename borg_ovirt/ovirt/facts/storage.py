@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from borg_ovirt.errors import VmNotSuitable
+from borg_ovirt.errors import Timeout, VmNotSuitable
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.sense import size, understood
@@ -127,3 +128,13 @@ def _domain(domain: Any, status: str) -> DomainFacts:
 
 def _text(value: Any) -> str:
     return str(getattr(value, "value", value) or "")
+
+
+def settle(engine: Engine) -> None:
+    """Wait until the engine knows the states of its storage domains, as after a restart; not for long."""
+
+    def probe() -> bool | None:
+        return None if "unknown" in _statuses(engine).values() else True
+
+    with suppress(Timeout):
+        engine.patience.wait("the engine to know its storage domains", probe, engine.patience.settle)

@@ -10,106 +10,26 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ovirt_bed import PATIENCE, MiB, digests, opened_chain, opened_image
+from ovirt_bed import PATIENCE, MiB, digests
+from ovirt_ways import USED, WAYS, begin, go, make_vms, steps
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Vm
 
 from borg_ovirt.errors import BorgOvirtError, TransferFailed
 from borg_ovirt.ovirt.capture.capture import Capture
-from borg_ovirt.ovirt.facts.model import VmFacts
 from borg_ovirt.ovirt.facts.vm import find_vm
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.cleanup import heal, leftovers
 from borg_ovirt.ovirt.tracked.journal import Journal
 
-WAYS: dict[str, tuple[str, bool, str, dict[str, Any]]] = {
-    "hybrid": ("Default", True, "image", {}),
-    "live": ("Default", True, "image", {"live": True}),
-    "cold": ("Default", False, "image", {"live": True}),
-    "snapshot": ("old", True, "image", {}),
-    "raw": ("old", False, "image", {}),
-    "chain": ("Default", True, "chain", {}),
-    "chain-down": ("Default", False, "chain", {}),
-    "chain-raw": ("Default", False, "chain", {"snapshot": False}),
-}
-"""Cluster, running, mode and options: every implementation of a capture keeps the same promises."""
-SPECS = (DiskSpec(4 * MiB, bootable=True), DiskSpec(3 * MiB, format="raw"), DiskSpec(2 * MiB, active=False))
-
 
 @pytest.fixture(scope="module")
 def vms(box: Box) -> dict[str, Vm]:
-    made = {}
-    box.make_cluster("old", (4, 4))
-    for way, (cluster, running, *_) in WAYS.items():
-        vm = box.make_vm(way, SPECS, running=running, cluster=cluster)
-        for disk in box.disks(vm):
-            box.fill(disk, 0, MiB, seed=1)
-        made[way] = vm
-    return made
-
-
-def begin(
-    engine: Engine, journal: Journal, way: str, facts: VmFacts | None = None
-) -> AbstractContextManager[Capture]:
-    """The capture of the VM for this way, or of another in the same way; everything open."""
-    _, _, mode, options = WAYS[way]
-    facts = facts or find_vm(engine, way)
-    opened = opened_chain if mode == "chain" else opened_image
-    return opened(engine, facts, facts.disks, journal=journal, **options)
-
-
-def go(engine: Engine, journal: Journal, way: str, body: object = None) -> None:
-    """One capture of the VM for this way; `body` is called with it in the middle."""
-    with begin(engine, journal, way) as captured:
-        digests(captured)
-        if callable(body):
-            body(captured)
-        captured.finish()
-    assert captured.wait_merge() == []
-
-
-STEPS = [
-    ("POST", "/vms/*/backups", 1),
-    ("GET", "/vms/*/backups/*", 1),
-    ("GET", "/vms/*/backups/*", 2),
-    ("GET", "/vms/*/backups/*/disks", 1),
-    ("POST", "/vms/*/backups/*/finalize", 1),
-    ("POST", "/vms/*/snapshots", 1),
-    ("GET", "/vms/*/snapshots/*", 1),
-    ("GET", "/vms/*/snapshots/*/disks", 1),
-    ("DELETE", "/vms/*/snapshots/*", 1),
-    ("POST", "/imagetransfers", 1),
-    ("POST", "/imagetransfers", 3),
-    ("GET", "/imagetransfers/*", 1),
-    ("GET", "/imagetransfers/*", 3),
-    ("POST", "/imagetransfers/*/finalize", 1),
-    ("POST", "/imagetransfers/*/finalize", 3),
-]
-USED = {
-    "hybrid": {"backups", "imagetransfers"},
-    "live": {"backups", "imagetransfers"},
-    "cold": {"backups", "imagetransfers"},
-    "snapshot": {"snapshots", "imagetransfers"},
-    "raw": {"imagetransfers"},
-    "chain": {"snapshots", "imagetransfers"},
-    "chain-down": {"snapshots", "imagetransfers"},
-    "chain-raw": {"imagetransfers"},
-}
-
-
-def steps() -> list[tuple[str, str, str, int]]:
-    return [
-        (way, method, path, nth)
-        for way, used in USED.items()
-        for method, path, nth in STEPS
-        if any(f"/{name}" in path for name in used)
-    ]
+    return make_vms(box)
 
 
 @pytest.mark.parametrize(("way", "method", "path", "nth"), steps())
@@ -300,14 +220,6 @@ def test_a_dropped_connection_is_resumed(
         captured.finish()
     assert captured.wait_merge() == []
     assert box.inject.hits["drop_data"] >= before + 2
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_restart_of_the_engine_in_the_middle(
-    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
-) -> None:
-    go(engine, journal, way, lambda captured: box.inject.restart_engine(0.5))
-    assert box.clean() == []
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -90,6 +90,7 @@ class Script:
         self.on("POST", "/ovirt-engine/sso/oauth/token", token)
         self.on("POST", "/ovirt-engine/services/sso-logout", Answer(body="{}", type="application/json"))
         self.on("GET", "", version(4, 5))
+        self.on("GET", "/ovirt-engine/services/health", Answer(body="DB Up!Welcome to Health Status!"))
         self.on("GET", "/tags", "<tags/>")
         self.on("GET", "/events", "<events/>")
         # Asked of an id that is none it tells whether the user may end transfers: 200 to any.

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from unit.ovirt.script import Answer, Reply, Request, Script, fault
+from unit.ovirt.script import HANG_UP, Answer, Reply, Request, Script, fault
 
 from borg_ovirt.errors import (
     BackupFailed,
-    BorgOvirtError,
     CheckpointLost,
     EngineRefused,
     NotAuthorized,
@@ -106,6 +105,7 @@ def test_thawed_though_the_snapshot_fails(
     frozen: Script, engine: Engine, journal: Journal, answers: Sequence[Answer]
 ) -> None:
     frozen.on("POST", "/vms/vm-1/snapshots", answers[0])
+    frozen.on("GET", "/vms/vm-1/snapshots", "<snapshots/>")
     frozen.on("GET", "/vms/vm-1/snapshots/s-1", *answers[1:] or [Answer(404, "<fault/>")])
     frozen.on("DELETE", "/vms/vm-1/snapshots/s-1", Answer(404, "<fault/>"))
     with pytest.raises((EngineRefused, BackupFailed)):
@@ -137,10 +137,33 @@ def test_without_the_right_to_freeze_nothing_was_frozen(
 def test_a_thaw_that_gets_no_answer_stays_in_the_journal(
     frozen: Script, engine: Engine, journal: Journal
 ) -> None:
+    """It is told, tried again when the snapshot goes, and then left to whoever cleans up."""
     frozen.on("POST", THAW, Answer(503, "restarting", "text/html"))
-    with pytest.raises(BorgOvirtError):
-        method(engine, journal).start()
-    assert "freeze" in kinds(journal)
+    taken = method(engine, journal)
+    taken.start()
+    assert kinds(journal) == ["freeze", "snapshot"]
+    frozen.on("GET", "/vms/vm-1/snapshots/s-1", Answer(200, SNAPSHOT.format("ok")), Answer(404, "<fault/>"))
+    frozen.on("DELETE", "/vms/vm-1/snapshots/s-1", Answer())
+    asked = len(frozen.asked("POST", THAW))
+    taken.end()
+    assert len(frozen.asked("POST", THAW)) > asked
+    assert "MAY STILL BE FROZEN" in taken.wait_ended()[0]
+    assert kinds(journal) == ["freeze"]
+
+
+def test_a_guest_whose_freeze_got_no_answer_is_frozen_anew(
+    frozen: Script, engine: Engine, journal: Journal
+) -> None:
+    """A frozen guest refuses to be frozen again, so it is thawed first."""
+    frozen.on("POST", FREEZE, HANG_UP, OK)
+    method(engine, journal).start()
+    assert posts(frozen) == [
+        "freezefilesystems",
+        "thawfilesystems",
+        "freezefilesystems",
+        "snapshots",
+        "thawfilesystems",
+    ]
 
 
 def test_a_vm_that_is_down_is_not_frozen(frozen: Script, engine: Engine, journal: Journal) -> None:
