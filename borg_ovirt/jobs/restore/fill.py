@@ -114,6 +114,11 @@ class Filling:
             try:
                 stats, proof = self._move(content, transfer.target, name, raw and disk.reads_zero, exact)
                 transfer.finish()
+            except BaseException:
+                if disk.exists:
+                    again = f"restore over it again (--over {disk.disk_id})"
+                    self.progress.warn(f"disk {name} stays, and may be overwritten in part: {again}")
+                raise
             finally:
                 self.under_way.discard(transfer)
         return stats, proof

@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from borg_ovirt.errors import BackupFailed, CheckpointLost, EngineRefused, Timeout
+from borg_ovirt.ovirt.capture.snapshot import merge_away
 from borg_ovirt.ovirt.data.transfers import end_transfers_of
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
-from borg_ovirt.ovirt.facts.storage import settle
-from borg_ovirt.ovirt.facts.vm import read_snapshots, utc
+from borg_ovirt.ovirt.facts.storage import refuse_inactive
+from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.session.engine import Engine, types
 from borg_ovirt.ovirt.session.events import FULL_NEEDED, EventMark
 from borg_ovirt.ovirt.session.faults import NotFound
@@ -86,7 +87,7 @@ class Backup:
                 # Not its verdict: it was restarted meanwhile, and forgot what it was about to do.
                 log.warning("%s The engine was away meanwhile: once more.", error.message)
                 restarts -= 1
-                settle(self._engine)
+                refuse_inactive(self._engine, self._vm, self._disks)  # it learns their states first
 
     def _start(self, from_checkpoint: str | None, *, legacy: bool, consistent: bool) -> None:
         mark = EventMark(self._engine)
@@ -186,18 +187,11 @@ class Backup:
         finalize_backup(self._engine, self._vm.id, self.id, [disk.id for disk in self._disks])
         self._finalized = True
 
-    def wait_ended(self, seconds: float) -> str:
-        """The phase in which the backup ended: `succeeded`, `failed`, or `gone` on old engines."""
+    def wait_ended(self, seconds: float) -> tuple[str, str | None]:
+        """The phase in which the backup ended (`succeeded`, `failed`, or `gone` on old engines), and why its
+        snapshot is still there, if it is."""
         phase = wait_backup(self._engine, self._vm.id, self.id, seconds)
-        self._tracked.gone()
-        return phase
-
-    def leftover(self) -> str | None:
-        """The snapshot of a hybrid backup that should be merged and is still there."""
-        if self.snapshot_id is None:
-            return None
-        left = [s for s in read_snapshots(self._engine, self._vm.id) if s.id == self.snapshot_id]
-        return left[0].id if left else None
+        return phase, self._ended()
 
     def abort(self) -> None:
         """End the backup, whatever its phase, and wait for the end. All its transfers must have ended."""
@@ -217,7 +211,20 @@ class Backup:
         else:
             disks = [disk.id for disk in self._disks]
             end_backup(self._engine, self._vm.id, self.id, self._vm.name, disks)
-        self._tracked.gone()
+        left = self._ended()
+        if left:
+            log.warning("%s. The next run or `borg-ovirt cleanup` tries again.", left)
+
+    def _ended(self) -> str | None:
+        """It is over. A snapshot that the engine made for it, and could not merge, is merged now: a snapshot
+        of somebody else's, or a host that failed, may have been in the way."""
+        if self.snapshot_id is None:
+            self._tracked.gone()
+            return None
+        left = merge_away(self._engine, self._vm.id, self.snapshot_id)
+        if left is None:
+            self._tracked.gone()
+        return left
 
     def read(self) -> Any | None:
         return read_backup(self._engine, self._vm.id, self.id)

@@ -62,6 +62,11 @@ class MadeVm(Made):
         except NotFound:
             return None
 
+    def remove_alone(self) -> None:
+        """Take it away and keep its disks; it must have no snapshots."""
+        remove_vm(self._engine, self.id, keep_disks=True)
+        self._tracked.gone()
+
     def _remove(self) -> None:
         remove_vm(self._engine, self.id)
 

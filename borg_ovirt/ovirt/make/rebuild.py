@@ -41,7 +41,8 @@ def add_snapshot(engine: Engine, vm_id: str, description: str, layers: Mapping[s
     )
     what = f"make the snapshot {wanted.description}"
     mark = EventMark(engine)
-    before = {snapshot.id for snapshot in read_snapshots(engine, vm_id)}  # others may be called the same
+    # Others may be called the same. The active one's id passes to what is made.
+    before = {s.id for s in read_snapshots(engine, vm_id) if s.type != "active"}
     snapshot_id = make_once(
         engine,
         what,

@@ -100,7 +100,8 @@ def _heal(
     try:
         ended = _END[entry.kind](engine, run, entry, lambda: log(f"ending the {name} of a run that died"))
         if ended is None and time.time() - entry.at < in_flight:
-            return  # its request may be on its way yet: the next run looks again
+            log(f"nothing is to be seen yet of the {name} of a run that died: the next run looks again")
+            return
     except Timeout as error:
         log(f"could not end the {name} of a run that died in time: {error.message} The next run goes on.")
         return

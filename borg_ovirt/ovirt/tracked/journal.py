@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from io import TextIOWrapper
@@ -60,13 +60,13 @@ class Entry:
         """It exists, under this id."""
         self.id = object_id
         if self.journal is not None:
-            self.journal.write({"op": "made", "n": self.number, "id": object_id})
+            self.journal.add({"op": "made", "n": self.number, "id": object_id})
 
     def note(self, **facts: Any) -> None:
         """More is known of it."""
         self.facts.update(facts)
         if self.journal is not None:
-            self.journal.write({"op": "note", "n": self.number, "facts": facts})
+            self.journal.add({"op": "note", "n": self.number, "facts": facts})
 
     def done(self) -> None:
         """It is gone, or no longer only ours to remove."""
@@ -88,25 +88,39 @@ class Journal:
         self._file: TextIOWrapper | None = None
 
     def __enter__(self) -> Journal:
+        draft = self.path.with_suffix(".new")  # a journal that is not locked yet would pass for a dead one
         try:
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            draft = self.path.with_suffix(
-                ".new"
-            )  # a journal that is not locked yet would pass for a dead one
             self._file = draft.open("x", encoding="utf-8")
+            self._begin()
+            draft.rename(self.path)
+            _sync_directory(self.directory)
         except OSError as error:
-            raise ConfigError(
-                f"The state directory {self.directory} cannot be written: {error.strerror}.",
-                "Set BORG_OVIRT_STATE_DIR to a directory of yours.",
-            ) from None
+            if self._file is not None:
+                draft.unlink(missing_ok=True)
+                self._close()
+            raise self._unwritable(error) from None
+        return self
+
+    def _begin(self) -> None:
+        assert self._file is not None
         fcntl.flock(self._file, fcntl.LOCK_EX)
         started = datetime.now(timezone.utc).isoformat(timespec="microseconds")
         self.write(
             {"op": "run", "run": self.run_id, "engine": self._engine_id, "pid": os.getpid(), "at": started}
         )
-        draft.rename(self.path)
-        _sync_directory(self.directory)
-        return self
+
+    def _unwritable(self, error: OSError) -> ConfigError:
+        return ConfigError(
+            f"The state directory {self.directory} cannot be written: {error.strerror or error}.",
+            "Set BORG_OVIRT_STATE_DIR to a directory of yours, with room.",
+        )
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            with suppress(OSError):  # what is still in its buffer does not fit either
+                file.close()
 
     def __exit__(
         self,
@@ -119,8 +133,7 @@ class Journal:
                 return
             if not self._open:
                 self.path.unlink(missing_ok=True)
-            self._file.close()
-            self._file = None
+            self._close()
 
     @property
     def tag(self) -> str:
@@ -134,23 +147,36 @@ class Journal:
         return text[: 1000 - len(end)] + end
 
     def intend(self, kind: str, **facts: Any) -> Entry:
-        """Write down what is about to be made. A description among the facts is made unique."""
+        """Write down what is about to be made. A description among the facts is made unique.
+
+        `ConfigError` if it cannot be written: then it must not be made.
+        """
         with self._lock:
             self._count += 1
             number = self._count
         if "description" in facts:
             facts["description"] = self.describe(facts["description"], number)
         entry = Entry(number, kind, facts, facts.get("id"), time.time(), self)
+        try:
+            self.write({"op": "intend", "n": number, "kind": kind, "facts": facts, "at": entry.at})
+        except OSError as error:
+            raise self._unwritable(error) from None
         with self._lock:
             self._open[number] = entry
-        self.write({"op": "intend", "n": number, "kind": kind, "facts": facts, "at": entry.at})
         return entry
 
     def strike(self, entry: Entry) -> None:
         with self._lock:
             known = self._open.pop(entry.number, None) is not None
         if known:
-            self.write({"op": "done", "n": entry.number})
+            self.add({"op": "done", "n": entry.number})
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Write what is known besides; without it whoever cleans up looks for itself."""
+        try:
+            self.write(record)
+        except OSError as error:
+            log.warning("the journal %s cannot be written: %s", self.path, error.strerror or error)
 
     @property
     def unfinished(self) -> list[Entry]:
@@ -194,18 +220,24 @@ class DeadRun:
     def strike(self, entry: Entry) -> None:
         """It is gone. The journal goes with its last entry, unless lines of it could not be read."""
         self.entries.remove(entry)
-        if self.entries:
+        if not self.entries:
+            self.close()
+            return
+        try:
             with self.path.open("a", encoding="utf-8") as out:
                 out.write(json.dumps({"op": "done", "n": entry.number}) + "\n")
-        else:
-            self.close()
+        except OSError as error:  # the next run looks for it and finds that it is gone
+            log.warning("the journal %s cannot be written: %s", self.path, error.strerror or error)
 
     def close(self) -> None:
         """Nothing of the run is left. A damaged journal is put aside for whoever wants to look."""
-        if self.damaged:
-            self.path.rename(self.path.with_suffix(".damaged"))
-        else:
-            self.path.unlink(missing_ok=True)
+        try:
+            if self.damaged:
+                self.path.rename(self.path.with_suffix(".damaged"))
+            else:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("the journal %s cannot be removed: %s", self.path, error.strerror or error)
 
 
 @contextmanager
