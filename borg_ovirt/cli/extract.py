@@ -168,7 +168,7 @@ def _into_ovirt(
         Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
     ):
         if not dry_run:
-            heal(ovirt, state_dir(), progress.step, of_restores)
+            heal(ovirt, state_dir(), progress.step, of_restores, at_most=60.0)
         return restore(
             opened, archive.name or "", asked, Destination(ovirt, journal), progress, dry_run=dry_run
         )

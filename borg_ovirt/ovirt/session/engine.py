@@ -7,7 +7,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -95,7 +96,8 @@ class Engine:
     ) -> None:
         self.access = access
         self.host = access.host
-        self.patience = patience or Patience()
+        self._patience = patience or Patience()
+        self._hurry = threading.local()
         self.health = Health(access.api_url, None)
         self.run_id = run_id or new_run_id()
         """Of what this session is for; the journal of a run bears the same."""
@@ -108,6 +110,25 @@ class Engine:
         self._login_lock = threading.Lock()
         self._local = threading.local()
         self._connections: list[Any] = []
+
+    @property
+    def patience(self) -> Patience:
+        """How long is waited for what."""
+        hurried: Patience = getattr(self._hurry, "patience", self._patience)
+        return hurried
+
+    @patience.setter
+    def patience(self, patience: Patience) -> None:
+        self._patience = patience
+
+    @contextmanager
+    def hurried(self, patience: Patience) -> Iterator[None]:
+        """Another patience for what this thread does within the context; other threads keep theirs."""
+        self._hurry.patience = patience
+        try:
+            yield
+        finally:
+            del self._hurry.patience
 
     # -- the session ---------------------------------------------------------------------------------
 

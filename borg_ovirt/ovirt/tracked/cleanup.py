@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -44,6 +44,8 @@ class Leftover:
     """None: the run died before the engine told it; it is looked for by its mark."""
     description: str
     """For people: what it is, and of which VM or disk."""
+    vm_id: str | None = None
+    """The VM that it is in the way of, where it is known."""
 
 
 def leftovers(directory: Path, engine_id: str | None = None) -> list[Leftover]:
@@ -62,96 +64,126 @@ def heal(
     directory: Path,
     log: Callable[[str], None] = lambda text: None,
     concerned: Callable[[Entry], bool] = lambda entry: True,
+    *,
+    only: Callable[[Entry], bool] = lambda entry: True,
+    at_most: float | None = None,
     in_flight: float = IN_FLIGHT,
 ) -> list[str]:
     """End what dead runs left in this engine and tell what was ended; what could not be stays journalled.
 
-    What is not `concerned` holds nobody up: it is asked to end, and waited for for seconds. `in_flight`: for
-    so long after an intent was written down what it is about may still come to be.
+    What is not `concerned` holds nobody up: it is asked to end, and waited for for seconds; the rest for
+    `at_most` so many seconds each, where that is less than usual. `only`: the others are not touched at all.
+    `in_flight`: for so long after an intent was written down what it is about may still come to be.
     """
-    done: list[str] = []
+    healing = _Healing(engine, log, in_flight)
+    hurry = Hurry(engine, at_most)
     with dead_runs(directory) as runs:
         ours = [run for run in runs if run.engine_id == engine.instance_id or not run.entries]
-        hurry = Hurry(engine)
         for run in ours:
             if run.damaged:
                 log(f"warning: {run.damaged} lines of the journal {run.path} cannot be read")
             if not run.entries:
                 run.close()
-        for run, entry in _of_kind(ours, "freeze"):
-            with hurry.unless(concerned(entry)):
-                _heal(engine, run, entry, done, log, in_flight)
-        for _, entry in _of_kind(ours, "transfer"):  # they hold locks of all the rest: none waits for another
-            _ask_transfer(engine, entry, hurry)
-        for run, entry in _of_kind(ours, *ORDER[1:]):
-            with hurry.unless(concerned(entry)):
-                _heal(engine, run, entry, done, log, in_flight)
-    return done
+        entries = [(run, entry) for run in ours for entry in _in_order(run.entries) if only(entry)]
+        for run, entry in entries:
+            if entry.kind == "freeze":
+                with hurry.unless(concerned(entry)):
+                    healing.end(run, entry)
+        for _, entry in entries:
+            if entry.kind == "transfer":  # they hold locks of all the rest: none waits for another
+                with hurry.unless(False):
+                    healing.ask(entry)
+        for run, entry in entries:
+            if entry.kind != "freeze":
+                with hurry.unless(concerned(entry)):
+                    healing.end(run, entry)
+    return healing.done
 
 
-def _of_kind(runs: list[DeadRun], *kinds: str) -> list[tuple[DeadRun, Entry]]:
-    return [(run, entry) for run in runs for entry in _in_order(run.entries) if entry.kind in kinds]
+_DAMAGED = (KeyError, TypeError, ValueError)
+"""What an entry that lacks its facts leads to."""
 
 
-def _heal(
-    engine: Engine, run: DeadRun, entry: Entry, done: list[str], log: Callable[[str], None], in_flight: float
-) -> None:
-    name = _leftover(run, entry).description
-    try:
-        ended = _END[entry.kind](engine, run, entry, lambda: log(f"ending the {name} of a run that died"))
-        if ended is None and time.time() - entry.at < in_flight:
-            log(f"nothing is to be seen yet of the {name} of a run that died: the next run looks again")
+class _Healing:
+    """One healing under way."""
+
+    def __init__(self, engine: Engine, log: Callable[[str], None], in_flight: float) -> None:
+        self.done: list[str] = []
+        self._engine = engine
+        self._log = log
+        self._in_flight = in_flight
+        self._asked: list[Entry] = []
+
+    def ask(self, entry: Entry) -> None:
+        """Ask for the end of a transfer."""
+        with suppress(BorgOvirtError, *_DAMAGED):
+            found = _transfer_of(self._engine, entry)
+            keep = bool(entry.facts.get("keep"))
+            name = f"disk {entry.facts['disk']}"
+            if found is not None and ask_to_end(self._engine, found, name, keep_disk=keep):
+                self._asked.append(entry)
+
+    def end(self, run: DeadRun, entry: Entry) -> None:
+        """End what the entry is about, and strike it out; or tell why not."""
+        name = _leftover(run, entry).description
+        try:
+            ended = _END[entry.kind](self._engine, run, entry, lambda: self._log(f"ending {_of_dead(name)}"))
+        except Timeout as error:
+            self._log(f"could not end {_of_dead(name)} in time: {error.message} The next run goes on.")
             return
-    except Timeout as error:
-        log(f"could not end the {name} of a run that died in time: {error.message} The next run goes on.")
-        return
-    except BorgOvirtError as error:
-        log(f"could not end the {name} of a run that died: {error.message}")
-        return
-    run.strike(entry)
-    if ended:
-        done.append(name)
-        log(f"ended the {name} of a run that died")
+        except BorgOvirtError as error:
+            self._log(f"could not end {_of_dead(name)}: {error.message}")
+            return
+        except _DAMAGED as error:
+            self._log(f"could not end {_of_dead(name)}: its entry in {run.path} is damaged ({error!r})")
+            return
+        if ended is None and time.time() - entry.at < self._in_flight:
+            self._log(f"nothing is to be seen yet of {_of_dead(name)}: the next run looks again")
+            return
+        run.strike(entry)
+        if ended or any(entry is asked for asked in self._asked):
+            self.done.append(name)
+            self._log(f"ended {_of_dead(name)}")
 
 
-def _ask_transfer(engine: Engine, entry: Entry, hurry: Hurry) -> None:
-    with hurry.unless(False), suppress(BorgOvirtError):
-        found = _transfer_of(engine, entry)
-        if found is not None:
-            ask_to_end(engine, found, f"disk {entry.facts['disk']}", keep_disk=bool(entry.facts.get("keep")))
+def _of_dead(name: str) -> str:
+    return f"the {name} of a run that died"
 
 
 class Hurry:
     """What is nobody's concern now gets seconds, all of it together."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, at_most: float | None = None) -> None:
         self._engine = engine
+        self._at_most = at_most
         self._left = SECONDS
 
     @contextmanager
     def unless(self, concerned: bool) -> Iterator[None]:
         """Within this context the engine's objects are waited for only briefly, if not `concerned`."""
-        patient = self._engine.patience
-        if concerned:
+        each = self._at_most if concerned else max(1.0, min(self._left, EACH))
+        if each is None:
             yield
             return
-        each = max(1.0, min(self._left, EACH))
-        short = {
-            name: min(each, getattr(patient, name))
-            for name in ("lock", "start", "end", "snapshot", "merge", "machine", "unclear", "unwind")
-        }
-        started = time.monotonic()
-        self._engine.patience = replace(patient, **short)
+        patience, started = self._engine.patience, time.monotonic()
+        kinds = ("lock", "start", "end", "snapshot", "merge", "machine", "unclear", "unwind")
+        hurried = replace(patience, **{kind: min(each, getattr(patience, kind)) for kind in kinds})
         try:
-            yield
+            with self._engine.hurried(hurried):
+                yield
         finally:
-            self._engine.patience = patient
-            self._left -= time.monotonic() - started
+            if not concerned:
+                self._left -= time.monotonic() - started
 
 
-def of_vms(vm_ids: Collection[str]) -> Callable[[Entry], bool]:
-    """What concerns a run that backs up these VMs."""
-    return lambda entry: entry.facts.get("vm") in vm_ids
+def nobody(entry: Entry) -> bool:
+    """What concerns a run that has yet to see whose turn it is."""
+    return False
+
+
+def of_vm(vm_id: str) -> Callable[[Entry], bool]:
+    """What concerns the backup of a VM."""
+    return lambda entry: entry.facts.get("vm") == vm_id
 
 
 def of_restores(entry: Entry) -> bool:
@@ -169,7 +201,7 @@ def _leftover(run: DeadRun, entry: Entry) -> Leftover:
     of = [f"{word} {facts[word]}" for word in ("name", "alias", "disk", "vm") if facts.get(word)]
     kind = facts["direction"] if entry.kind == "transfer" and facts.get("direction") else entry.kind
     text = " ".join(filter(None, (str(kind), entry.id or "", f"({', '.join(of)})" if of else "")))
-    return Leftover(run.run_id, run.started, entry.kind, entry.id, text)
+    return Leftover(run.run_id, run.started, entry.kind, entry.id, text, facts.get("vm"))
 
 
 # -- one kind each: true if there was something to end, None if it may yet come to be --------------------
