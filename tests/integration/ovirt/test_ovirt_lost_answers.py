@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from ovirt_bed import PATIENCE
-from ovirt_ways import go, make_vms, steps
-from ovirtbox.box import Box
+from ovirt_bed import PATIENCE, MiB, opened_image
+from ovirt_ways import begin, go, make_vms, steps
+from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Vm
 
-from borg_ovirt.ovirt.facts.vm import list_vms
+from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints, remove_checkpoint
+from borg_ovirt.ovirt.facts.vm import find_vm, list_vms
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess, types
+from borg_ovirt.ovirt.session.events import post_event
 from borg_ovirt.ovirt.session.faults import Unclear
 from borg_ovirt.ovirt.tracked.journal import Journal
 
@@ -62,6 +64,65 @@ def test_a_lost_answer_costs_nothing(
     assert transfers <= len(vm.attachments) + (3 if way.startswith("chain") else 0)
     assert journal.unfinished == []
     assert box.clean() == []
+
+
+def test_an_event_is_there_once(box: Box, engine: Engine) -> None:
+    box.inject.lose("POST", "/events")
+    post_event(engine, "told once")
+    assert [e.description for e in box.world.events].count("told once") == 1
+
+
+@pytest.mark.parametrize("verb", ["freeze", "thaw"])
+def test_a_guest_is_frozen_and_thawed(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], verb: str
+) -> None:
+    """A frozen guest refuses to be frozen again."""
+    vm = box.make_vm(f"lost-{verb}", [DiskSpec(MiB, bootable=True)], cluster="old", agent=True)
+    facts, lost = find_vm(engine, vm.name), box.inject.hits["lose"]
+    box.inject.lose("POST", f"/vms/{vm.id}/{verb}filesystems")
+    with opened_image(engine, facts, facts.disks, journal=journal, freeze="require") as captured:
+        assert captured.consistency == "frozen"
+        assert not vm.frozen
+        captured.finish()
+    assert captured.wait_merge() == []
+    assert box.inject.hits["lose"] == lost + 1
+    assert journal.unfinished == []
+
+
+@pytest.mark.parametrize(
+    ("way", "path"),
+    [
+        ("hybrid", "/imagetransfers/*/cancel"),
+        ("hybrid", "/vms/*/backups/*/finalize"),
+        ("live", "/imagetransfers/*/cancel"),
+        ("live", "/vms/*/backups/*/finalize"),
+        ("chain", "/imagetransfers/*/cancel"),
+        ("chain", "/vms/*/snapshots/*"),
+    ],
+)
+def test_what_is_given_up_is_ended(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str, path: str
+) -> None:
+    lost = box.inject.hits["lose"]
+    box.inject.lose("DELETE" if "snapshots" in path else "POST", path)
+    with pytest.raises(RuntimeError), begin(engine, journal, way):
+        raise RuntimeError("given up")
+    assert box.inject.hits["lose"] == lost + 1
+    assert journal.unfinished == []
+    assert box.clean() == []
+
+
+@pytest.mark.parametrize("way", ["hybrid", "live"])
+def test_a_checkpoint_is_removed(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
+) -> None:
+    go(engine, journal, way)
+    vm, lost = vms[way], box.inject.hits["lose"]
+    newest = list_checkpoints(engine, vm.id)[-1]
+    box.inject.lose("DELETE", "/vms/*/checkpoints/*")
+    remove_checkpoint(engine, vm.id, newest.id)
+    assert box.inject.hits["lose"] == lost + 1
+    assert newest.id not in [c.id for c in list_checkpoints(engine, vm.id)]
 
 
 @pytest.mark.parametrize(("way", "method", "path", "nth"), [s for s in steps("POST", "DELETE") if s[3] == 1])

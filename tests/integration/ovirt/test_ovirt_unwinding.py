@@ -19,7 +19,7 @@ from ovirt_ways import USED, WAYS, begin, go, make_vms, steps
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Vm
 
-from borg_ovirt.errors import BorgOvirtError, TransferFailed
+from borg_ovirt.errors import BorgOvirtError, NotAuthorized, TransferFailed
 from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.facts.vm import find_vm
 from borg_ovirt.ovirt.session.engine import Engine
@@ -160,6 +160,40 @@ def test_a_killed_run_is_healed_by_the_next(
     assert list(tmp_path.iterdir()) == []
     assert box.clean() == []
     assert heal(engine, tmp_path) == []
+
+
+@pytest.mark.parametrize("way", ["hybrid", "live", "chain"])
+def test_a_right_that_is_missing_at_the_end_is_told_at_once(
+    box: Box, engine: Engine, tmp_path: Path, vms: dict[str, Vm], way: str
+) -> None:
+    """Nobody waits for a right. What could not be ended stays in the journal."""
+    for path in ("/imagetransfers/*/finalize", "/imagetransfers/*/cancel", "/vms/*/backups/*/finalize"):
+        box.inject.status("POST", path, 403, nth=2 if "transfers/*/f" in path else 1, times=999)
+    box.inject.status("DELETE", "/vms/*/snapshots/*", 403, times=999)
+    started = time.monotonic()
+    with Journal(tmp_path, engine.instance_id) as journal:
+        with pytest.raises(NotAuthorized), begin(engine, journal, way) as captured:
+            captured.finish()
+        assert len(journal.unfinished) > 1
+    assert time.monotonic() - started < 20, "patience here is 30 s for each"
+    box.inject.clear()
+    heal(engine, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert box.clean() == []
+
+
+@pytest.mark.parametrize("way", ["hybrid", "live", "chain"])
+def test_an_end_that_fails_is_asked_for_again(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
+) -> None:
+    """The polls of a new transfer fail, and so does what should end it, for a while."""
+    box.inject.status("GET", "/imagetransfers/*", 400, times=2)
+    box.inject.status("POST", "/imagetransfers/*/cancel", 400, times=2)
+    box.inject.status("POST", "/vms/*/backups/*/finalize", 500, times=1)
+    with pytest.raises(BorgOvirtError), begin(engine, journal, way):
+        pass
+    assert journal.unfinished == []
+    assert box.clean() == []
 
 
 def test_healing_touches_nobody_elses(box: Box, engine: Engine, tmp_path: Path, vms: dict[str, Vm]) -> None:

@@ -14,6 +14,7 @@ from borg_ovirt.errors import (
     NotAuthorized,
     VmNotSuitable,
 )
+from borg_ovirt.ovirt.capture.backup import finalize_backup
 from borg_ovirt.ovirt.capture.methods import BackupMethod, check_suitable
 from borg_ovirt.ovirt.capture.snapshot_method import SnapshotMethod
 from borg_ovirt.ovirt.facts.model import DiskFacts, SnapshotFacts, VmFacts
@@ -373,3 +374,12 @@ def test_neither_a_preview_nor_the_hosted_engine() -> None:
         check_suitable(VmFacts("v", "w", "down", "c", "D", (4, 6), snapshots=(preview,)))
     with pytest.raises(VmNotSuitable, match="Hosted Engine"):
         check_suitable(VmFacts("v", "w", "up", "c", "D", (4, 6), origin="managed_hosted_engine"))
+
+
+@pytest.mark.parametrize("words", ["is already stopped", "is already in 'finalizing' phase"])
+def test_an_end_whose_answer_was_lost_is_no_failure(script: Script, engine: Engine, words: str) -> None:
+    """The second asking is refused, in two ways [seen]: the backup is good all the same."""
+    refusal = fault(f"vm 'vm-1' backup 'b-1' {words}, no need to stop the backup again", 400)
+    script.on("POST", "/vms/vm-1/backups/b-1/finalize", HANG_UP, refusal)
+    finalize_backup(engine, "vm-1", "b-1")
+    assert len(script.asked("POST", "/vms/vm-1/backups/b-1/finalize")) == 2
