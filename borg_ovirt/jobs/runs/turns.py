@@ -103,12 +103,14 @@ class Turns:
         results: list[CreateResult] = []
         signalled = None
         try:
-            results = self._back_up(member, outcome)
+            self._back_up(member, outcome, results)
         except Exception as error:
             outcome.fail(error)
         except KeyboardInterrupt as error:
             signalled = error
             self._hooks.hurry()
+            if results:  # what was made stands, and is told
+                outcome.fill(results)
             outcome.fail(error)
         outcome.seconds = round(clock.monotonic() - begun, 3)
         try:
@@ -122,15 +124,15 @@ class Turns:
             raise signalled
         return [result.wait_for_merge for result in results]
 
-    def _back_up(self, member: Member, outcome: VmOutcome) -> list[CreateResult]:
-        """One VM into the repositories, and what became of it in each of them."""
+    def _back_up(self, member: Member, outcome: VmOutcome, results: list[CreateResult]) -> None:
+        """One VM into the repositories, and what became of it in each of them; `results` grow meanwhile."""
         self._audit.started(member.id, member.name)
         outcome.warnings += self._hooks.call("before-vm", self._facts(outcome))
         options = self._plan.options(member)
         outcome.mode = options.mode
         self._heal(member)
         try:
-            results = back_up_limited(
+            for result in back_up_limited(
                 self._repositories.store(),
                 self._engine,
                 member.id,
@@ -138,14 +140,14 @@ class Turns:
                 self._bounds,
                 self._journal,
                 self._progress,
-            )
+            ):
+                results.append(result)
         except Exception as error:
             self._repositories.conclude(error)
             raise
         self._repositories.conclude(None)
         outcome.fill(results)
         self._miss(outcome)
-        return results
 
     def _heal(self, member: Member) -> None:
         """End what a run that died left of this VM; it would be in the way."""
