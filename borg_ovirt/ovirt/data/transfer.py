@@ -200,7 +200,7 @@ class Transfer:
         return self._begin_again()
 
     def _begin_again(self) -> Urls:
-        self._tracked.gone()
+        self._gone()
         self._mark = self.request.inactivity_timeout + random.randint(1, _SPREAD)
         return self._begin()
 
@@ -219,7 +219,7 @@ class Transfer:
         """Wait until the engine has ended the transfer; `TransferFailed` unless it was a success."""
         phase = self._wait_terminal()
         self._ended = True
-        self._tracked.gone()
+        self._gone()
         if phase == "finished_success":
             if self.request.backup_id is None:
                 self._wait_unlocked()
@@ -244,9 +244,21 @@ class Transfer:
             return
         end_transfer(self._engine, self.id, self.request.name, keep_disk=self.request.keep_disk)
         self._ended = True
-        self._tracked.gone()
+        self._gone()
         if self.request.backup_id is None:
             self._wait_unlocked()
+
+    def _gone(self) -> None:
+        """It has ended. One that was asked for twice, for its answer was lost, may be there twice."""
+        if self._tracked.doubtful:
+            request = self.request
+            other = find_transfer(self._engine, request.disk_id, request.direction, self._mark)
+            try:
+                if other is not None:
+                    end_transfer(self._engine, other, request.name, keep_disk=request.keep_disk)
+            except BorgOvirtError as error:
+                log.warning("%s: a second transfer of it, %s, stays: %s", request.name, other, error.message)
+        self._tracked.gone()
 
     def hang_up(self) -> None:
         self._stop.set()

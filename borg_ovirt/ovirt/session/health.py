@@ -10,6 +10,8 @@ from borg_ovirt.ovirt.session.web import ask
 PAGE = "/ovirt-engine/services/health"
 """Answers 200 when the engine is up and reaches its database, to anybody. [seen on 4.5.8]"""
 _TIMEOUT = 10.0
+_HIDDEN = (301, 302, 401, 403, 404, 405)
+"""What a proxy in front says of a page that it does not hand on."""
 
 
 class Health:
@@ -22,8 +24,8 @@ class Health:
         self._hidden: bool | None = None
 
     def learn(self) -> None:
-        """To be called while the engine is known to be well: does it show the page at all?"""
-        self._hidden = self._status() != 200
+        """To be called while the engine answers: does it show the page at all?"""
+        self._hidden = self._status() in _HIDDEN
 
     def is_well(self) -> bool:
         """Whether the engine says that it is well, on a connection of its own."""

@@ -102,6 +102,8 @@ class Lost:
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
         self._since: float | None = None
+        self.repeated = False
+        """It was made again: there may be two."""
 
     @property
     def any(self) -> bool:

@@ -38,6 +38,7 @@ def make_once(
             found = engine.patience.look(find)
             if found is None and not again:
                 raise
+            lost.repeated |= found is None
         except EngineRefused as error:
             found = find() if certain or lost.any else None
             if found is None and not locked.may_pass(error, pause):
@@ -60,10 +61,12 @@ class TrackedObject:
         self._entry: Entry | None = None
         self._find: Callable[[], str | None] = lambda: None
         self._unclear = False
+        self.doubtful = False
+        """An answer was lost and it was asked for again: there may be two."""
 
     def intend(self, **facts: Any) -> dict[str, Any]:
         """Write down what is about to be made; returns the facts, a description among them made unique."""
-        self.id, self._unclear = "", False
+        self.id, self._unclear, self.doubtful = "", False, False
         self._find = lambda: None  # an earlier one would be taken for this one
         self._entry = self._journal.intend(self._kind, **facts)
         return self._entry.facts
@@ -100,6 +103,8 @@ class TrackedObject:
                 self._unclear = False
                 self.gone()
             raise
+        finally:
+            self.doubtful = lost.repeated
         self._made(found)
 
     def note(self, **facts: Any) -> None:
