@@ -156,7 +156,19 @@ class Capture:
         if self._transfers:
             self.log(f"ending {len(self._transfers)} transfers")
             self._end_transfers()
-        self._guard(f"end the {self.method}", self.made_by.abort)
+        self._guard(f"end the {self.method}", self._abort)
+
+    def _abort(self) -> None:
+        """What is refused is asked for again, for minutes."""
+        give_up = time.monotonic() + self.engine.patience.unwind
+        for pause in self.engine.patience.pauses():
+            try:
+                self.made_by.abort()
+                return
+            except (EngineRefused, EngineUnreachable):
+                if time.monotonic() + pause > give_up:
+                    raise
+            time.sleep(pause)
 
     def _end_transfers(self) -> None:
         """What could not be ended is tried again, for minutes; what the user may not end is left at once."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from ovirt_bed import PATIENCE, MiB, opened_image
+from ovirt_bed import PATIENCE, MiB, opened_chain
 from ovirt_ways import begin, go, make_vms, steps
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Vm
@@ -73,14 +73,12 @@ def test_an_event_is_there_once(box: Box, engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("verb", ["freeze", "thaw"])
-def test_a_guest_is_frozen_and_thawed(
-    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], verb: str
-) -> None:
+def test_a_guest_is_frozen_and_thawed(box: Box, engine: Engine, journal: Journal, verb: str) -> None:
     """A frozen guest refuses to be frozen again."""
-    vm = box.make_vm(f"lost-{verb}", [DiskSpec(MiB, bootable=True)], cluster="old", agent=True)
+    vm = box.make_vm(f"lost-{verb}", [DiskSpec(MiB, bootable=True)], agent=True)
     facts, lost = find_vm(engine, vm.name), box.inject.hits["lose"]
     box.inject.lose("POST", f"/vms/{vm.id}/{verb}filesystems")
-    with opened_image(engine, facts, facts.disks, journal=journal, freeze="require") as captured:
+    with opened_chain(engine, facts, facts.disks, journal=journal, freeze="require") as captured:
         assert captured.consistency == "frozen"
         assert not vm.frozen
         captured.finish()

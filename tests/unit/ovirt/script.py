@@ -22,7 +22,17 @@ from borg_ovirt.ovirt.session.waiting import Patience
 
 API = "/ovirt-engine/api"
 HASTY = Patience(
-    engine=0.5, lock=0.5, ovf=0.3, start=1, end=1, snapshot=1, merge=1, machine=1, unclear=0.2, most=0.02
+    engine=0.5,
+    lock=0.5,
+    ovf=0.3,
+    start=1,
+    end=1,
+    snapshot=1,
+    merge=1,
+    machine=1,
+    unclear=0.2,
+    most=0.02,
+    unwind=0.5,
 )
 """Waits as little as a script needs."""
 
