@@ -81,7 +81,7 @@ class Backup:
             try:
                 self._start(from_checkpoint, legacy=legacy, consistent=consistent)
                 return
-            except (EngineRefused, BackupFailed) as error:
+            except (EngineRefused, BackupFailed, CheckpointLost) as error:
                 if not restarts or absence.seconds <= away:
                     raise
                 # Not its verdict: it was restarted meanwhile, and forgot what it was about to do.
