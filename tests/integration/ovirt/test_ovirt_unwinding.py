@@ -155,7 +155,8 @@ def test_a_killed_run_is_healed_by_the_next(
     done = heal(engine, tmp_path, said.append)
     assert len(done) <= len(found)
     if moment == "captured":
-        assert len(done) == len(found) == {"raw": 3, "chain-raw": 3}.get(way, 4)
+        assert len(done) == len(found) == {"hybrid": 3, "raw": 3, "chain-raw": 3}.get(way, 4)
+    engine.patience = replace(PATIENCE, unclear=0.1)
     heal(engine, tmp_path, in_flight=0.0)  # the next run: what is not to be seen by now never was
     assert list(tmp_path.iterdir()) == []
     assert box.clean() == []
