@@ -72,7 +72,7 @@ def heal(
     """End what dead runs left in this engine and tell what was ended; what could not be stays journalled.
 
     What is not `concerned` holds nobody up: it is asked to end, and waited for for seconds; the rest for
-    `at_most` so many seconds each, where that is less than usual. `only`: the others are not touched at all.
+    `at_most` so many seconds each, locks for all of them. `only`: the others are not touched at all.
     `in_flight`: for so long after an intent was written down what it is about may still come to be.
     """
     healing = _Healing(engine, log, in_flight)
@@ -168,6 +168,8 @@ class Hurry:
         patience, started = self._engine.patience, time.monotonic()
         kinds = ("lock", "start", "end", "snapshot", "merge", "machine", "unclear", "unwind")
         hurried = replace(patience, **{kind: min(each, getattr(patience, kind)) for kind in kinds})
+        if concerned:  # a host that crashed leaves a layer locked for ten minutes [seen]
+            hurried = replace(hurried, lock=each)
         try:
             with self._engine.hurried(hurried):
                 yield

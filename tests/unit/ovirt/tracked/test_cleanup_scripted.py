@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.ovirt.script import Answer, Script, fault
+from unit.ovirt.script import Answer, Request, Script, fault
 
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.waiting import Patience
@@ -359,3 +359,25 @@ def test_what_was_on_its_way_when_the_run_was_killed_may_come_late(
         assert "the next run looks again" in told[-1]
         assert heal(engine, tmp_path, in_flight=0.0) == []
         assert not path.exists()
+
+
+@pytest.mark.parametrize(("at_most", "ended"), [(20.0, True), (None, False)])
+def test_a_layer_that_a_crashed_host_left_locked_is_waited_for(
+    script: Script, engine: Engine, tmp_path: Path, at_most: float | None, ended: bool
+) -> None:
+    """For longer than for any lock, by the backup of its VM; or that would take a second snapshot."""
+    path = dead_run(tmp_path, ("snapshot", "s-1", {"vm": "v-1", "description": "x"}))
+    locked = fault("Cannot remove Snapshot: The following disks are locked: root. Please try again later.")
+    free_at = time.monotonic() + 1.0
+
+    def remove(request: Request) -> Answer:
+        if time.monotonic() < free_at:
+            return locked
+        script.on("GET", "/vms/v-1/snapshots/s-1", GONE)
+        return Answer()
+
+    script.on("GET", "/vms/v-1/snapshots/s-1", snapshot("ok"))
+    script.on("DELETE", "/vms/v-1/snapshots/s-1", remove)
+    assert engine.patience.lock < 1.0
+    assert (heal(engine, tmp_path, only=of_vm("v-1"), at_most=at_most) != []) == ended
+    assert path.exists() != ended
