@@ -158,7 +158,7 @@ def _into_ovirt(
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.restore.restore import Destination, restore
     from borg_ovirt.ovirt.session.engine import Engine
-    from borg_ovirt.ovirt.tracked.cleanup import heal
+    from borg_ovirt.ovirt.tracked.cleanup import heal, of_restores
     from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     with (
@@ -168,7 +168,7 @@ def _into_ovirt(
         Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
     ):
         if not dry_run:
-            heal(ovirt, state_dir(), progress.step)
+            heal(ovirt, state_dir(), progress.step, of_restores, at_most=60.0)
         return restore(
             opened, archive.name or "", asked, Destination(ovirt, journal), progress, dry_run=dry_run
         )

@@ -382,9 +382,10 @@ def _keeps_bitmaps(backup: Backup, disk: Disk) -> bool:
 def finalize(engine: EngineCore, vm: Vm, backup: Backup) -> None:
     with engine.world.lock:
         named = f"vm '{vm.id}' backup '{backup.id}'"
-        if backup.phase in ("finalizing", *OVER) or backup.stopped:
-            phase = "finalizing" if backup.stopped and backup.phase == "ready" else backup.phase
-            raise bad(f"{named} is already in '{phase}' phase, no need to stop the backup again")
+        if backup.stopped and backup.phase in ("starting", "ready"):  # hybrid [seen]
+            raise bad(f"{named} is already stopped, no need to stop the backup again")
+        if backup.phase in ("finalizing", *OVER):
+            raise bad(f"{named} is already in '{backup.phase}' phase, no need to stop the backup again")
         if backup.phase != "ready":
             backup.stopped = True
             if not backup.busy:

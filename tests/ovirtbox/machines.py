@@ -129,6 +129,8 @@ def freeze(engine: EngineCore, vm: Vm, *, thaw: bool = False) -> None:
             raise conflict(f"Cannot {verb} VM because the VM is in {shown} status.")
         if not vm.agent:
             raise bad(f"Unable to {verb} guest filesystems")
+        if vm.frozen and not thaw:  # read in QEMU's agent: frozen, it takes no command but to thaw
+            raise bad(f"Unable to {verb} guest filesystems")
         vm.frozen = not thaw
         code = 10768 if thaw else 10767
         done = "thawed" if thaw else "frozen"

@@ -27,6 +27,7 @@ from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.tracked.cleanup import leftovers
 from borg_ovirt.ovirt.tracked.journal import Journal
+from borg_ovirt.ovirt.tracked.tagged import find_tagged
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.version import check_borg_version
 from borg_ovirt.units import format_duration, format_size
@@ -201,11 +202,19 @@ def _domains(plan: DoctorPlan, engine: Engine) -> Iterator[Finding]:
 
 def _leftovers(plan: DoctorPlan, engine: Engine) -> Finding:
     found = leftovers(plan.state, engine.instance_id)
+    living = {path.stem for path in plan.state.glob("*.jsonl")} if plan.state.is_dir() else set()
+    others = [str(stray) for stray in find_tagged(engine, living)]
     if found:
         return warn(
             "leftovers",
-            f"{len(found)} of runs that died",
+            f"{len(found)} of runs that died" + (f"; besides {'; '.join(others)}" if others else ""),
             "The next run removes them, or `borg-ovirt cleanup`.",
+        )
+    if others:
+        return warn(
+            "leftovers",
+            "; ".join(others[:_SHOWN]) + (" ..." if len(others) > _SHOWN else ""),
+            "Of a run on another machine, or left by the engine: see `borg-ovirt cleanup`.",
         )
     return ok("leftovers", "none")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
-from borg_ovirt.errors import BorgOvirtError, CheckpointLost, EngineRefused
+from borg_ovirt.errors import BorgOvirtError, CheckpointLost, EngineRefused, EngineUnreachable
 from borg_ovirt.ovirt.capture.methods import CaptureMethod, Log, check_suitable
 from borg_ovirt.ovirt.data.imageio import Source, export_size
 from borg_ovirt.ovirt.data.transfer import Download, TransferRequest
@@ -153,11 +155,36 @@ class Capture:
             return
         if self._transfers:
             self.log(f"ending {len(self._transfers)} transfers")
-        _each(
-            lambda transfer: self._guard(f"end the transfer of {transfer.request.name}", transfer.abort),
-            self._transfers,
-        )
-        self._guard(f"end the {self.method}", self.made_by.abort)
+            self._end_transfers()
+        self._guard(f"end the {self.method}", self._abort)
+
+    def _abort(self) -> None:
+        """What is refused is asked for again, for minutes."""
+        give_up = time.monotonic() + self.engine.patience.unwind
+        for pause in self.engine.patience.pauses():
+            try:
+                self.made_by.abort()
+                return
+            except (EngineRefused, EngineUnreachable):
+                if time.monotonic() + pause > give_up:
+                    raise
+            time.sleep(pause)
+
+    def _end_transfers(self) -> None:
+        """What could not be ended is tried again, for minutes; what the user may not end is left at once."""
+        left, patience = list(self._transfers), self.engine.patience
+        give_up = time.monotonic() + patience.unwind
+        for pause in patience.pauses():
+            troubles: dict[Download, Exception] = {}
+            _each(lambda transfer, into=troubles: _abort(transfer, into), left)  # type: ignore[misc]
+            last = time.monotonic() + pause > give_up
+            for transfer, error in troubles.items():
+                if last or not _may_pass(error):
+                    self._guard(f"end the transfer of {transfer.request.name}", partial(_raise, error))
+            left = [] if last else [t for t, error in troubles.items() if _may_pass(error)]
+            if not left:
+                return
+            time.sleep(pause)
 
     def _guard(self, what: str, step: Callable[[], list[str] | None]) -> list[str] | None:
         try:
@@ -167,6 +194,21 @@ class Capture:
         except Exception as error:  # whatever it is, the steps after this one must still be taken
             self.log(f"could not {what}: {error!r}")
         return None
+
+
+def _abort(transfer: Download, troubles: dict[Download, Exception]) -> None:
+    try:
+        transfer.abort()
+    except Exception as error:  # whatever it is, the others must still be ended
+        troubles[transfer] = error
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, EngineRefused | EngineUnreachable)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def look_again(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> VmFacts:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from borg_ovirt.errors import VmNotSuitable
+from borg_ovirt.errors import Timeout, VmNotSuitable
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.sense import size, understood
@@ -71,6 +72,8 @@ def refuse_inactive(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> 
     """
     if vm.data_center_id is None:
         return
+    disks = list(disks)
+    settle(engine, vm.data_center_id, {disk.storage_domain for disk in disks})
     domains = {d.id: d for d in _attached(engine, vm.data_center_id, "of the VM")}
     for disk in disks:
         domain = domains.get(disk.storage_domain or "")
@@ -81,6 +84,21 @@ def refuse_inactive(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> 
                 f"which is {status.replace('_', ' ')}.",
                 "Activate the domain, or leave the disk out with --exclude-disk.",
             )
+
+
+def settle(engine: Engine, data_center_id: str | None, domain_ids: Collection[str | None]) -> None:
+    """Wait until the engine knows the state of these storage domains, which it does not just after a restart;
+    not for long."""
+    if data_center_id is None:
+        return
+
+    def probe() -> bool | None:
+        attached = _attached(engine, data_center_id, "of the data center")
+        unknown = [d for d in attached if d.id in domain_ids and _text(d.status) == "unknown"]
+        return None if unknown else True
+
+    with suppress(Timeout):
+        engine.patience.wait("the engine to know its storage domains", probe, engine.patience.settle)
 
 
 @understood

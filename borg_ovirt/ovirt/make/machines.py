@@ -62,6 +62,11 @@ class MadeVm(Made):
         except NotFound:
             return None
 
+    def remove_alone(self) -> None:
+        """Take it away and keep its disks; it must have no snapshots."""
+        remove_vm(self._engine, self.id, keep_disks=True)
+        self._tracked.gone()
+
     def _remove(self) -> None:
         remove_vm(self._engine, self.id)
 
@@ -148,11 +153,16 @@ def deactivate_disk(engine: Engine, vm_id: str, disk_id: str) -> None:
 
 def start_vm(engine: Engine, vm_id: str, name: str) -> None:
     """Start a VM and wait until it runs."""
-    engine.call(
-        f"start the VM {name}",
-        lambda s: s.vms_service().vm_service(vm_id).start(),
-        wait_for_locks=engine.patience.lock,
-    )
+    try:
+        engine.call(
+            f"start the VM {name}",
+            lambda s: s.vms_service().vm_service(vm_id).start(),
+            wait_for_locks=engine.patience.lock,
+        )
+    except EngineRefused:
+        if vm_status(engine, vm_id) == "down":
+            raise
+        # An answer was lost: it runs already, so it was refused the second time.
 
     def probe() -> bool | None:
         status = vm_status(engine, vm_id)

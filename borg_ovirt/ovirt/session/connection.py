@@ -1,4 +1,4 @@
-"""The SDK's connection, as a session uses it: one token and one proxy for all, the last answer kept."""
+"""The SDK's connection, as a session uses it: one token and one proxy for all, nothing sent twice unseen."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 class _Handles:
     """libcurl's set of requests, in which every request goes the engine's way and none waits long to connect.
 
-    Without it libcurl would read the proxies of the environment by rules of its own.
+    Without it libcurl would read the proxies of the environment by rules of its own. And it would repeat a
+    request, a POST too, when a connection that was used before is closed without a byte of an answer: it
+    takes that for one that had died in between. So what changes something goes out on a fresh connection.
     """
 
     def __init__(self, multi: Any, proxy: Proxy | None) -> None:
+        self.fresh = False
         self._multi = multi
         self._proxy = proxy.url if proxy else ""
 
     def add_handle(self, handle: Any) -> None:
+        handle.setopt(handle.FRESH_CONNECT, int(self.fresh))
         handle.setopt(handle.PROXY, self._proxy)
         handle.setopt(handle.NOPROXY, "")
         handle.setopt(handle.CONNECTTIMEOUT, int(CONNECT_TIMEOUT))
@@ -45,6 +49,7 @@ def connection_class() -> Any:
         last_status = 0
         last_page = b""
         """The body of the last answer, if it refused the session."""
+        last_method = ""
         endless = False
         """The last answer was broken off for its length."""
 
@@ -55,6 +60,8 @@ def connection_class() -> Any:
             self._bounds: list[Bounded] = []
 
         def send(self, request: Any) -> Any:
+            self.last_method = request.method
+            self._multi.fresh = request.method not in ("GET", "HEAD", "OPTIONS")
             context = super().send(request)
             curl, body, headers, _ = context
             self._bounds = [Bounded(body.write), Bounded(headers.write)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Collection
 from typing import Any
 
 from borg_ovirt.errors import EngineRefused
 from borg_ovirt.ovirt.session.engine import Engine, types
+from borg_ovirt.ovirt.session.faults import Unclear
 
 FULL_NEEDED = {10791}
 """An incremental backup failed: the checkpoints are gone."""
@@ -18,6 +20,7 @@ SNAPSHOT_FAILED = {69}
 ATTACH_FAILED = {175}
 """A VM was imported, but not all of its disks could be attached."""
 ORIGIN = "borg-ovirt"
+_TAKEN = "with this custom id already exists"
 
 
 class EventMark:
@@ -53,27 +56,38 @@ def post_event(
     *,
     severity: str = "normal",
     vm_id: str | None = None,
-) -> bool:
-    """Add a line to the engine's audit log; false if it would not take it. Never fails a job.
+) -> None:
+    """Add a line to the engine's audit log. Raises the engine's refusal.
 
-    The engine demands that origin and custom id together are new, so the id is drawn at random.
+    The engine demands that origin and custom id together are new, so the id is drawn at random; of an event
+    whose answer was lost the second asking tells whether it is there.
     """
     t = types()
-    for _ in range(3):
-        event = t.Event(
-            origin=ORIGIN,
-            severity=t.LogSeverity(severity),
-            custom_id=random.randint(1, 2**31 - 1),
-            description=text[:900],
-            correlation_id=engine.correlation,  # of an event from outside the header's is not stored
-        )
-        if vm_id is not None:
-            event.vm = t.Vm(id=vm_id)
+    wanted = {
+        "origin": ORIGIN,
+        "severity": t.LogSeverity(severity),
+        "description": text[:900],
+        "correlation_id": engine.correlation,  # of an event from outside the header's is not stored
+        "vm": t.Vm(id=vm_id) if vm_id is not None else None,
+    }
+    custom_id, lost, taken = _new_id(), False, 0
+    for pause in engine.patience.pauses():
+        event = t.Event(custom_id=custom_id, **wanted)
         try:
             engine.call("add an event", lambda s, e=event: s.events_service().add(e), once=True)  # type: ignore[misc]
+            return
+        except Unclear:
+            if lost:
+                raise
+            lost = True
         except EngineRefused as error:
-            if error.status == 400:
-                continue
-            return False
-        return True
-    return False
+            if _TAKEN not in error.detail or taken == 3:
+                raise
+            if lost:
+                return
+            custom_id, taken = _new_id(), taken + 1
+        time.sleep(pause)
+
+
+def _new_id() -> int:
+    return random.randint(1, 2**31 - 1)

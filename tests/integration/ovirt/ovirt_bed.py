@@ -141,7 +141,9 @@ def noise(seed: int, length: int) -> bytes:
     return random.Random(seed).randbytes(length)
 
 
-PATIENCE = Patience(engine=20, lock=20, ovf=5, start=30, end=30, snapshot=30, merge=30, machine=30, unclear=3)
+PATIENCE = Patience(
+    engine=20, lock=20, ovf=5, start=30, end=30, snapshot=30, merge=30, machine=30, unclear=3, unwind=10
+)
 
 
 @contextmanager
