@@ -13,6 +13,7 @@ from flask import Request, Response
 
 from ovirtbox.faults import Fault, refusal
 from ovirtbox.model import Disk, StorageDomain, Vm
+from ovirtbox.processes import ToolFailed
 from ovirtbox.xml import API, empty, fault_reply
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Inject:
         self._rules: list[_Rule] = []
         self._guard = threading.Lock()
         self._down_until = 0.0
+        self._bad_merges = 0
         self.engine: EngineCore | None = None
 
     @property
@@ -156,6 +158,17 @@ class Inject:
         assert domains, f"no storage domain {name}"
         domains[0].full = full
         self._hits["fill_domain"] += 1
+
+    def fail_merges(self, times: int = 1) -> None:
+        """The next merges of snapshots fail on the host."""
+        self._bad_merges = times
+
+    def merging(self) -> None:
+        """A merge begins on the host."""
+        if self._bad_merges:
+            self._bad_merges -= 1
+            self._hits["fail_merges"] += 1
+            raise ToolFailed("the merge failed on the host")
 
     # --- checkpoints ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +81,17 @@ def refuse_inactive(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> 
                 f"which is {status.replace('_', ' ')}.",
                 "Activate the domain, or leave the disk out with --exclude-disk.",
             )
+
+
+@understood
+def short_of_room(engine: Engine, domain_ids: Collection[str]) -> list[str]:
+    """The names of those domains on which the engine lets nothing be made: less room than their blocker."""
+    found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
+    return [
+        d.name or d.id
+        for d in found
+        if d.id in domain_ids and size(d.available) < int(d.critical_space_action_blocker or 0) << 30
+    ]
 
 
 @understood

@@ -11,6 +11,7 @@ from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.ovirt.capture.backup import backup_phase, end_backup, find_backup, read_backup
 from borg_ovirt.ovirt.capture.snapshot import (
     find_snapshot,
+    merge_away,
     read_snapshot,
     remove_snapshot,
     wait_merged,
@@ -112,13 +113,21 @@ def _end_transfer(engine: Engine, run: DeadRun, entry: Entry) -> bool:
 
 
 def _end_backup(engine: Engine, run: DeadRun, entry: Entry) -> bool:
+    """The backup, and the snapshot that the engine made for it, if it stayed."""
     vm_id = str(entry.facts["vm"])
     found = entry.id or find_backup(engine, vm_id, str(entry.facts["description"]))
     if found is None:
         return False
-    if backup_phase(read_backup(engine, vm_id, found)) in ("succeeded", "failed", "gone"):
-        return False
-    end_backup(engine, vm_id, found, f"VM {vm_id}")
+    backup = read_backup(engine, vm_id, found)
+    snapshot = entry.facts.get("snapshot") or (backup.snapshot.id if backup and backup.snapshot else None)
+    over = backup_phase(backup) in ("succeeded", "failed", "gone")
+    if not over:
+        end_backup(engine, vm_id, found, f"VM {vm_id}")
+    if snapshot is None or read_snapshot(engine, vm_id, str(snapshot)) is None:
+        return not over
+    left = merge_away(engine, vm_id, str(snapshot))
+    if left:
+        raise BorgOvirtError(left)
     return True
 
 

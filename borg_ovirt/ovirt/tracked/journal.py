@@ -56,6 +56,12 @@ class Entry:
         if self.journal is not None:
             self.journal.write({"op": "made", "n": self.number, "id": object_id})
 
+    def note(self, **facts: Any) -> None:
+        """More is known of it."""
+        self.facts.update(facts)
+        if self.journal is not None:
+            self.journal.write({"op": "note", "n": self.number, "facts": facts})
+
     def done(self) -> None:
         """It is gone, or no longer only ours to remove."""
         if self.journal is not None:
@@ -219,6 +225,8 @@ def read_journal(path: Path, text: str) -> DeadRun:
                 entries[number] = Entry(number, str(record["kind"]), dict(record["facts"]))
             elif operation == "made":
                 entries[int(record["n"])].id = str(record["id"])
+            elif operation == "note":
+                entries[int(record["n"])].facts.update(record["facts"])
             elif operation == "done":
                 entries.pop(int(record["n"]), None)
         except (ValueError, KeyError, TypeError):

@@ -61,6 +61,11 @@ class TrackedObject:
             self.gone()
             raise
 
+    def note(self, **facts: Any) -> None:
+        """Write down more of it."""
+        if self._entry is not None:
+            self._entry.note(**facts)
+
     def there(self) -> bool:
         """Whether there is something to end.
 
