@@ -16,7 +16,7 @@ from borg_ovirt.errors import CheckpointLost
 from borg_ovirt.jobs.backup import wording
 from borg_ovirt.jobs.backup.base import Choice
 from borg_ovirt.jobs.backup.begin import base_query, capture, choose
-from borg_ovirt.jobs.backup.checkpoints import describe, drop_unneeded
+from borg_ovirt.jobs.backup.checkpoints import describe, drop_lost, drop_unneeded, prove
 from borg_ovirt.jobs.backup.disks import choose_disks
 from borg_ovirt.jobs.backup.items import DiskItems, Items
 from borg_ovirt.jobs.backup.options import CreateOptions
@@ -84,10 +84,13 @@ def create(
             return job.run(choice)
         except CheckpointLost as lost:
             progress.warn(f"{vm.name}: {lost.message} A full backup is made instead.")
+            if choice.base and choice.base.checkpoint:
+                needed.discard(choice.base.checkpoint)
+                drop_lost(engine, vm, store.ids, needed)
             return job.run(Choice(None, lost.message, fallback=True, cell=choice.cell))
     except BaseException:
         if options.mode == "image":
-            for warning in drop_unneeded(engine, vm.id, store.ids, needed):
+            for warning in drop_unneeded(engine, vm, store.ids, needed):
                 progress.warn(warning)
         raise
 
@@ -249,14 +252,15 @@ class _Job:
 
     def _ending(self, captured: Capture) -> Callable[[], list[str]]:
         """What the engine still does when the archive is there."""
-        engine, vm_id, opened = self.engine, self.vm.id, list(self.store.ids)
+        engine, vm, opened = self.engine, self.vm, list(self.store.ids)
         ours = captured.to_checkpoint
         needed = {ours, *self.store.still_needed()} if ours else set()
+        proof = prove(captured)
 
         def wait_for_merge() -> list[str]:
             warnings = list(captured.wait_merge())
             if needed:
-                warnings += drop_unneeded(engine, vm_id, opened, needed)
+                warnings += drop_unneeded(engine, vm, opened, needed, proof)
             return warnings
 
         return wait_for_merge

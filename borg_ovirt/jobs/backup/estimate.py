@@ -89,7 +89,7 @@ def estimate(
             return measure(Choice(None, lost.message, fallback=True, cell=choice.cell))
     finally:
         if options.mode == "image":
-            for warning in drop_unneeded(engine, vm.id, store.ids, needed):
+            for warning in drop_unneeded(engine, vm, store.ids, needed):
                 progress.warn(warning)
 
 

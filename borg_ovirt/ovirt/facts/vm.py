@@ -29,6 +29,7 @@ __all__ = [
     "read_disks",
     "read_snapshots",
     "read_vm",
+    "running_since",
     "vm_status",
 ]
 
@@ -165,6 +166,15 @@ def vm_status(engine: Engine, vm_id: str) -> str:
     """The VM's status now."""
     vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
     return _text(vm.status) or "unknown"
+
+
+@understood
+def running_since(engine: Engine, vm_id: str) -> datetime | None:
+    """When the VM was started; None if it is down, the end of time where the engine does not tell."""
+    vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
+    if _text(vm.status) == "down":
+        return None
+    return utc(vm.start_time) if vm.start_time else datetime.max.replace(tzinfo=timezone.utc)
 
 
 def _tags(engine: Engine, vm_id: str) -> tuple[str, ...]:
