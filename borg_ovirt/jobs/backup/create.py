@@ -1,8 +1,9 @@
 """Back up one VM: one instant of all its disks, read where it changed, stored as one complete archive.
 
-The order is the promise. The repository is open and the OVF fetched before the engine locks anything; every
-transfer runs and every disk's extents are known before the first chunk is stored; the archive is committed
-only when every item is complete and every transfer is finished. Anything else leaves no archive.
+The order is the promise. The repository is open and the OVF fetched before the engine locks anything; the
+transfer of every disk runs and its extents are known before the first chunk is stored (frozen layers are
+opened one after the other); the archive is committed only when every item is complete and every transfer is
+finished. Anything else leaves no archive.
 """
 
 from __future__ import annotations

@@ -79,6 +79,7 @@ def estimate(
             cell = choice.cell or options.cell or CELL
             items = Items(captured, domains, cell, options.sampling, options.readers)
             items.lay_out(choice)
+            items.measure()
         base = choice.base.name if choice.base else None
         return Estimate(captured.vm.name, base, choice.reason, [_measured(disk) for disk in items.disks])
 

@@ -77,6 +77,7 @@ class Capture:
     left_out: list[tuple[DiskFacts, str]] = field(default_factory=list)
     """Disks that were to be captured and that hold nothing that can be, with the reason."""
     _transfers: list[Download] = field(default_factory=list)
+    _of: dict[CapturedLayer, Download] = field(default_factory=dict)
     _finished: bool = False
     _merged: bool = False
 
@@ -108,10 +109,25 @@ class Capture:
         return self.made_by.backup.to_checkpoint if self.made_by.backup else None
 
     def open(self, layers: Iterable[CapturedLayer]) -> None:
-        """Start the transfers of these layers; the first that fails is raised when all were tried."""
+        """Start the transfers of these layers; the first that fails is raised when all were tried.
+
+        No two of one disk: while two transfers of a disk are unfinished the engine shows nobody the snapshots
+        of its VM (400 `duplicate key`, seen on 4.5.8).
+        """
         made = [(layer, Download(self.engine, self.journal, layer.request)) for layer in layers]
+        self._of.update(made)
+        disks = [layer.request.disk_id for layer in self._of]
+        assert len(set(disks)) == len(disks), "two transfers of one disk"
         self._transfers += [transfer for _, transfer in made]
         _each(lambda item: _start(*item), made)
+
+    def close(self, layer: CapturedLayer) -> None:
+        """All of it was read: end its transfer with success; another layer of its disk can be opened then."""
+        transfer = self._of[layer]
+        transfer.finish()
+        layer.source = None
+        del self._of[layer]
+        self._transfers.remove(transfer)
 
     def finish(self) -> None:
         """Every byte was read: end every transfer with success and let go of the instant.
