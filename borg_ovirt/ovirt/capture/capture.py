@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TypeVar
 
-from borg_ovirt.errors import BorgOvirtError, CheckpointLost, EngineRefused
+from borg_ovirt.errors import BackupFailed, BorgOvirtError, CheckpointLost, EngineRefused
 from borg_ovirt.ovirt.capture.methods import CaptureMethod, Log, check_suitable
 from borg_ovirt.ovirt.data.imageio import Source, export_size
 from borg_ovirt.ovirt.data.transfer import Download, TransferRequest
@@ -18,6 +18,7 @@ from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.facts.storage import refuse_inactive
 from borg_ovirt.ovirt.facts.vm import read_snapshots, vm_status
 from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.events import VM_DOWN, EventMark
 from borg_ovirt.ovirt.session.probes import prove_reading
 from borg_ovirt.ovirt.tracked.journal import Journal
 
@@ -73,6 +74,8 @@ class Capture:
     made_by: CaptureMethod
     method_reason: str
     log: Log
+    mark: EventMark | None = None
+    """The moment before it was begun, of a VM that runs."""
     disks: list[CapturedDisk] = field(default_factory=list)
     left_out: list[tuple[DiskFacts, str]] = field(default_factory=list)
     """Disks that were to be captured and that hold nothing that can be, with the reason."""
@@ -153,11 +156,32 @@ class Capture:
         """Whatever happens inside, nothing unfinished is left behind."""
         try:
             yield self
+        except BorgOvirtError as error:
+            reason = self._went_down()
+            self._unwind()
+            if reason:
+                raise BackupFailed(
+                    f"VM {self.vm.name} went down while its live backup was read: {reason}",
+                    "Nothing was stored. Try again: a VM that is down can be backed up, too.",
+                ) from error
+            raise
         except BaseException:
             self._unwind()
             raise
         if not self._finished:  # a merge may go on, anything unfinished may not
             self._unwind()
+
+    def _went_down(self) -> str | None:
+        """What the engine tells of a guest that is no more: the instant of a live backup went with it."""
+        if self.mark is None or self._finished or self.method != "live backup":
+            return None
+        try:
+            if vm_status(self.engine, self.vm.id) not in ("down", "powering_down"):
+                return None
+            told = self.mark.texts(VM_DOWN, self.vm.id)
+        except BorgOvirtError:
+            return None
+        return told[-1] if told else "the engine does not say why."
 
     def _unwind(self) -> None:
         """End everything, in order: readers, transfers, backup, snapshot. Errors are logged, not raised."""

@@ -20,6 +20,7 @@ from borg_ovirt.ovirt.capture.methods import (
 from borg_ovirt.ovirt.capture.snapshot_method import SnapshotMethod
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.events import EventMark
 from borg_ovirt.ovirt.tracked.journal import Journal
 
 _NO_SUCH_BACKUP = re.compile(
@@ -63,9 +64,10 @@ def capture_image(
         log=log,
     )
     reason = legacy or f"the engine's own at level {_level(vm)}"
+    mark = EventMark(engine) if vm.status == "up" else None
     method, reason = _start(engine, vm, active, backup, resort, reason)
     resting = AsItIs(vm)
-    captured = Capture(engine, journal, vm, method, reason, log)
+    captured = Capture(engine, journal, vm, method, reason, log, mark)
     with captured.unwinding():
         for disk in disks_at_the_instant(captured, disks):
             captured.disks.append(_disk(disk, method if disk.active else resting))

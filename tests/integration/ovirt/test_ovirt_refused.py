@@ -14,7 +14,7 @@ from ovirtbox.box import Box, DiskSpec
 from ovirtbox.locks import VM, exclusive
 from ovirtbox.model import Vm
 
-from borg_ovirt.errors import BackupFailed
+from borg_ovirt.errors import BackupFailed, TransferFailed
 from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints
 from borg_ovirt.ovirt.facts.vm import find_vm
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
@@ -107,3 +107,22 @@ def test_a_vm_that_something_else_works_on(box: Box, access: EngineAccess, journ
             back_up(engine, journal, vm, from_checkpoint=since)
         with for_a_moment(lambda: locks.drop("somebody")):
             back_up(engine, journal, vm, from_checkpoint=since)
+
+
+def test_a_guest_that_shuts_down_is_the_reason_that_is_told(
+    box: Box, engine: Engine, journal: Journal
+) -> None:
+    vm = box.make_vm("goes-down", [DiskSpec(4 * MiB)])
+    facts = find_vm(engine, vm.name)
+    with (
+        pytest.raises(BackupFailed, match="went down while its live backup was read: VM goes-down is down"),
+        opened_image(engine, facts, facts.disks, journal=journal, live=True),
+    ):
+        _shut_down(box, vm)
+
+
+def _shut_down(box: Box, vm: Vm) -> None:
+    """From within the guest; then nothing of it can be read any more."""
+    box.crash_vm(vm)
+    box.engine.log(61, "normal", f"VM {vm.name} is down. Exit message: User shut down", vm_id=vm.id)
+    raise TransferFailed("The connection broke 33 times.")
