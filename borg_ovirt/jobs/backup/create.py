@@ -16,7 +16,7 @@ from borg_ovirt.blocks import CELL
 from borg_ovirt.errors import CheckpointLost
 from borg_ovirt.jobs.backup import wording
 from borg_ovirt.jobs.backup.base import Choice
-from borg_ovirt.jobs.backup.begin import base_query, capture, choose
+from borg_ovirt.jobs.backup.begin import base_query, capture, choose, without_use
 from borg_ovirt.jobs.backup.checkpoints import describe, drop_lost, drop_unneeded, prove
 from borg_ovirt.jobs.backup.disks import choose_disks
 from borg_ovirt.jobs.backup.items import DiskItems, Items
@@ -76,7 +76,7 @@ def create(
     vm = find_vm(engine, vm_name)
     chosen, skipped = choose(vm, options)
     ovf = fetch_ovf(engine, vm.id)
-    choice = store.choose(base_query(engine, vm.id, options, started))
+    choice = without_use(store.choose(base_query(engine, vm.id, options, started)), chosen, options)
     domains = domain_names(engine)
     job = _Job(store, engine, vm, chosen, skipped, ovf, domains, options, journal, progress, started)
     needed = store.needed(vm.id, engine.identity)

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from borg_ovirt.blocks import CELL
 from borg_ovirt.errors import CheckpointLost
 from borg_ovirt.jobs.backup.base import Choice
-from borg_ovirt.jobs.backup.begin import base_query, capture, choose
+from borg_ovirt.jobs.backup.begin import base_query, capture, choose, without_use
 from borg_ovirt.jobs.backup.checkpoints import describe, drop_unneeded
 from borg_ovirt.jobs.backup.items import DiskItems, Items
 from borg_ovirt.jobs.backup.options import CreateOptions
@@ -61,7 +61,8 @@ def estimate(
     options = replace(options, freeze="never", sampling=Sampling(0, 0))
     vm = find_vm(engine, vm_name)
     chosen, _ = choose(vm, options)
-    choice = store.choose(base_query(engine, vm.id, options, datetime.now(timezone.utc)))
+    query = base_query(engine, vm.id, options, datetime.now(timezone.utc))
+    choice = without_use(store.choose(query), chosen, options)
     domains = domain_names(engine)
     needed = store.needed(vm.id, engine.identity)
 
