@@ -136,6 +136,8 @@ class _Job:
             skipped = self._left_out(captured)
             for loss in wording.losses(captured.vm, skipped, options):
                 self._warn(loss)
+            for note in wording.notes(captured.vm):
+                self.progress.step(note)
             items.lay_out(choice)
             self._tell(items, choice)
             name = layout.archive_name(self.vm.name, captured.instant, self.store.all_names())

@@ -154,6 +154,8 @@ def read_vm(engine: Engine, vm_id: str) -> VmFacts:
         bios_type=_text(vm.bios.type) if vm.bios and vm.bios.type else "",
         has_tpm=bool(vm.tpm_enabled),
         template_id=vm.template.id if vm.template else BLANK_TEMPLATE,
+        next_run=bool(vm.next_run_configuration_exists),
+        quota=vm.quota.id if vm.quota else None,
         guest_agent=any((vm.guest_operating_system, vm.guest_time_zone, vm.fqdn)),  # it alone knows them
         tags=_tags(engine, vm_id),
         disks=read_disks(engine, vm_id),
