@@ -325,6 +325,15 @@ class Box:
         machines.stop(self.engine, vm)
         self.wait(lambda: vm.status == "down", f"VM {vm.name} to stop")
 
+    def crash_vm(self, vm: Vm) -> None:
+        """The guest dies as when its host loses power: no dirty bitmap can be trusted any more."""
+        self.engine.data.crash_vm(vm.id)
+        self.engine.data.freeze_truth(f"crash of {vm.id}", [d for d in self.disks(vm) if d.layers])
+        with self.world.lock:
+            vm.status, vm.host, vm.started = "down", None, None
+            for call in self.engine.on_vm_down:
+                call(vm)
+
     def remove_vm(self, vm: Vm) -> None:
         made = [a.disk_id for a in vm.attachments]
         machines.remove(self.engine, vm)

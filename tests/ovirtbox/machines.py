@@ -71,7 +71,7 @@ def start(engine: EngineCore, vm: Vm) -> Job:
             vm.status, vm.host = "down", None
             engine.log(119, ERROR, f"VM {vm.name} is down with error. {error}.", vm_id=vm.id)
             return
-        vm.status = "powering_up"
+        vm.status, vm.started = "powering_up", engine.clock.now()
         engine.clock.after(1, up)
 
     def up() -> None:

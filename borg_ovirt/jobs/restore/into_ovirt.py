@@ -30,7 +30,7 @@ from borg_ovirt.ovirt.make.machines import (
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.events import ATTACH_FAILED, EventMark
-from borg_ovirt.ovirt.session.probes import prove_ending, prove_restoring
+from borg_ovirt.ovirt.session.probes import prove_ending, prove_reading, prove_restoring
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.reader import ArchiveReader
@@ -61,6 +61,7 @@ class IntoOvirt:
             prove_restoring(self.engine, plan.vm.cluster_id)
         else:
             prove_ending(self.engine)
+        prove_reading(self.engine, [(disk.disk_id, disk.alias) for disk in plan.disks if disk.exists])
         with Undo(self.options.keep, self.progress) as undo:
             for disk in plan.disks:
                 if not disk.exists:

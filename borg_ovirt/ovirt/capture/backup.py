@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from borg_ovirt.errors import BackupFailed, CheckpointLost, EngineRefused, Timeout
+from borg_ovirt.errors import BackupFailed, BorgOvirtError, CheckpointLost, EngineRefused, Timeout
+from borg_ovirt.ovirt.capture.refused import Obstacle, seen
 from borg_ovirt.ovirt.capture.snapshot import merge_away
 from borg_ovirt.ovirt.data.transfers import end_transfers_of
+from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.facts.storage import refuse_inactive
 from borg_ovirt.ovirt.facts.vm import utc
@@ -35,6 +38,14 @@ _RESTARTS = 2
 
 class FreezeFailed(BackupFailed):
     """The backup failed with consistency demanded; the guest may not have been able to freeze."""
+
+
+class _InTheWay(Exception):
+    """The engine refused the backup without a word: something is in the way of its snapshot."""
+
+    def __init__(self, refusal: BackupFailed, obstacle: Obstacle | None) -> None:
+        self.refusal = refusal
+        self.obstacle = obstacle
 
 
 class Backup:
@@ -75,14 +86,17 @@ class Backup:
         `FreezeFailed`, `BackupFailed` or the engine's refusal is raised.
         """
         self.from_checkpoint = from_checkpoint
-        absence, restarts = self._engine.patience.absence, _RESTARTS
+        patience, restarts = self._engine.patience, _RESTARTS
+        deadline, pauses = time.monotonic() + patience.lock, [patience.unclear, patience.unclear / 2]
         while True:
-            away = absence.seconds
+            away = patience.absence.seconds
             try:
                 self._start(from_checkpoint, legacy=legacy, consistent=consistent)
                 return
+            except _InTheWay as error:
+                self._wait_out(error, deadline, pauses)
             except (EngineRefused, BackupFailed, CheckpointLost) as error:
-                if not restarts or absence.seconds <= away:
+                if not restarts or patience.absence.seconds <= away:
                     raise
                 # Not its verdict: it was restarted meanwhile, and forgot what it was about to do.
                 log.warning("%s The engine was away meanwhile: once more.", error.message)
@@ -94,25 +108,36 @@ class Backup:
         try:
             self._begin(from_checkpoint, legacy, consistent)
             self._wait_ready()
-        except EngineRefused as error:
-            refusal = self._explain(error, mark)
+        except (EngineRefused, BackupFailed) as error:
+            told = self._explain(error, mark, consistent)
             self.abort()
-            raise refusal from None
-        except BackupFailed as error:
-            told = mark.texts(FULL_NEEDED, self._vm.id)
-            self.abort()
-            if from_checkpoint and told:
-                raise CheckpointLost(told[0]) from None
-            if consistent:
-                raise FreezeFailed(error.message, error.hint) from None
-            if from_checkpoint:
-                raise CheckpointLost(
-                    f"{error.message} It was to start from checkpoint {from_checkpoint}."
-                ) from None
-            raise
+            raise told from None
         except BaseException:
             self.abort()
             raise
+
+    def _wait_out(self, error: _InTheWay, deadline: float, pauses: list[float]) -> None:
+        """Wait until what is in the way may be gone; raise the refusal where it will not go."""
+        found = error.obstacle
+        stays = not pauses if found is None else not found.passes
+        if stays or time.monotonic() > deadline:
+            raise error.refusal from None
+        text = found.text if found else "the engine gives no reason"
+        log.warning("VM %s: no backup can be made yet, %s; waiting", self._vm.name, text)
+        if found is None:  # a command that works on the VM is not to be seen
+            time.sleep(pauses.pop())
+        else:
+            self._wait_free(deadline)
+
+    def _wait_free(self, deadline: float) -> None:
+        """Until what was in the way is gone, or until it is too late."""
+
+        def probe() -> bool | None:
+            found = seen(self._engine, self._vm)
+            return None if found is not None and found.passes else True
+
+        with suppress(Timeout):
+            self._engine.patience.wait("", probe, max(0.0, deadline - time.monotonic()))
 
     def _begin(self, from_checkpoint: str | None, legacy: bool, consistent: bool) -> None:
         engine, vm = self._engine, self._vm
@@ -132,18 +157,36 @@ class Backup:
             lambda: find_backup(engine, vm.id, description),
         )
 
-    def _explain(self, error: EngineRefused, mark: EventMark) -> Exception:
-        """A refusal that means that the checkpoint cannot be started from, told as such."""
-        if self.from_checkpoint is None:
-            return error
-        if any(text in error.detail for text in _CHECKPOINT_REFUSALS):
-            return CheckpointLost(error.detail)
-        if error.status == 400 and not error.detail:
+    def _explain(self, error: BorgOvirtError, mark: EventMark, consistent: bool) -> Exception:
+        """What a refusal or a failure means. Only what is known of the checkpoint is laid to it."""
+        detail = error.detail if isinstance(error, EngineRefused) else ""
+        if self.from_checkpoint is not None:
             told = mark.texts(FULL_NEEDED, self._vm.id)
-            return CheckpointLost(
-                told[0] if told else "The engine could not prepare the checkpoint on the host."
-            )
+            if told or any(text in detail for text in _CHECKPOINT_REFUSALS):
+                return CheckpointLost(told[0] if told else detail)
+        wordless = isinstance(error, EngineRefused) and error.status == 400 and not detail
+        if not wordless and not isinstance(error, BackupFailed):
+            return error
+        if self.from_checkpoint is not None and not self._held(self.from_checkpoint):
+            return CheckpointLost(f"The engine no longer has the checkpoint {self.from_checkpoint}.")
+        found = seen(self._engine, self._vm)
+        if wordless:
+            return _InTheWay(_refused(self._vm, found), found)
+        if found is not None:
+            return BackupFailed(f"{error.message} The likely reason: {found.text}.", _hint(found))
+        if consistent:
+            return FreezeFailed(error.message, error.hint)
+        if self.from_checkpoint is not None:
+            return CheckpointLost(f"{error.message} It was to start from checkpoint {self.from_checkpoint}.")
         return error
+
+    def _held(self, checkpoint_id: str) -> bool:
+        """Whether the engine has it still, as far as it says."""
+        try:
+            held = list_checkpoints(self._engine, self._vm.id)
+        except BorgOvirtError:
+            return True
+        return any(c.id == checkpoint_id and c.state != "invalid" for c in held)
 
     def _wait_ready(self) -> None:
         patience = self._engine.patience
@@ -228,6 +271,19 @@ class Backup:
 
     def read(self) -> Any | None:
         return read_backup(self._engine, self._vm.id, self.id)
+
+
+def _refused(vm: VmFacts, found: Obstacle | None) -> BackupFailed:
+    if found is None:
+        return BackupFailed(
+            f"The engine refuses a backup of VM {vm.name} and gives no reason.",
+            "Look at the engine's events and at engine.log.",
+        )
+    return BackupFailed(f"The engine refuses a backup of VM {vm.name}: {found.text}.", _hint(found))
+
+
+def _hint(found: Obstacle) -> str:
+    return "Try again when that is over." if found.passes else "Mend that, then try again."
 
 
 # -- by id, for this run and for the one that cleans up after it ------------------------------------------

@@ -10,6 +10,9 @@ from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.session.sense import understood
 
+SINGLE_LEVEL = (4, 6)
+"""From this cluster level on the host has to know only the checkpoint that is worked on, before: all."""
+
 
 @dataclass(frozen=True)
 class CheckpointFacts:

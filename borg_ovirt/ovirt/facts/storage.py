@@ -102,6 +102,17 @@ def settle(engine: Engine, data_center_id: str | None, domain_ids: Collection[st
 
 
 @understood
+def short_of_room(engine: Engine, domain_ids: Collection[str]) -> list[str]:
+    """The names of those domains on which the engine lets nothing be made: less room than their blocker."""
+    found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
+    return [
+        d.name or d.id
+        for d in found
+        if d.id in domain_ids and size(d.available) < int(d.critical_space_action_blocker or 0) << 30
+    ]
+
+
+@understood
 def list_clusters(engine: Engine) -> list[ClusterFacts]:
     """The clusters with their compatibility levels."""
     found = engine.call("list the clusters", lambda s: s.clusters_service().list()) or ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from datetime import datetime, timezone
@@ -12,6 +13,8 @@ from borg_ovirt.ovirt.facts.model import BLANK_TEMPLATE, DiskFacts, SnapshotFact
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.session.sense import size, understood
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "DiskFacts",
@@ -26,6 +29,7 @@ __all__ = [
     "read_disks",
     "read_snapshots",
     "read_vm",
+    "running_since",
     "vm_status",
 ]
 
@@ -150,6 +154,8 @@ def read_vm(engine: Engine, vm_id: str) -> VmFacts:
         bios_type=_text(vm.bios.type) if vm.bios and vm.bios.type else "",
         has_tpm=bool(vm.tpm_enabled),
         template_id=vm.template.id if vm.template else BLANK_TEMPLATE,
+        next_run=bool(vm.next_run_configuration_exists),
+        quota=vm.quota.id if vm.quota else None,
         guest_agent=any((vm.guest_operating_system, vm.guest_time_zone, vm.fqdn)),  # it alone knows them
         tags=_tags(engine, vm_id),
         disks=read_disks(engine, vm_id),
@@ -162,6 +168,15 @@ def vm_status(engine: Engine, vm_id: str) -> str:
     """The VM's status now."""
     vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
     return _text(vm.status) or "unknown"
+
+
+@understood
+def running_since(engine: Engine, vm_id: str) -> datetime | None:
+    """When the VM was started; None if it is down, the end of time where the engine does not tell."""
+    vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
+    if _text(vm.status) == "down":
+        return None
+    return utc(vm.start_time) if vm.start_time else datetime.max.replace(tzinfo=timezone.utc)
 
 
 def _tags(engine: Engine, vm_id: str) -> tuple[str, ...]:
@@ -206,27 +221,40 @@ def read_snapshots(engine: Engine, vm_id: str) -> tuple[SnapshotFacts, ...]:
 def fetch_ovf(engine: Engine, vm_id: str) -> bytes:
     """The VM's OVF as the engine writes it.
 
-    The engine leaves it out without a word while a disk is locked or the VM changes under its hands, so an
-    empty answer is asked again.
+    The engine leaves it out without a word while a disk is locked (a snapshot is made or merged cold, a
+    backup starts) or the VM changes under its hands: locks are waited for as everywhere, and told.
     """
-
-    def probe() -> bytes | None:
-        vm = engine.call(
-            f"fetch the OVF of VM {vm_id}",
-            lambda s: s.vms_service().vm_service(vm_id).get(all_content=True),
-        )
-        configuration = vm.initialization.configuration if vm.initialization else None
-        data = configuration.data if configuration else None
-        return data.encode("utf-8") if data and data.strip() else None
-
+    vm, data = _with_ovf(engine, vm_id)
+    if data is not None:
+        return data
+    busy = _not_ok(engine, vm_id)
+    log.warning("VM %s: the engine gives no OVF yet (%s); waiting", vm.name, busy or "the VM is changing")
+    seconds = engine.patience.lock if busy else engine.patience.ovf
     try:
-        return engine.patience.wait(f"the OVF of VM {vm_id}", probe, engine.patience.ovf)
+        return engine.patience.wait("", lambda: _with_ovf(engine, vm_id)[1], seconds)
     except Timeout:
-        locked = ", ".join(d.alias for d in read_disks(engine, vm_id) if d.status != "ok")
-        reason = f"disks not ok: {locked}" if locked else "the VM is changing"
         raise VmNotSuitable(
-            f"The engine gives no OVF of VM {vm_id} ({reason}).", "Wait until nothing works on its disks."
+            f"The engine gives no OVF of VM {vm.name}: {_not_ok(engine, vm_id) or 'the VM is changing'}, for"
+            f" {seconds:.0f} s now.",
+            "Wait until nothing works on its disks.",
         ) from None
+
+
+def _with_ovf(engine: Engine, vm_id: str) -> tuple[Any, bytes | None]:
+    """The VM, and its OVF where the engine gives it."""
+    vm = engine.call(
+        f"fetch the OVF of VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get(all_content=True)
+    )
+    configuration = vm.initialization.configuration if vm.initialization else None
+    data = configuration.data if configuration else None
+    return vm, data.encode("utf-8") if data and data.strip() else None
+
+
+def _not_ok(engine: Engine, vm_id: str) -> str:
+    names = [
+        f"{d.alias or d.id} is {d.status}" for d in read_disks(engine, vm_id) if d.status not in ("ok", None)
+    ]
+    return f"disk {', '.join(names)}" if names else ""
 
 
 def _summary(vm: Any) -> VmSummary:

@@ -19,6 +19,8 @@ SNAPSHOT_FAILED = {69}
 """A snapshot is called ok, but its volumes could not be made."""
 ATTACH_FAILED = {175}
 """A VM was imported, but not all of its disks could be attached."""
+VM_DOWN = {61, 119}
+"""A VM is down: its guest was shut down, or it died."""
 ORIGIN = "borg-ovirt"
 _TAKEN = "with this custom id already exists"
 

@@ -156,9 +156,9 @@ def opened_image(engine: Engine, vm: VmFacts, disks: Sequence[DiskFacts], **more
 
 @contextmanager
 def opened_chain(engine: Engine, vm: VmFacts, disks: Sequence[DiskFacts], **more: Any) -> Iterator[Capture]:
-    """A capture in chain mode, every layer open."""
+    """A capture in chain mode, the base of each disk open: one layer of a disk at a time."""
     with capture_chain(engine, vm, disks, **{"description": "x", **more}) as captured:
-        captured.open(layer for disk in captured.disks for layer in disk.layers)
+        captured.open(disk.layers[0] for disk in captured.disks)
         yield captured
 
 

@@ -36,6 +36,7 @@ def vm_element(engine: EngineCore, vm: Vm, *, all_content: bool = False) -> Elem
         bios,
         element("cpu", leaf("architecture", "x86_64"), topology),
         leaf("creation_time", vm.created),
+        leaf("start_time", vm.started) if vm.status != "down" else None,
         leaf("delete_protected", vm.delete_protected),
         leaf("memory", vm.memory),
         leaf("origin", "managed_hosted_engine" if vm.origin == "hosted_engine" else vm.origin),

@@ -207,10 +207,20 @@ def test_a_disk_that_the_snapshot_lacks_is_told(frozen: Script, engine: Engine, 
 # -- the engine's backup -----------------------------------------------------------------------------
 
 
+def nothing_in_the_way(script: Script) -> None:
+    """What is looked at when a backup fails: no lock, and the checkpoint is there."""
+    script.on("GET", "/vms/vm-1/snapshots", "<snapshots/>")
+    script.on("GET", "/vms/vm-1/diskattachments", "<disk_attachments/>")
+    script.on("GET", "/storagedomains", "<storage_domains/>")
+    script.on("GET", "/datacenters", "<data_centers/>")
+    script.on("GET", "/vms/vm-1/checkpoints", "<checkpoints><checkpoint id='cp-1'/></checkpoints>")
+
+
 @pytest.fixture
 def backing_up(script: Script) -> Script:
     """An engine whose backup becomes ready."""
     events(script)
+    nothing_in_the_way(script)
     script.on("POST", "/vms/vm-1/backups", Answer(201, BACKUP.format("starting")))
     script.on("GET", "/vms/vm-1/backups", "<backups/>")
     script.on("GET", "/vms/vm-1/backups/b-1", BACKUP.format("starting"), BACKUP.format("ready"))
@@ -289,7 +299,6 @@ def test_a_guest_that_cannot_freeze(
     [
         (fault("Cannot backup VM. The checkpoint doesn't exist."), "doesn't exist"),
         (fault("Cannot backup VM. Checkpoint cp-1 is invalid.", 400), "is invalid"),
-        (Answer(400, "<fault><reason>x</reason></fault>"), "could not prepare the checkpoint"),
     ],
 )
 def test_a_refused_checkpoint_is_told_as_lost(
@@ -299,6 +308,25 @@ def test_a_refused_checkpoint_is_told_as_lost(
     with pytest.raises(CheckpointLost, match=reason):
         backup(engine, journal, from_checkpoint="cp-1").start()
     assert kinds(journal) == []
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "blamed"),
+    [
+        ("<checkpoint id='cp-1'/>", False),
+        ("<checkpoint id='cp-1'><state>invalid</state></checkpoint>", True),
+        ("", True),
+    ],
+)
+def test_a_refusal_without_words_is_laid_to_the_checkpoint_only_if_it_is_gone(
+    backing_up: Script, engine: Engine, journal: Journal, checkpoints: str, blamed: bool
+) -> None:
+    backing_up.on("POST", "/vms/vm-1/backups", Answer(400, "<fault><reason>x</reason></fault>"))
+    backing_up.on("GET", "/vms/vm-1/checkpoints", f"<checkpoints>{checkpoints}</checkpoints>")
+    error, words = (CheckpointLost, "no longer has") if blamed else (BackupFailed, "gives no reason")
+    with pytest.raises(error, match=words):
+        backup(engine, journal, from_checkpoint="cp-1").start()
+    assert (len(backing_up.asked("POST", "/vms/vm-1/backups")) == 1) == blamed
 
 
 @pytest.mark.parametrize("since", ["cp-1", None])
