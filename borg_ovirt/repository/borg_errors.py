@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,8 +58,10 @@ def translate(error: Exception, where: str) -> BorgOvirtError | None:
     """Our error for one of Borg's or the system's; None for what is neither, which is a fault of ours.
 
     Here what lies in a repository and in Borg's cache of it becomes ours: whatever Borg raises over it, a
-    `KeyError` or a parser's error included, is told as its own.
+    `KeyError` or a parser's error included, is told as its own. Raises `MemoryError` where memory was short.
     """
+    if _out_of_memory(error):  # Borg calls a chunk that it had no room to unpack damaged
+        raise MemoryError from error
     for kind, tell in _TABLE:
         if isinstance(error, kind):
             return tell(error, where)
@@ -69,13 +72,24 @@ def translate(error: Exception, where: str) -> BorgOvirtError | None:
     if isinstance(error, OSError):
         return _system(error, where)
     if _raised_in_borg(error):  # the bare class in places; else it stumbled over what it had read
-        name = "" if type(error) is Exception else f"{type(error).__name__}: "
-        return RepositoryError(
+        bare = type(error) is Exception
+        name = "" if bare else f"{type(error).__name__}: "
+        return (RepositoryError if bare else RepositoryDamaged)(
             f"Borg cannot make sense of what it read in {where}, or in its cache of it: {name}"
             f"{_one_line(error)[:_LONGEST]}.",
             f"{_CHECK} A cache is made anew after `borg delete --cache-only {where}`.",
         )
     return None
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if isinstance(error, IntegrityError) and MemoryError.__name__ in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _raised_in_borg(error: Exception) -> bool:
@@ -196,6 +210,8 @@ def _remote(error: Exception, where: str) -> BorgOvirtError:
     told_ = " ".join(str(error.get_message()).split()).rstrip(".")  # type: ignore[attr-defined]
     if "No space left" in told_ or "Disk quota exceeded" in told_:
         return RepositoryError(f"No space left for the repository {where}: {told_}.", _SPACE)
+    if getattr(error, "exception_class", None) == FileNotFoundError.__name__:
+        return RepositoryDamaged(f"The repository {where} is damaged: a file of it is lost.", _CHECK)
     return RepositoryError(f"The server of {where} failed: {told_}.")
 
 
@@ -204,7 +220,14 @@ def _system(error: OSError, where: str) -> BorgOvirtError:
         return RepositoryError(
             f"No space left for the repository {where} or its cache: {_one_line(error)}.", _SPACE
         )
+    if error.errno in (errno.ENOENT, errno.EIO) and _is_below(error.filename, where):
+        return RepositoryDamaged(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
     return RepositoryError(f"The system refused access to {where} or Borg's cache: {_one_line(error)}.")
+
+
+def _is_below(path: object, where: str) -> bool:
+    """Whether a file of a repository that is there is meant, and not all of it, as after an unmount."""
+    return str(path).startswith(f"{where}/") and os.path.exists(f"{where}/config")
 
 
 _Teller = Callable[[Exception, str], BorgOvirtError]

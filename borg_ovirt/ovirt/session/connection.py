@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from borg_ovirt.ovirt.session.proxy import Proxy
-from borg_ovirt.ovirt.session.sense import Bounded, check_xml
+from borg_ovirt.ovirt.session.sense import Bounded, check_kind, check_xml
 from borg_ovirt.ovirt.session.web import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -53,8 +53,10 @@ def connection_class() -> Any:
             self._engine = engine
             self._multi: Any = _Handles(self._multi, engine.proxy)
             self._bounds: list[Bounded] = []
+            self._asked = ("", "")
 
         def send(self, request: Any) -> Any:
+            self._asked = (request.method, request.path)
             context = super().send(request)
             curl, body, headers, _ = context
             self._bounds = [Bounded(body.write), Bounded(headers.write)]
@@ -70,7 +72,9 @@ def connection_class() -> Any:
 
         def check_xml_content_type(self, response: Any) -> None:
             super().check_xml_content_type(response)
-            check_xml(response.body)
+            root = check_xml(response.body)
+            if response.code < 300:
+                check_kind(root, *self._asked)
 
         def _read_reponse(self, context: Any) -> Any:
             response = super()._read_reponse(context)

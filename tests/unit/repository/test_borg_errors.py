@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from borg import locking
@@ -59,6 +60,7 @@ def system(number: int) -> OSError:
         (system(errno.ENOSPC), RepositoryError, "No space left"),
         (system(errno.EDQUOT), RepositoryError, "No space left"),
         (system(errno.EACCES), RepositoryError, "The system refused access"),
+        (system(errno.EMFILE), RepositoryError, "The system refused access"),
     ],
 )
 def test_what_borg_raises(error: Exception, kind: type[BorgOvirtError], words: str) -> None:
@@ -88,3 +90,19 @@ def test_an_error_of_ours_passes_as_it_is() -> None:
     with pytest.raises(ArchiveNotFound) as caught, translate_errors(WHERE):
         raise mine
     assert caught.value is mine
+
+
+def test_a_file_of_the_repository_that_is_gone_is_damage_and_all_of_it_is_not(tmp_path: Path) -> None:
+    segment = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{tmp_path}/data/0/7")
+    assert type(translate(segment, str(tmp_path))) is RepositoryError, "unmounted"
+    (tmp_path / "config").touch()
+    assert type(translate(segment, str(tmp_path))) is RepositoryDamaged
+    elsewhere = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/elsewhere/7")
+    assert type(translate(elsewhere, str(tmp_path))) is RepositoryError
+
+
+def test_where_memory_is_short_nothing_is_called_damaged() -> None:
+    """Borg says so of each chunk that it had no room to unpack."""
+    for error in (IntegrityError("Decompression error: MemoryError"), OSError(errno.ENOMEM, "no memory")):
+        with pytest.raises(MemoryError):
+            translate(error, WHERE)
