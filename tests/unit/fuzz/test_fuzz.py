@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from soaking import Span, seconds
 
 from borg_ovirt.ovirt.facts import checkpoints, vm
-from soaking import Span, seconds
 from unit.fuzz.targets import ID, TARGETS, Mocked
 
 _TURN = 500
