@@ -71,10 +71,10 @@ def translate(error: Exception, where: str) -> BorgOvirtError | None:
         return _remote(error, where)
     if isinstance(error, OSError):
         return _system(error, where)
-    if _raised_in_borg(error):  # the bare class in places; else it stumbled over what it had read
+    if module := _module_of_borg(error):  # the bare class in places; else it stumbled over what it had read
         bare = type(error) is Exception
         name = "" if bare else f"{type(error).__name__}: "
-        return (RepositoryError if bare else RepositoryDamaged)(
+        return (RepositoryError if bare or module == "borg.cache" else RepositoryDamaged)(
             f"Borg cannot make sense of what it read in {where}, or in its cache of it: {name}"
             f"{_one_line(error)[:_LONGEST]}.",
             f"{_CHECK} A cache is made anew after `borg delete --cache-only {where}`.",
@@ -92,16 +92,16 @@ def _out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _raised_in_borg(error: Exception) -> bool:
-    """Whether the error comes out of Borg's code, or of a library's below it, and not out of ours."""
-    if type(error) is Exception:
-        return True
+def _module_of_borg(error: Exception) -> str:
+    """The innermost module of Borg's that the error comes out of; empty where it comes out of ours."""
     innermost = ""
     for frame, _ in walk_tb(error.__traceback__):
         name = str(frame.f_globals.get("__name__", ""))
         if name.split(".")[0] in ("borg", _OURS):
-            innermost = name.split(".")[0]
-    return innermost == "borg"
+            innermost = name
+    if innermost.startswith("borg."):
+        return innermost
+    return "borg" if type(error) is Exception else ""
 
 
 def _one_line(error: BaseException) -> str:
