@@ -96,10 +96,10 @@ class Kills:
     def cleanup(self) -> None:
         """Of what a killed backup or restore left."""
         if self.chance.random() < 0.5:
-            self._start_and_kill("incremental", "create", f"{self.desk.repo}::{self.image.vm.name}")
+            self.killed("incremental", "create", f"{self.desk.repo}::{self.image.vm.name}")
         else:
             name = f"{self.desk.repo}::{self._newest(self.image)}"
-            self._start_and_kill("extract_image", "extract", "--name", f"new{self.count}", name)
+            self.killed("extract_image", "extract", "--name", f"new{self.count}", name)
         self.killed("cleanup", "cleanup")
         self.heal()
         self._take_away(f"new{self.count}")
@@ -127,10 +127,7 @@ class Kills:
             assert self._take_away(name, guest, archive)
 
     def killed(self, kind: str, *words: str) -> None:
-        self._start_and_kill(kind, *words)
-        self.told.append(kind)
-
-    def _start_and_kill(self, kind: str, *words: str) -> None:
+        """Run our command and kill it, all of it or its first process alone, if it does not end before."""
         if self.chance.random() < 0.5:
             self.box.inject.latency(self.chance.choice([0.02, 0.1]), "*/imagetransfers*")
         began = time.monotonic()
@@ -142,12 +139,14 @@ class Kills:
         try:
             process.wait(moment)
             self.lengths[kind] = max(time.monotonic() - began, 1.0)
+            self.told.append(f"{kind} ended after {self.lengths[kind]:.1f} s")
         except subprocess.TimeoutExpired:
             if self.chance.random() < 0.7:
                 os.killpg(process.pid, signal.SIGKILL)
             else:  # its workers notice by themselves
                 process.kill()
             process.wait()
+            self.told.append(f"{kind} killed after {moment:.1f} s")
         self.box.inject.clear()
 
     def heal(self) -> None:
@@ -220,7 +219,9 @@ class Kills:
 
     def turn(self, kind: Callable[[], None]) -> None:
         disks = set(self.box.world.disks)
+        began = time.monotonic()
         kind()
+        print(f"SOAK_SEED={self.seed}: {self.told[-1]}, {time.monotonic() - began:.0f} s", flush=True)
         assert self.box.clean() == [], "the engine is as it was found"
         assert set(self.box.world.disks) == disks, "and so are its disks"
         assert not self.image.journals(self.desk.root), "nothing is open in a journal"
