@@ -207,10 +207,14 @@ def _no_archive(error: Exception, where: str) -> BorgOvirtError:
 
 
 def _remote(error: Exception, where: str) -> BorgOvirtError:
-    told_ = " ".join(str(error.get_message()).split()).rstrip(".")  # type: ignore[attr-defined]
+    try:
+        kind, told_ = error.exception_class, str(error.get_message())  # type: ignore[attr-defined]
+    except (KeyError, TypeError, ValueError, AttributeError):  # what the server says of it is its own
+        return RepositoryError(f"The server of {where} failed, and its words make no sense.", _OTHER_END)
+    told_ = " ".join(told_.split()).rstrip(".")[:_LONGEST]
     if "No space left" in told_ or "Disk quota exceeded" in told_:
         return RepositoryError(f"No space left for the repository {where}: {told_}.", _SPACE)
-    if getattr(error, "exception_class", None) == FileNotFoundError.__name__:
+    if kind == FileNotFoundError.__name__:
         return RepositoryDamaged(f"The repository {where} is damaged: a file of it is lost.", _CHECK)
     return RepositoryError(f"The server of {where} failed: {told_}.")
 

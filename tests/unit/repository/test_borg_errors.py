@@ -14,7 +14,7 @@ from borg.cache import Cache
 from borg.crypto import key as keys
 from borg.crypto.low_level import IntegrityError
 from borg.helpers import Error, NoManifestError
-from borg.remote import ConnectionClosed, PathNotAllowed
+from borg.remote import ConnectionClosed, PathNotAllowed, RemoteRepository
 from borg.repository import Repository
 
 from borg_ovirt.errors import (
@@ -106,3 +106,29 @@ def test_where_memory_is_short_nothing_is_called_damaged() -> None:
     for error in (IntegrityError("Decompression error: MemoryError"), OSError(errno.ENOMEM, "no memory")):
         with pytest.raises(MemoryError):
             translate(error, WHERE)
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "words"),
+    [
+        (
+            {b"exception_class": b"FileNotFoundError", b"exception_short": [b"x"]},
+            RepositoryDamaged,
+            "is lost",
+        ),
+        (
+            {b"exception_class": b"OSError", b"exception_short": [b"No space left"]},
+            RepositoryError,
+            "No space",
+        ),
+        ({b"exception_class": b"ValueError", b"exception_short": [b"y" * 9000]}, RepositoryError, "yyy"),
+        ({b"exception_class": b"OSError", b"exception_short": b"bytes"}, RepositoryError, "no sense"),
+        ({b"exception_class": 7, b"exception_short": []}, RepositoryError, "no sense"),
+        ({}, RepositoryError, "no sense"),
+    ],
+)
+def test_what_a_server_raises(told: dict[bytes, object], kind: type[Exception], words: str) -> None:
+    ours = translate(RemoteRepository.RPCError(told), WHERE)
+    assert type(ours) is kind
+    assert words in str(ours)
+    assert len(str(ours)) < 600
