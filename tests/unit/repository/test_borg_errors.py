@@ -108,22 +108,25 @@ def test_where_memory_is_short_nothing_is_called_damaged() -> None:
             translate(error, WHERE)
 
 
+CLASS, SHORT = b"exception_class", b"exception_short"
+
+
 @pytest.mark.parametrize(
     ("told", "kind", "words"),
     [
         (
-            {b"exception_class": b"FileNotFoundError", b"exception_short": [b"x"]},
+            {CLASS: b"FileNotFoundError", SHORT: [b"x"]},
             RepositoryDamaged,
             "is lost",
         ),
         (
-            {b"exception_class": b"OSError", b"exception_short": [b"No space left"]},
+            {CLASS: b"OSError", SHORT: [b"No space left"]},
             RepositoryError,
             "No space",
         ),
-        ({b"exception_class": b"ValueError", b"exception_short": [b"y" * 9000]}, RepositoryError, "yyy"),
-        ({b"exception_class": b"OSError", b"exception_short": b"bytes"}, RepositoryError, "no sense"),
-        ({b"exception_class": 7, b"exception_short": []}, RepositoryError, "no sense"),
+        ({CLASS: b"ValueError", SHORT: [b"y" * 9000]}, RepositoryError, "yyy"),
+        ({CLASS: b"OSError", SHORT: b"bytes"}, RepositoryError, "no sense"),
+        ({CLASS: 7, SHORT: []}, RepositoryError, "no sense"),
         ({}, RepositoryError, "no sense"),
     ],
 )
