@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from borg_ovirt.errors import BorgOvirtError, NotOurArchive, RepositoryError, RestoreBlocked
+from borg_ovirt.errors import BorgOvirtError, NotOurArchive, RepositoryDamaged, RestoreBlocked
 from borg_ovirt.jobs.archives.find import find_archive
 from borg_ovirt.jobs.restore.fill import RestoredDisk
 from borg_ovirt.jobs.restore.health import advice, examine, newest_intact
@@ -75,7 +75,7 @@ def restore(
     try:
         wanted = want(info.name, reader.manifest, options)
         plan = _plan(repository, info, reader, wanted, options, destination)
-    except (NotOurArchive, RepositoryError) as error:
+    except (NotOurArchive, RepositoryDamaged) as error:
         raise _unreadable(repository, info, error) from error
     files = [(str(file.path), file.size) for file in plan.files]
     result = RestoreResult(info.name, plan, dry_run, files=files)

@@ -12,7 +12,7 @@ from borg_ovirt.errors import Timeout, VmNotFound, VmNotSuitable
 from borg_ovirt.ovirt.facts.model import BLANK_TEMPLATE, DiskFacts, SnapshotFacts, VmFacts, VmSummary
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
-from borg_ovirt.ovirt.session.sense import size, understood
+from borg_ovirt.ovirt.session.sense import size, told
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,6 @@ __all__ = [
 _PAGE = 100
 
 
-@understood
 def find_vm(engine: Engine, name_or_id: str) -> VmFacts:
     """The one VM of exactly that name or id, with its disks and snapshots."""
     vm_id = name_or_id.lower() if _is_id(name_or_id) else look_up(engine, name_or_id).id
@@ -46,7 +45,6 @@ def find_vm(engine: Engine, name_or_id: str) -> VmFacts:
         raise _unknown(engine, vm_id) from None
 
 
-@understood
 def look_up(engine: Engine, name_or_id: str) -> VmSummary:
     """Which VM that is, in one request."""
     if _is_id(name_or_id):
@@ -84,7 +82,6 @@ def _named(engine: Engine, name: str) -> list[Any]:
     return list(engine.call(what, lambda s: s.vms_service().list()) or ())
 
 
-@understood
 def list_vms(engine: Engine, search: str | None = None) -> list[VmSummary]:
     """Every VM, or those that the engine's own search grammar selects, by name."""
     # Without the right to see tags, `follow` of them is a 500 like that of an engine that restarts.
@@ -129,15 +126,15 @@ def _found(engine: Engine, search: str, most: int | None) -> list[Any]:
     )
 
 
-@understood
 def read_vm(engine: Engine, vm_id: str) -> VmFacts:
     """The facts of one VM; `NotFound` if there is none."""
     vm = engine.call(
         f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get(all_content=True)
     )
+    cluster_id = told(vm.cluster, f"cluster of VM {vm.name}").id
     cluster = engine.call(
         f"read the cluster of {vm.name}",
-        lambda s: s.clusters_service().cluster_service(vm.cluster.id).get(),
+        lambda s: s.clusters_service().cluster_service(cluster_id).get(),
     )
     level = vm.custom_compatibility_version or cluster.version
     return VmFacts(
@@ -146,7 +143,7 @@ def read_vm(engine: Engine, vm_id: str) -> VmFacts:
         status=_text(vm.status) or "unknown",
         cluster_id=cluster.id,
         cluster_name=cluster.name or "",
-        level=(int(level.major), int(level.minor or 0)) if level is not None else (0, 0),
+        level=(level.major or 0, level.minor or 0) if level is not None else (0, 0),
         data_center_id=cluster.data_center.id if cluster.data_center else None,
         description=vm.description or "",
         host_id=vm.host.id if vm.host else None,
@@ -163,14 +160,12 @@ def read_vm(engine: Engine, vm_id: str) -> VmFacts:
     )
 
 
-@understood
 def vm_status(engine: Engine, vm_id: str) -> str:
     """The VM's status now."""
     vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
     return _text(vm.status) or "unknown"
 
 
-@understood
 def running_since(engine: Engine, vm_id: str) -> datetime | None:
     """When the VM was started; None if it is down, the end of time where the engine does not tell."""
     vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
@@ -186,18 +181,16 @@ def _tags(engine: Engine, vm_id: str) -> tuple[str, ...]:
     return tuple(sorted(tag.name for tag in tags or () if tag.name))
 
 
-@understood
 def read_disks(engine: Engine, vm_id: str) -> tuple[DiskFacts, ...]:
     """The disks attached to a VM, the bootable one first."""
     attachments = engine.call(
         f"list the disks of VM {vm_id}",
         lambda s: s.vms_service().vm_service(vm_id).disk_attachments_service().list(),
     )
-    disks = [_attached(read_disk_object(engine, a.disk.id), a) for a in attachments or ()]
+    disks = [_attached(read_disk_object(engine, told(a.disk, "disk").id), a) for a in attachments or ()]
     return tuple(sorted(disks, key=lambda d: (not d.bootable, d.alias, d.id)))
 
 
-@understood
 def read_disk(engine: Engine, disk_id: str) -> DiskFacts:
     """A disk by itself; `NotFound` if there is none."""
     return _attached(read_disk_object(engine, disk_id), None)
@@ -207,7 +200,6 @@ def read_disk_object(engine: Engine, disk_id: str) -> Any:
     return engine.call(f"read the disk {disk_id}", lambda s: s.disks_service().disk_service(disk_id).get())
 
 
-@understood
 def read_snapshots(engine: Engine, vm_id: str) -> tuple[SnapshotFacts, ...]:
     """The snapshots of a VM, oldest first, the active one among them."""
     snapshots = engine.call(
@@ -217,7 +209,6 @@ def read_snapshots(engine: Engine, vm_id: str) -> tuple[SnapshotFacts, ...]:
     return tuple(_snapshot(s) for s in snapshots or ())
 
 
-@understood
 def fetch_ovf(engine: Engine, vm_id: str) -> bytes:
     """The VM's OVF as the engine writes it.
 
@@ -308,10 +299,13 @@ def _snapshot(snapshot: Any) -> SnapshotFacts:
 
 
 def utc(when: Any) -> datetime:
-    """A time of the engine in UTC; the epoch where it told none."""
-    if not isinstance(when, datetime):
-        return datetime.fromtimestamp(0, timezone.utc)
-    return when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)
+    """A time of the engine in UTC; the epoch where it told none, or one that is none in UTC."""
+    try:
+        if isinstance(when, datetime):
+            return when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)
+    except OverflowError:  # in the first or the last hours that there are
+        pass
+    return datetime.fromtimestamp(0, timezone.utc)
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from borg_ovirt.ovirt.session.proxy import Proxy
-from borg_ovirt.ovirt.session.sense import Bounded, check_xml
+from borg_ovirt.ovirt.session.sense import Bounded, check_kind, check_xml
 from borg_ovirt.ovirt.session.web import CONNECT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def connection_class() -> Any:
         last_status = 0
         last_page = b""
         """The body of the last answer, if it refused the session."""
-        last_method = ""
+        asked = ("", "")
+        """Method and path of the last request."""
         endless = False
         """The last answer was broken off for its length."""
 
@@ -60,7 +61,7 @@ def connection_class() -> Any:
             self._bounds: list[Bounded] = []
 
         def send(self, request: Any) -> Any:
-            self.last_method = request.method
+            self.asked = (request.method, request.path)
             self._multi.fresh = request.method not in ("GET", "HEAD", "OPTIONS")
             context = super().send(request)
             curl, body, headers, _ = context
@@ -77,7 +78,9 @@ def connection_class() -> Any:
 
         def check_xml_content_type(self, response: Any) -> None:
             super().check_xml_content_type(response)
-            check_xml(response.body)
+            root = check_xml(response.body)
+            if response.code < 300:
+                check_kind(root, *self.asked)
 
         def _read_reponse(self, context: Any) -> Any:
             response = super()._read_reponse(context)

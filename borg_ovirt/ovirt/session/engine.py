@@ -31,7 +31,7 @@ from borg_ovirt.ovirt.session.faults import (
 )
 from borg_ovirt.ovirt.session.health import Health
 from borg_ovirt.ovirt.session.proxy import Proxy, proxy_of
-from borg_ovirt.ovirt.session.sense import Nonsense, check_ids, understood
+from borg_ovirt.ovirt.session.sense import Nonsense, check_parts
 from borg_ovirt.ovirt.session.trouble import Locked, Trouble
 from borg_ovirt.ovirt.session.waiting import Patience
 
@@ -198,12 +198,11 @@ class Engine:
                 )
             return self._token
 
-    @understood
     def _greet(self) -> None:
         info = self.call("read the engine's version", lambda system: system.get()).product_info
         version = info.version if info else None
         if version is not None:
-            self.version = (int(version.major or 0), int(version.minor or 0), int(version.build or 0))
+            self.version = (version.major or 0, version.minor or 0, version.build or 0)
             self.full_version = version.full_version or ".".join(map(str, self.version))
         self.instance_id = (getattr(info, "instance_id", None) or self.host) if info else self.host
 
@@ -254,7 +253,7 @@ class Engine:
             connection = self._connection()
             connection.last_status, connection.endless = 0, False
             result = request(connection.system_service())
-            check_ids(result)
+            check_parts(result)
             return result
         except EngineUnreachable as error:  # from logging in again: the request itself was not accepted
             return _Failed(error, Ill.AWAY, False)
@@ -295,7 +294,7 @@ class Engine:
             self.host,
             proxy=self.proxy,
             page=connection.last_page,
-            reads=connection.last_method == "GET",
+            reads=connection.asked[0] == "GET",
         )
 
     def _connection(self) -> Any:

@@ -31,7 +31,7 @@ class EventMark:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         newest = engine.call("read the newest event", lambda s: s.events_service().list(max=1))
-        self._index = int(newest[0].index or newest[0].id) if newest else 0
+        self._index = _index(newest[0]) if newest else 0
 
     def after(self, codes: Collection[int], vm_id: str | None = None) -> list[Any]:
         """The events of these codes (of this VM) since the moment, oldest first."""
@@ -43,13 +43,20 @@ class EventMark:
             event
             for event in events or ()
             if event.code in codes
-            and int(event.index or event.id or 0) > self._index
+            and _index(event) > self._index
             and (vm_id is None or event.vm is None or event.vm.id == vm_id)
         ]
-        return sorted(found, key=lambda event: int(event.index or event.id or 0))
+        return sorted(found, key=_index)
 
     def texts(self, codes: Collection[int], vm_id: str | None = None) -> list[str]:
         return [event.description or "" for event in self.after(codes, vm_id)]
+
+
+def _index(event: Any) -> int:
+    """Its place in the log; before all others where the engine tells none."""
+    if event.index is not None:
+        return int(event.index)
+    return int(event.id) if event.id.isdecimal() else 0
 
 
 def post_event(
