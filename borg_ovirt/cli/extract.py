@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from borg_ovirt.ovirt.session.engine import EngineAccess
 
 
-_VM_ONLY = ("cluster", "start")
+_VM_ONLY = ("cluster", "start", "networks", "nics_off", "mac", "no_tags")
 _ENGINE_ONLY = ("name", *_VM_ONLY, "storage_domains", "over", "yes", "keep", "no_proof", "writers")
+
+
+_OPTIONS = {"storage_domains": "storage_domain", "networks": "network"}
+"""Fields of the options -> the options, where their names differ."""
 
 
 def _check(asked: RestoreOptions) -> None:
@@ -28,7 +32,7 @@ def _check(asked: RestoreOptions) -> None:
     def refuse(names: tuple[str, ...], why: str) -> None:
         for name in names:
             if getattr(asked, name):
-                option = name.replace("_", "-").replace("domains", "domain")
+                option = _OPTIONS.get(name, name).replace("_", "-")
                 raise click.UsageError(f"--{option} {why}.")
 
     if asked.directory is not None:
@@ -52,6 +56,17 @@ def _domains(context: object, parameter: object, words: tuple[str, ...]) -> dict
     return {disk: domain for disk, _, domain in (word.rpartition("=") for word in words)}
 
 
+def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dict[str, str]:
+    """Archived network -> the one that takes its place."""
+    found = {}
+    for word in words:
+        old, equals, new = word.partition("=")
+        if not (old and equals and new):
+            raise click.BadParameter(f"{word} is not OLD=NEW, OLD=NEW/PROFILE or OLD=none")
+        found[old] = new
+    return found
+
+
 @click.command("extract")
 @click.argument("archive", type=location.named, metavar="REPO::NAME")
 @options.bundle(
@@ -69,6 +84,21 @@ def _domains(context: object, parameter: object, words: tuple[str, ...]) -> dict
         metavar="[DISK=]DOMAIN",
         help="Storage domain of all disks, or of one (alias or id).",
     ),
+    click.option(
+        "--network",
+        "networks",
+        multiple=True,
+        callback=_networks,
+        metavar="OLD=NEW",
+        help="Put network cards of OLD on NEW (or NEW/PROFILE, or none).",
+    ),
+    click.option("--nics-off", is_flag=True, help="No network card is linked."),
+    click.option(
+        "--mac",
+        type=click.Choice(["keep", "new", "new-if-taken"]),
+        help="MAC addresses [default: keep; with --name new].",
+    ),
+    click.option("--no-tags", is_flag=True, help="Leave out the VM's tags: they may select it for backups."),
     click.option(
         "--disk", "disks", multiple=True, metavar="DISK", help="Only this disk (alias or id), without the VM."
     ),

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from ovirtbox.beside import Beside
+
 BLANK = "00000000-0000-0000-0000-000000000000"
 """The id of the Blank template, and the parent of a base layer."""
 
@@ -34,6 +36,9 @@ class Cluster:
     data_center: str
     level: tuple[int, int] = (4, 7)
     """Compatibility level: below 4.5 no cold backups, from 4.7 hybrid backups."""
+    mac_pool: str | None = None
+    networks: frozenset[str] | None = None
+    """Names of those attached to it; None: all."""
 
 
 @dataclass
@@ -378,6 +383,7 @@ class World:
     given_macs: set[str] = field(default_factory=set)
     """Addresses that other NICs were given a moment ago, in lower case: an import does not refuse them."""
     tags: dict[str, Tag] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
 
     def vms_of_disk(self, disk_id: str) -> Iterator[Vm]:
         """The VMs a disk is attached to."""

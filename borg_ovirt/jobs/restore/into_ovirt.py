@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from borg_ovirt.errors import BorgOvirtError, RestoreFailed
+from borg_ovirt.jobs.restore.afterwards import set_again
 from borg_ovirt.jobs.restore.contents import Contents
 from borg_ovirt.jobs.restore.fill import AT_ONCE, Filling, RestoredDisk
 from borg_ovirt.jobs.restore.options import RestoreOptions
@@ -74,6 +75,7 @@ class IntoOvirt:
             undo.forget()
         if plan.vm is not None:
             warnings += self._nic_warnings(plan.vm)
+            warnings += self._warn(set_again(self.engine, plan.vm))
             if self.ovf is not None and parse(self.ovf).delete_protected:
                 warnings += self._protect(plan.vm)
         if self.options.start and plan.vm is not None:
@@ -129,7 +131,8 @@ class IntoOvirt:
             self.ovf or b"",
             ids=vm.ids,
             name=vm.name,
-            fresh_nics_and_macs=bool(vm.ids),
+            fresh=bool(vm.ids),
+            nics={nic.archived.id: nic.change for nic in vm.nics},
             keep_disks=[disk.disk_id for disk in self.plan.disks],
         )
 

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 
+from borg_ovirt.jobs.restore.again import plan_again
 from borg_ovirt.jobs.restore.chains import chain_notes, place_chain, snapshot_steps
 from borg_ovirt.jobs.restore.health import Health
+from borg_ovirt.jobs.restore.nics import plan_nics
 from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.jobs.restore.placing import Placing, check_space, first_size
 from borg_ovirt.jobs.restore.plan import DiskPlan, RestorePlan, SnapshotStep, VmPlan, missing_tool
-from borg_ovirt.jobs.restore.site import NOWHERE, Site
+from borg_ovirt.jobs.restore.site import NOWHERE, Site, pick_cluster
 from borg_ovirt.jobs.restore.wanted import Wanted
+from borg_ovirt.ovirt.facts.ovf import OvfNic
 from borg_ovirt.repository.layout import Manifest
 from borg_ovirt.units import format_size
 
-_NAME = re.compile(r"[\w.-]{1,255}")
-"""A VM's name, as the engine checks it."""
+_LONGEST_NAME = 255
 
 
-def plan_into_ovirt(wanted: Wanted, health: Health, site: Site, options: RestoreOptions) -> RestorePlan:
-    """Lay out a restore under the user's options on that site."""
+def may_be_named(name: str) -> bool:
+    """Whether a VM can have that name: letters of any script, ASCII digits and ._-, 1 to 255 of them."""
+    length = len(name.encode("utf-16-le")) // 2  # as Java counts
+    return 1 <= length <= _LONGEST_NAME and all(c.isalpha() or c in "0123456789._-" for c in name)
+
+
+def plan_into_ovirt(
+    wanted: Wanted, health: Health, site: Site, options: RestoreOptions, cards: Sequence[OvfNic] = ()
+) -> RestorePlan:
+    """Lay out a restore under the user's options on that site. `cards`: the VM's, as its OVF has them."""
     blockers = [*wanted.blockers, *health.faults]
     tool = missing_tool(wanted)
     if tool and not site.has_qemu_img:
@@ -47,9 +57,12 @@ def plan_into_ovirt(wanted: Wanted, health: Health, site: Site, options: Restore
         blockers.append("cutting layers of block storage to their data needs qemu-img: install qemu-utils")
     layered = [disk for disk in disks if disk.layers]
     steps = snapshot_steps(wanted.manifest, layered, blockers) if layered else ()
-    vm = None
+    vm: VmPlan | None = None
+    lost: tuple[str, ...] = ()
     if whole_vm:
         vm = _vm(wanted.manifest, disks, site, options, (cluster_id, cluster_name), blockers)
+        again, lost = plan_again(wanted.manifest, site.held, options)
+        vm = replace(vm, nics=plan_nics(cards, site, options, blockers), again=again)
     return RestorePlan(
         title="disks alone"
         if vm is None
@@ -59,6 +72,7 @@ def plan_into_ovirt(wanted: Wanted, health: Health, site: Site, options: Restore
         snapshots=steps,
         blockers=tuple(blockers),
         notes=tuple(_notes(wanted.manifest, layered, steps)),
+        lost=lost,
     )
 
 
@@ -74,15 +88,13 @@ def _notes(manifest: Manifest, layered: list[DiskPlan], steps: tuple[SnapshotSte
 def _cluster(
     manifest: Manifest, site: Site, options: RestoreOptions, blockers: list[str]
 ) -> tuple[str, str, str | None]:
-    """Id, name and data center; a cluster of the archived name will do in another engine."""
-    words = [options.cluster] if options.cluster else [manifest.vm.cluster_id, manifest.vm.cluster]
-    for word in words:
-        for cluster_id, (name, data_center) in site.clusters.items():
-            if word and word in (cluster_id, name):
-                return cluster_id, name, data_center
-    blockers.append(
-        f"there is no cluster {options.cluster or manifest.vm.cluster}: choose one with --cluster"
-    )
+    """Id, name and data center."""
+    chosen = pick_cluster(manifest, site.clusters, options)
+    if chosen is not None:
+        return (chosen, *site.clusters[chosen])
+    archived = manifest.vm.cluster or ""
+    missing = options.cluster or options.mapping.clusters.get(archived, archived)
+    blockers.append(f"there is no cluster {missing}: choose one with --cluster")
     return "", "", None
 
 
@@ -107,7 +119,7 @@ def _vm(
         blockers.append(
             f"VM {manifest.vm.name} ({manifest.vm.id}) exists: restore beside it with --name, or remove it"
         )
-    elif not _NAME.fullmatch(name):
+    elif not may_be_named(name):
         blockers.append(
             f"no VM can be named {name!r}: choose a name with --name, of letters, digits and ._- only, "
             "1 to 255 of them"

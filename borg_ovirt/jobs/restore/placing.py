@@ -57,6 +57,7 @@ class Placing:
     def _domain(self, record: DiskRecord) -> Domain:
         words = self.options.storage_domains
         chosen = words.get(record.alias) or words.get(record.id) or words.get("")
+        chosen = chosen or self.options.mapping.storage_domains.get(record.storage_domain or "")
         for word in (chosen,) if chosen else (record.storage_domain_id, record.storage_domain):
             domain = self.site.domain(word)
             if domain is not None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from borg_ovirt.jobs.restore.again import Again
+from borg_ovirt.jobs.restore.nics import NicPlan
 from borg_ovirt.jobs.restore.site import Domain
 from borg_ovirt.jobs.restore.wanted import Wanted, WantedDisk
 from borg_ovirt.qcow2 import Patch
@@ -98,6 +100,8 @@ class VmPlan:
     cluster_name: str
     ids: Mapping[str, str]
     """Old id -> new id, everywhere in the OVF; empty for a restore as the original."""
+    nics: tuple[NicPlan, ...] = ()
+    again: Again = field(default_factory=Again)
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,8 @@ class RestorePlan:
     files: tuple[FilePlan, ...] = ()
     blockers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    """What the VM had and does not get back."""
     advice: str | None = None
     """What to do instead, where the archive is damaged."""
 
@@ -135,6 +141,10 @@ class RestorePlan:
             words += disk.lines()
         words += [f"would write {file.path} ({format_size(file.size)})" for file in self.files]
         words += [f"snapshot {step.description} of {len(step.layers)} disks" for step in self.snapshots]
+        if self.vm is not None:
+            words += [line for nic in self.vm.nics for line in nic.lines()]
+            words += self.vm.again.lines()
+        words += [f"not restored: {what}" for what in self.lost]
         words += [f"note: {note}" for note in self.notes]
         words += [f"BLOCKED: {blocker}" for blocker in self.blockers]
         return [*words, self.advice] if self.advice else words

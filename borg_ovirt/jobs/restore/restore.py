@@ -20,6 +20,7 @@ from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.layout import OVF
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.reader import ArchiveReader
 from borg_ovirt.units import format_size
@@ -74,7 +75,8 @@ def restore(
     reader = repository.archive(info.name)
     try:
         wanted = want(info.name, reader.manifest, options)
-        plan = _plan(repository, info, reader, wanted, options, destination)
+        ovf = _ovf(reader, wanted, options) if _makes_a_vm(reader, options, destination) else None
+        plan = _plan(repository, info, reader, wanted, options, destination, ovf)
     except (NotOurArchive, RepositoryError) as error:
         raise _unreadable(repository, info, error) from error
     files = [(str(file.path), file.size) for file in plan.files]
@@ -90,7 +92,6 @@ def restore(
         return result
     for line in plan.lines():
         progress.step(line)
-    ovf = _ovf(reader, wanted, options) if plan.vm else None
     job = IntoOvirt(destination.engine, destination.journal, progress, options, plan, ovf)
     result.disks = job.run(reader, result.warnings)
     result.snapshots = [step.description for step in plan.snapshots]
@@ -105,14 +106,21 @@ def _plan(
     wanted: Wanted,
     options: RestoreOptions,
     destination: Destination | None,
+    ovf: bytes | None,
 ) -> RestorePlan:
     health = examine(reader, wanted)
     if destination is not None:
-        site = survey(destination.engine, wanted.manifest, options)
-        plan = plan_into_ovirt(wanted, health, site, options)
+        cards = parse(ovf).nics if ovf is not None else ()
+        site = survey(destination.engine, wanted.manifest, options, cards)
+        plan = plan_into_ovirt(wanted, health, site, options, cards)
     else:
         plan = plan_into_files(wanted, health, look_at(reader, wanted, health, options), options)
     return replace(plan, advice=advice(repository, info, reader, health)) if plan.blockers else plan
+
+
+def _makes_a_vm(reader: ArchiveReader, options: RestoreOptions, destination: Destination | None) -> bool:
+    """Whether the VM's configuration is needed, and there."""
+    return destination is not None and not options.disks and not reader.damaged(OVF)
 
 
 def _unreadable(repository: Repository, info: ArchiveInfo, error: BorgOvirtError) -> BorgOvirtError:

@@ -184,9 +184,10 @@ def remove_vm(engine: Engine, vm_id: str, *, keep_disks: bool = False) -> None:
     engine.patience.wait(f"the VM {vm_id} to be removed", probe, engine.patience.machine)
 
 
-def all_vms(engine: Engine) -> dict[str, str]:
-    """Id -> name of every VM."""
-    return {vm.id: vm.name for vm in engine.call("list the VMs", lambda s: s.vms_service().list()) or ()}
+def vms_in_clusters(engine: Engine) -> dict[str, tuple[str, str]]:
+    """Id -> name and cluster id of every VM."""
+    found = engine.call("list the VMs", lambda s: s.vms_service().list()) or ()
+    return {vm.id: (vm.name, vm.cluster.id if vm.cluster else "") for vm in found}
 
 
 def vms_of_disk(engine: Engine, disk_id: str) -> list[tuple[str, str]]:

@@ -33,6 +33,12 @@ from borg_ovirt.repository.layout import (
     layer_path,
 )
 
+OVF = (
+    b'<e xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1/"'
+    b' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><Content><Section'
+    b' ovf:id="11111111-2222-4333-8444-555555555555" xsi:type="ovf:OperatingSystemSection_Type"/>'
+    b"</Content></e>"
+)
 WHEN = datetime(2026, 3, 2, tzinfo=timezone.utc)
 BYTES = b"data" * 4096
 
@@ -79,7 +85,7 @@ class Reader:
     def __init__(self, archived: Manifest, lost: tuple[str, ...] = ()) -> None:
         self.manifest = archived
         self.lost = lost
-        self.ovf = b"<ovf/>"
+        self.ovf = OVF
         self.content: Callable[[str], Any] = lambda path: Content(BYTES, 4096)
 
     def disk(self, path: str) -> Any:
