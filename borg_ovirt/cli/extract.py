@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _VM_ONLY = ("cluster", "start", "networks", "nics_off", "mac", "no_tags")
-_ENGINE_ONLY = ("name", *_VM_ONLY, "storage_domains", "over", "yes", "keep", "no_proof", "writers")
+_ENGINE_ONLY = ("name", *_VM_ONLY, "storage_domains", "over", "yes", "keep", "attach", "no_proof", "writers")
 
 
 _OPTIONS = {"storage_domains": "storage_domain", "networks": "network"}
@@ -39,8 +39,10 @@ def _check(asked: RestoreOptions) -> None:
         refuse(_ENGINE_ONLY, "makes no sense with --to")
     elif asked.form is not None:
         raise click.UsageError("--format goes with --to.")
+    if asked.attach and not asked.disks:
+        raise click.UsageError("--attach goes with --disk.")
     if asked.over is not None:
-        refuse(("name", *_VM_ONLY, "storage_domains", "keep"), "makes no sense with --over")
+        refuse(("name", *_VM_ONLY, "storage_domains", "keep", "attach"), "makes no sense with --over")
         if len(asked.disks) != 1:
             raise click.UsageError("--over goes with exactly one --disk.")
     elif asked.yes:
@@ -100,8 +102,13 @@ def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dic
     ),
     click.option("--no-tags", is_flag=True, help="Leave out the VM's tags: they may select it for backups."),
     click.option(
-        "--disk", "disks", multiple=True, metavar="DISK", help="Only this disk (alias or id), without the VM."
+        "--disk",
+        "disks",
+        multiple=True,
+        metavar="DISK[=NEW]",
+        help="Only this disk (alias or id), without the VM; NEW is its new name.",
     ),
+    click.option("--attach", metavar="VM", help="With --disk: attach the restored disks to this VM."),
     click.option(
         "--over",
         metavar="ID",

@@ -88,7 +88,7 @@ def available(engine: EngineCore, domain: StorageDomain) -> int:
 
 
 def refuse_full_domain(engine: EngineCore, action: str, domain: StorageDomain, needed: int) -> None:
-    if domain.full or available(engine, domain) < needed:
+    if domain.full or available(engine, domain) < max(needed, domain.reserve << 30):
         raise conflict(f"{action}. Low disk space on Storage Domain {domain.name}.")
 
 

@@ -61,6 +61,8 @@ class StorageDomain:
     capacity: int
     status: str = "active"
     backup: bool = False
+    reserve: int = 0
+    """GiB: where less is free no disk is made (`critical_space_action_blocker`; an engine's default is 5)."""
     full: bool = False
     """Fault: refuses new volumes and fails writes that grow."""
 

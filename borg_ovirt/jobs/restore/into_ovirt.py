@@ -14,6 +14,7 @@ from borg_ovirt.jobs.restore.contents import Contents
 from borg_ovirt.jobs.restore.fill import AT_ONCE, Filling, RestoredDisk
 from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.jobs.restore.plan import DiskPlan, RestorePlan, VmPlan
+from borg_ovirt.jobs.restore.site import Target
 from borg_ovirt.jobs.restore.undo import Undo
 from borg_ovirt.ovirt.facts.chain import read_chain
 from borg_ovirt.ovirt.facts.ovf import parse, rewrite
@@ -21,6 +22,7 @@ from borg_ovirt.ovirt.facts.vm import read_vm
 from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
 from borg_ovirt.ovirt.make.machines import (
     MadeVm,
+    attach_disk,
     deactivate_disk,
     missing_disks,
     nic_warnings,
@@ -30,10 +32,17 @@ from borg_ovirt.ovirt.make.machines import (
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.events import ATTACH_FAILED, EventMark
-from borg_ovirt.ovirt.session.probes import prove_ending, prove_restoring
+from borg_ovirt.ovirt.session.probes import prove_reading, prove_restoring
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.reader import ArchiveReader
+
+
+def prove_rights(engine: Engine, plan: RestorePlan) -> None:
+    """`NotAuthorized` where the user could begin this and not end it."""
+    if plan.vm is not None:
+        prove_restoring(engine, plan.vm.cluster_id)
+    prove_reading(engine, ((disk.disk_id, disk.alias) for disk in plan.disks if disk.exists))
 
 
 @dataclass
@@ -57,10 +66,7 @@ class IntoOvirt:
         contents = Contents(reader, self.options.work_dir, self.progress, shared=at_once > 1)
         filling = Filling(contents, self.engine, self.options, self.journal, self.progress)
         layered = any(disk.layers for disk in plan.disks)
-        if plan.vm is not None:
-            prove_restoring(self.engine, plan.vm.cluster_id)
-        else:
-            prove_ending(self.engine)
+        prove_rights(self.engine, plan)
         with Undo(self.options.keep, self.progress) as undo:
             for disk in plan.disks:
                 if not disk.exists:
@@ -73,6 +79,8 @@ class IntoOvirt:
             if not layered and plan.vm is not None:
                 self._import(plan.vm, undo)
             undo.forget()
+        if plan.attach is not None:
+            warnings += self._attach(plan.attach)
         if plan.vm is not None:
             warnings += self._nic_warnings(plan.vm)
             warnings += self._warn(set_again(self.engine, plan.vm))
@@ -152,6 +160,24 @@ class IntoOvirt:
                     f"The engine made layers {', '.join(made)} of disk {disk.alias}, "
                     f"not {', '.join(planned)}."
                 )
+
+    def _attach(self, target: Target) -> list[str]:
+        """Give the disks to a VM that is there. They are restored whether or not it takes them."""
+        trouble = []
+        for disk in self.plan.disks:
+            record = disk.source.record
+            how = {name: getattr(record, name) for name in ("active", "read_only", "pass_discard")}
+            try:
+                attach_disk(
+                    self.engine,
+                    target.id,
+                    disk.disk_id,
+                    {**how, "interface": record.interface or "virtio_scsi"},
+                )
+            except BorgOvirtError as error:
+                what = f"disk {disk.alias} ({disk.disk_id}) is restored, but not attached to VM {target.name}"
+                trouble.append(f"{what}: {error.message}")
+        return self._warn(trouble)
 
     def _nic_warnings(self, vm: VmPlan) -> list[str]:
         """What the engine made of the network cards; no reason to undo what is restored."""

@@ -11,9 +11,9 @@ from borg_ovirt.jobs.restore.chains import chain_notes, place_chain, snapshot_st
 from borg_ovirt.jobs.restore.health import Health
 from borg_ovirt.jobs.restore.nics import plan_nics
 from borg_ovirt.jobs.restore.options import RestoreOptions
-from borg_ovirt.jobs.restore.placing import Placing, check_space, first_size
+from borg_ovirt.jobs.restore.placing import FILE_BLOCK, Placing, check_space, check_target, first_size
 from borg_ovirt.jobs.restore.plan import DiskPlan, RestorePlan, SnapshotStep, VmPlan, missing_tool
-from borg_ovirt.jobs.restore.site import NOWHERE, Site, pick_cluster
+from borg_ovirt.jobs.restore.site import NOWHERE, Site, Target, pick_cluster
 from borg_ovirt.jobs.restore.wanted import Wanted
 from borg_ovirt.ovirt.facts.ovf import OvfNic
 from borg_ovirt.repository.layout import Manifest
@@ -63,10 +63,11 @@ def plan_into_ovirt(
         vm = _vm(wanted.manifest, disks, site, options, (cluster_id, cluster_name), blockers)
         again, lost = plan_again(wanted.manifest, site.held, options)
         vm = replace(vm, nics=plan_nics(cards, site, options, blockers), again=again)
+    if options.attach is not None:
+        check_target(site, options.attach, disks, blockers)
     return RestorePlan(
-        title="disks alone"
-        if vm is None
-        else f"VM {vm.name} ({vm.id}) in cluster {vm.cluster_name or 'none'}",
+        title=_title(vm, site.attach),
+        attach=site.attach,
         disks=tuple(disks),
         vm=vm,
         snapshots=steps,
@@ -74,6 +75,12 @@ def plan_into_ovirt(
         notes=tuple(_notes(wanted.manifest, layered, steps)),
         lost=lost,
     )
+
+
+def _title(vm: VmPlan | None, target: Target | None) -> str:
+    if vm is not None:
+        return f"VM {vm.name} ({vm.id}) in cluster {vm.cluster_name or 'none'}"
+    return f"disks for VM {target.name} ({target.id})" if target is not None else "disks alone"
 
 
 def _notes(manifest: Manifest, layered: list[DiskPlan], steps: tuple[SnapshotStep, ...]) -> list[str]:
@@ -139,6 +146,9 @@ def _over(wanted: Wanted, site: Site, options: RestoreOptions, blockers: list[st
         blockers.append(f"disk {disk.alias} cannot be written: {disk.skip_reason}")
     if disk.status != "ok":
         blockers.append(f"disk {disk.alias} is {disk.status}")
+    domain = site.domain(disk.storage_domain) or NOWHERE
+    if disk.format == "raw" and disk.size % FILE_BLOCK and not domain.block:
+        blockers.append(f"disk {disk.alias} is raw of {disk.size} bytes: file storage takes no upload to it")
     for name, status in site.users:
         if status != "down":
             blockers.append(f"VM {name}, which uses the disk, is {status}: shut it down")
@@ -158,7 +168,7 @@ def _over(wanted: Wanted, site: Site, options: RestoreOptions, blockers: list[st
             image_id=disk.image_id or "",
             alias=disk.alias or disk.id,
             size=disk.size,
-            domain=site.domain(disk.storage_domain) or NOWHERE,
+            domain=domain,
             format=disk.format,
             sparse=disk.sparse,
             exists=True,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from borg_ovirt.jobs.restore.again import Again
 from borg_ovirt.jobs.restore.nics import NicPlan
-from borg_ovirt.jobs.restore.site import Domain
+from borg_ovirt.jobs.restore.site import Domain, Target
 from borg_ovirt.jobs.restore.wanted import Wanted, WantedDisk
 from borg_ovirt.qcow2 import Patch
 from borg_ovirt.repository.layout import LayerRecord
@@ -125,6 +125,8 @@ class RestorePlan:
     disks: tuple[DiskPlan, ...] = ()
     vm: VmPlan | None = None
     """None: disks alone, attached to nothing, or files."""
+    attach: Target | None = None
+    """A VM that is there and gets the disks."""
     snapshots: tuple[SnapshotStep, ...] = ()
     files: tuple[FilePlan, ...] = ()
     blockers: tuple[str, ...] = ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from borg_ovirt.errors import BorgOvirtError, NotOurArchive, RepositoryError, RestoreBlocked
+from borg_ovirt.errors import BorgOvirtError, NotAuthorized, NotOurArchive, RepositoryError, RestoreBlocked
 from borg_ovirt.jobs.archives.find import find_archive
 from borg_ovirt.jobs.restore.fill import RestoredDisk
 from borg_ovirt.jobs.restore.health import advice, examine, newest_intact
 from borg_ovirt.jobs.restore.into_files import look_at, plan_into_files, write_files
-from borg_ovirt.jobs.restore.into_ovirt import IntoOvirt
+from borg_ovirt.jobs.restore.into_ovirt import IntoOvirt, prove_rights
 from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
 from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.jobs.restore.plan import RestorePlan
@@ -82,6 +82,8 @@ def restore(
     files = [(str(file.path), file.size) for file in plan.files]
     result = RestoreResult(info.name, plan, dry_run, files=files)
     if dry_run:
+        if destination is not None:
+            result.plan = _with_rights(destination.engine, plan)
         return result
     if plan.blockers:
         raise RestoreBlocked(
@@ -116,6 +118,16 @@ def _plan(
     else:
         plan = plan_into_files(wanted, health, look_at(reader, wanted, health, options), options)
     return replace(plan, advice=advice(repository, info, reader, health)) if plan.blockers else plan
+
+
+def _with_rights(engine: Engine, plan: RestorePlan) -> RestorePlan:
+    """A right that is missing is in the way like anything else."""
+    try:
+        prove_rights(engine, plan)
+    except NotAuthorized as error:
+        text = error.message.removesuffix(": nothing was begun.")
+        return replace(plan, blockers=(*plan.blockers, f"{text} ({error.hint})"))
+    return plan
 
 
 def _makes_a_vm(reader: ArchiveReader, options: RestoreOptions, destination: Destination | None) -> bool:

@@ -6,14 +6,14 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from borg_ovirt.errors import EngineRefused, NotAuthorized
+from borg_ovirt.errors import EngineRefused, NotAuthorized, VmNotFound
 from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.ovirt.facts.model import DiskFacts
 from borg_ovirt.ovirt.facts.networks import ProfileFacts, list_profiles, macs_in_use, networks_of
 from borg_ovirt.ovirt.facts.ovf import OvfNic
 from borg_ovirt.ovirt.facts.settings import affinity_groups, affinity_labels, principals, quotas, roles, tags
 from borg_ovirt.ovirt.facts.storage import list_clusters, list_domains
-from borg_ovirt.ovirt.facts.vm import read_disk
+from borg_ovirt.ovirt.facts.vm import find_vm, read_disk
 from borg_ovirt.ovirt.make.disks import disk_exists
 from borg_ovirt.ovirt.make.machines import vms_in_clusters, vms_of_disk
 from borg_ovirt.ovirt.session.engine import Engine
@@ -30,6 +30,18 @@ class Domain:
     block: bool
     """iSCSI or FCP: raw volumes are preallocated and hold stale data."""
     available: int
+    status: str
+    data_center_id: str | None
+    reserve: int = 0
+    """Where less is free the engine makes no disk."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A VM that is to get restored disks."""
+
+    id: str
+    name: str
     status: str
     data_center_id: str | None
 
@@ -77,6 +89,8 @@ class Site:
     macs: Mapping[str, str] = field(default_factory=dict)
     """Addresses in lower case -> the VM that has it, as far as the cluster's pool minds."""
     held: Held = field(default_factory=Held)
+    attach: Target | None = None
+    """The VM that gets the disks, if it is there."""
 
     def domain(self, word: str | None) -> Domain | None:
         """By id or name."""
@@ -116,7 +130,7 @@ def survey(engine: Engine, manifest: Manifest, options: RestoreOptions, cards: S
             over = None
     site = Site(
         domains=tuple(
-            Domain(d.id, d.name, d.is_block, d.available, d.status, d.data_center_id)
+            Domain(d.id, d.name, d.is_block, d.available, d.status, d.data_center_id, d.reserve)
             for d in list_domains(engine)
         ),
         clusters=clusters,
@@ -128,6 +142,7 @@ def survey(engine: Engine, manifest: Manifest, options: RestoreOptions, cards: S
         over=over,
         users=tuple(users),
         has_qemu_img=has_qemu_img(),
+        attach=_target(engine, options.attach) if options.attach else None,
     )
     if chosen is None or options.disks:
         return site
@@ -139,6 +154,14 @@ def survey(engine: Engine, manifest: Manifest, options: RestoreOptions, cards: S
             macs=macs_in_use(engine, chosen),
         )
     return replace(site, held=_held(engine, manifest, site, chosen, center))
+
+
+def _target(engine: Engine, name_or_id: str) -> Target | None:
+    try:
+        vm = find_vm(engine, name_or_id)
+    except VmNotFound:
+        return None
+    return Target(vm.id, vm.name, vm.status, vm.data_center_id)
 
 
 def _held(engine: Engine, manifest: Manifest, site: Site, cluster: str, center: str | None) -> Held:

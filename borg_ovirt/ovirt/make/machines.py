@@ -10,7 +10,7 @@ from borg_ovirt.ovirt.facts.ovf import OvfNic
 from borg_ovirt.ovirt.facts.vm import read_vm, vm_status
 from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.session.engine import Engine, types
-from borg_ovirt.ovirt.session.faults import NotFound
+from borg_ovirt.ovirt.session.faults import NotFound, Unclear
 from borg_ovirt.ovirt.tracked.journal import Journal
 
 
@@ -128,6 +128,29 @@ def protect_vm(engine: Engine, vm_id: str, name: str) -> None:
         lambda s: s.vms_service().vm_service(vm_id).update(t.Vm(delete_protected=True)),
         wait_for_locks=engine.patience.lock,
     )
+
+
+def attach_disk(engine: Engine, vm_id: str, disk_id: str, how: Mapping[str, Any]) -> None:
+    """Attach a disk to a VM that is there, never as the one to boot from; `how`: fields of the attachment."""
+    t = types()
+    wanted = t.DiskAttachment(
+        disk=t.Disk(id=disk_id),
+        interface=t.DiskInterface(how["interface"]),
+        bootable=False,
+        active=how["active"],
+        read_only=how["read_only"],
+        pass_discard=how["pass_discard"],
+    )
+    try:
+        engine.call(
+            f"attach the disk {disk_id}",
+            lambda s: s.vms_service().vm_service(vm_id).disk_attachments_service().add(wanted),
+            once=True,
+            wait_for_locks=engine.patience.lock,
+        )
+    except Unclear:
+        if disk_id not in attached_disks(engine, vm_id):
+            raise
 
 
 def deactivate_disk(engine: Engine, vm_id: str, disk_id: str) -> None:

@@ -1,4 +1,4 @@
-"""A VM that comes back is the VM that was: its settings, its network cards; what is not is told beforehand."""
+"""A VM that comes back is the VM that was: its settings, its network cards; the rest is told beforehand."""
 
 from __future__ import annotations
 
@@ -248,6 +248,56 @@ def test_a_vm_that_lost_its_tag_is_a_finding(box: Box, desk: Desk, vm: Vm) -> No
     )
     rules.write_text("vms: {include: {tags: [kept]}, exclude: {names: [carded]}}\n")
     desk.run("vms", desk.repo, **asked).ok()
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["up", "down"])
+def test_a_disk_goes_into_another_vm_under_another_name(box: Box, desk: Desk, vm: Vm, running: bool) -> None:
+    (disk,) = box.disks(vm)
+    box.fill(disk, 0, MIB, seed=8)
+    archive = desk.create(vm)["archive"]
+    other = box.make_vm("taker", [DiskSpec(MIB, bootable=True)], running=running)
+    words = ("--disk", f"{disk.alias}=old root", "--attach", "taker")
+    plan = desk.run("extract", *words, "--dry-run", f"{desk.repo}::{archive}").ok().out
+    assert f"disks for VM taker ({other.id})" in plan
+    desk.run("extract", *words, f"{desk.repo}::{archive}").ok()
+    made = box.disks(other)[1]
+    assert (made.alias, box.sha(made)) == ("old root", box.sha(disk))
+    assert [(a.bootable, a.active) for a in other.attachments] == [(True, True), (False, True)]
+    if running:
+        box.stop_vm(other)
+
+
+IN_THE_WAY = [
+    (["--disk", "carded_Disk1", "--attach", "nobody"], "there is no VM nobody to attach to"),
+    (["--disk", "carded_Disk1="], "no disk can be named ''"),
+    (["--name", "x²"], "no VM can be named 'x²'"),
+    (["--name", "x" * 256], "no VM can be named"),
+    (["--name", "taken"], "a VM named taken exists"),
+    (["--name", "x", "--storage-domain", "tight"], "less than its critical space of 5 GiB"),
+]
+
+
+@pytest.mark.parametrize(("words", "why"), IN_THE_WAY, ids=[why for _, why in IN_THE_WAY])
+def test_what_the_engine_would_refuse_is_found_beforehand(
+    box: Box, desk: Desk, vm: Vm, words: list[str], why: str
+) -> None:
+    archive = desk.create(vm)["archive"]
+    box.make_vm("taken", running=False)
+    if not any(domain.name == "tight" for domain in box.world.domains.values()):
+        box.make_domain("tight", capacity=4 << 30).reserve = 5
+    made = (set(box.world.disks), len(box.world.transfers))
+    for dry in ([], ["--dry-run"]):
+        told = desk.run("extract", *words, *dry, f"{desk.repo}::{archive}").ok(40)
+        assert why in told.err + told.out
+    assert (set(box.world.disks), len(box.world.transfers)) == made
+
+
+def test_a_right_that_is_missing_stands_in_the_dry_run(box: Box, desk: Desk, vm: Vm) -> None:
+    archive = desk.create(vm)["archive"]
+    user = box.make_documented_user("half", without="import_export_vm")
+    told = desk.run("extract", "--dry-run", "--name", "x", f"{desk.repo}::{archive}", **user).ok(40).out
+    assert "BLOCKED: The user must not make a VM of the archive" in told
+    assert "import_export_vm" in told
 
 
 def test_a_profile_made_by_the_box_names_its_network(box: Box) -> None:

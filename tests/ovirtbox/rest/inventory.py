@@ -75,6 +75,7 @@ def domain_element(engine: EngineCore, domain: StorageDomain, *, status: bool = 
         leaf("available", disks.available(engine, domain)),
         leaf("used", taken),
         leaf("committed", committed),
+        leaf("critical_space_action_blocker", domain.reserve),
         leaf("backup", domain.backup),
         leaf("block_size", 512),
         leaf("external_status", "ok"),
