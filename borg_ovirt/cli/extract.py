@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,12 +13,27 @@ import click
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, RestoreBlocked
-from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.options import RestoreOptions, SiteMap
+from borg_ovirt.units import parse_duration
 
 if TYPE_CHECKING:
+    from borg_ovirt.config.restore import Restore
     from borg_ovirt.config.settings import RepositorySettings
-    from borg_ovirt.jobs.restore.restore import RestoreResult
+    from borg_ovirt.jobs.restore.fleet import FleetPlan, FleetResult
+    from borg_ovirt.jobs.restore.restore import Destination
     from borg_ovirt.ovirt.session.engine import EngineAccess
+    from borg_ovirt.progress import Progress
+    from borg_ovirt.repository.open import Repository
+
+
+@dataclass(frozen=True)
+class SiteOptions:
+    """Which VMs `--all` means, and what takes the place of what."""
+
+    every: bool = False
+    vms: tuple[str, ...] = ()
+    max_age: str | None = None
+    map_file: str | None = None
 
 
 _VM_ONLY = ("cluster", "start", "networks", "nics_off", "mac", "no_tags")
@@ -70,7 +88,7 @@ def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dic
 
 
 @click.command("extract")
-@click.argument("archive", type=location.named, metavar="REPO::NAME")
+@click.argument("archive", type=location.anything, metavar="REPO::NAME")
 @options.bundle(
     "asked",
     RestoreOptions,
@@ -147,6 +165,27 @@ def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dic
     ),
     click.option("--writers", type=click.IntRange(1, 8), help="Connections per disk (4 unless told)."),
 )
+@options.bundle(
+    "site",
+    SiteOptions,
+    click.option(
+        "--all", "every", is_flag=True, help="Every VM of REPO that is not there, its newest archive."
+    ),
+    click.option(
+        "--vm", "vms", multiple=True, metavar="NAME", help="With --all: only these (name, glob, id)."
+    ),
+    click.option(
+        "--max-age",
+        metavar="SPAN",
+        help="With --all: no VM whose newest archive is older: it was gone before.",
+    ),
+    click.option(
+        "--map",
+        "map_file",
+        type=click.Path(dir_okay=False),
+        help="File that says what takes the place of which cluster, storage domain, network. [restore.map]",
+    ),
+)
 @options.repository
 @options.engine
 @options.common(dry_run=True)
@@ -154,27 +193,45 @@ def command(
     output: Output,
     archive: location.Location,
     asked: RestoreOptions,
+    site: SiteOptions,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     dry_run: bool,
 ) -> int:
-    """Restore NAME: an archive, or a VM (name or id), which stands for its latest archive.
+    """Restore NAME: an archive, or a VM (name or id), which stands for its latest archive. With --all and REPO
+    alone every VM comes back, several at a time.
 
     Without options the VM comes back as it was, with its old ids, when it is gone. With --name it is restored
     beside the original, with new ids everywhere and MAC addresses left to the engine. --dry-run shows what
     would be made, where, how large, and everything in the way: damage of the archive, too.
     """
     from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.restore.fleet import restore_all
     from borg_ovirt.jobs.restore.restore import restore
 
     _check(asked)
+    _check_site(asked, site, archive)
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)
     if asked.directory is not None:
         with output.progress() as progress, connect.repository(settings, write=False) as opened:
             result = restore(opened, archive.name or "", asked, None, progress, dry_run=dry_run)
     else:
-        result = _into_ovirt(output, archive, asked, dry_run, settings, connect.engine_access(config, engine))
+        asked = replace(asked, mapping=_mapping(site.map_file or config.restore.map))
+        access = connect.engine_access(config, engine)
+        with _into(output, settings, access, heal=not dry_run) as (opened, into, progress):
+            if site.every:
+                fleet = _fleet(config.restore, site)
+                return _told(output, restore_all(opened, fleet, asked, into, progress, dry_run=dry_run))
+            result = restore(
+                opened,
+                archive.name or "",
+                asked,
+                into,
+                progress,
+                dry_run=dry_run,
+                at_once=config.restore.disks_at_once,
+            )
     if output.json:
         output.result(result)
     else:
@@ -184,18 +241,60 @@ def command(
     return EXIT_WARNING if result.warnings else EXIT_OK
 
 
-def _into_ovirt(
-    output: Output,
-    archive: location.Location,
-    asked: RestoreOptions,
-    dry_run: bool,
-    settings: RepositorySettings,
-    access: EngineAccess,
-) -> RestoreResult:
+def _check_site(asked: RestoreOptions, site: SiteOptions, archive: location.Location) -> None:
+    if not site.every:
+        if site.vms or site.max_age:
+            raise click.UsageError("--vm and --max-age go with --all.")
+        if not archive.name:
+            raise click.BadParameter(f"{archive} names a repository but nothing in it: write REPO::NAME.")
+        return
+    if archive.name:
+        raise click.UsageError("--all restores every VM of a repository: name REPO alone.")
+    for name in ("name", "disks", "over", "attach", "directory", "snapshot", "networks"):
+        if getattr(asked, name):
+            option = {"disks": "disk", "directory": "to", "networks": "network"}.get(name, name)
+            raise click.UsageError(f"--{option} is for one VM: it makes no sense with --all.")
+
+
+def _mapping(file: str | None) -> SiteMap:
+    from borg_ovirt.config.load import load_map
+
+    if file is None:
+        return SiteMap()
+    found = load_map(file)
+    return SiteMap(found.clusters, found.storage_domains, found.networks, found.mac)
+
+
+def _fleet(rules: Restore, site: SiteOptions) -> FleetPlan:
+    from borg_ovirt.cli.overrides import parsed
+    from borg_ovirt.jobs.restore.fleet import FleetPlan
+
+    return FleetPlan(
+        vms=site.vms,
+        max_age=parsed(parse_duration, site.max_age, "--max-age") if site.max_age else None,
+        order=tuple(rules.order),
+        vms_at_once=rules.vms_at_once,
+        disks_at_once=rules.disks_at_once,
+    )
+
+
+def _told(output: Output, result: FleetResult) -> int:
+    if output.json:
+        output.result(result)
+    else:
+        output.lines(*result.lines())
+    return result.exit_code or (EXIT_WARNING if result.warned else EXIT_OK)
+
+
+@contextmanager
+def _into(
+    output: Output, settings: RepositorySettings, access: EngineAccess, *, heal: bool
+) -> Iterator[tuple[Repository, Destination, Progress]]:
+    """Repository and engine, open; what dead runs left is removed before."""
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.restore.restore import Destination, restore
+    from borg_ovirt.jobs.restore.restore import Destination
     from borg_ovirt.ovirt.session.engine import Engine
-    from borg_ovirt.ovirt.tracked.cleanup import heal
+    from borg_ovirt.ovirt.tracked.cleanup import heal as remove_leftovers
     from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     with (
@@ -204,8 +303,6 @@ def _into_ovirt(
         Engine(access) as ovirt,
         Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
     ):
-        if not dry_run:
-            heal(ovirt, state_dir(), progress.step)
-        return restore(
-            opened, archive.name or "", asked, Destination(ovirt, journal), progress, dry_run=dry_run
-        )
+        if heal:
+            remove_leftovers(ovirt, state_dir(), progress.step)
+        yield opened, Destination(ovirt, journal), progress

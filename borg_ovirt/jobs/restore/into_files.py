@@ -100,7 +100,7 @@ def write_files(
 ) -> None:
     """Write all files of a plan."""
     directory = options.directory or Path()
-    contents = Contents(reader, options.work_dir, progress, shared=False)
+    contents = Contents(reader, options.work_dir, progress, None)
     small = {OVF: lambda: reader.ovf, MANIFEST: reader.manifest.to_json}
     with _Placing.into(directory) as placing:
         for file in plan.files:

@@ -6,6 +6,7 @@ base layers' ids, the VM on them, one snapshot after the other to put the next l
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 from borg_ovirt.errors import BorgOvirtError, RestoreFailed
@@ -56,15 +57,21 @@ class IntoOvirt:
     plan: RestorePlan
     ovf: bytes | None
     """The VM's configuration; None where no VM is made."""
+    lock: threading.Lock | None = None
+    """Around the repository, where others read it meanwhile."""
+    at_once: int = AT_ONCE
+    stop: threading.Event | None = None
+    """Set: nothing new is begun, and what is under way is unwound."""
 
     def run(self, reader: ArchiveReader, warnings: list[str]) -> list[RestoredDisk]:
         """Do all that the plan says."""
         plan = self.plan
         joined = any(disk.source.joined and not disk.layers for disk in plan.disks)
         # The work directory has room for the layers of one disk.
-        at_once = 1 if joined else min(AT_ONCE, len(plan.disks)) or 1
-        contents = Contents(reader, self.options.work_dir, self.progress, shared=at_once > 1)
-        filling = Filling(contents, self.engine, self.options, self.journal, self.progress)
+        at_once = 1 if joined else min(self.at_once, len(plan.disks)) or 1
+        lock = self.lock or (threading.Lock() if at_once > 1 else None)
+        contents = Contents(reader, self.options.work_dir, self.progress, lock)
+        filling = Filling(contents, self.engine, self.options, self.journal, self.progress, self.stop)
         layered = any(disk.layers for disk in plan.disks)
         prove_rights(self.engine, plan)
         with Undo(self.options.keep, self.progress) as undo:
