@@ -222,7 +222,8 @@ def command(
         with _into(output, settings, access, heal=not dry_run) as (opened, into, progress):
             if site.every:
                 fleet = _fleet(config.restore, site)
-                return _told(output, restore_all(opened, fleet, asked, into, progress, dry_run=dry_run))
+                back = restore_all(opened, fleet, asked, into, progress, dry_run=dry_run)
+                return _told(output, back)
             result = restore(
                 opened,
                 archive.name or "",

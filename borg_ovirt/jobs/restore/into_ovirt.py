@@ -17,6 +17,7 @@ from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.jobs.restore.plan import DiskPlan, RestorePlan, VmPlan
 from borg_ovirt.jobs.restore.site import Target
 from borg_ovirt.jobs.restore.undo import Undo
+from borg_ovirt.ovirt.data.lost_ticket import UploadLost
 from borg_ovirt.ovirt.facts.chain import read_chain
 from borg_ovirt.ovirt.facts.ovf import parse, rewrite
 from borg_ovirt.ovirt.facts.vm import read_vm
@@ -64,7 +65,26 @@ class IntoOvirt:
     """Set: nothing new is begun, and what is under way is unwound."""
 
     def run(self, reader: ArchiveReader, warnings: list[str]) -> list[RestoredDisk]:
-        """Do all that the plan says."""
+        """Do all that the plan says; once more from the start where an upload into disks of ours was lost.
+
+        The engine makes no new ticket for an upload that lost its own (seen on 4.5.8): what was made is
+        removed as after any failure, and then made again.
+        """
+        try:
+            return self._attempt(reader, warnings)
+        except UploadLost as error:
+            lost = [disk for disk in self.plan.disks if disk.exists]
+            if lost:
+                error.hint = (
+                    f"Disk {lost[0].alias} ({lost[0].disk_id}) does not hold what it held before, or is "
+                    f"gone: `--disk {lost[0].source.name}` without --over restores the archived one as a new disk."
+                )
+            if lost or self.options.keep:
+                raise
+            self.progress.warn(f"{error.message} What was uploaded is lost: starting over, once.")
+            return self._attempt(reader, warnings)
+
+    def _attempt(self, reader: ArchiveReader, warnings: list[str]) -> list[RestoredDisk]:
         plan = self.plan
         joined = any(disk.source.joined and not disk.layers for disk in plan.disks)
         # The work directory has room for the layers of one disk.
