@@ -140,7 +140,8 @@ def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dic
         "--to",
         "directory",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Into files of this directory, without any engine: sparse images, vm.ovf, manifest.json.",
+        help="Into files of this directory, without any engine: sparse images, vm.ovf, manifest.json, and a "
+        "README.txt that says which is which.",
     ),
     click.option(
         "--format",
@@ -198,8 +199,8 @@ def command(
     engine: options.EngineOptions,
     dry_run: bool,
 ) -> int:
-    """Restore NAME: an archive, or a VM (name or id), which stands for its latest archive. With --all and REPO
-    alone every VM comes back, several at a time.
+    """Restore NAME: an archive, or a VM (name or id), which stands for its latest archive. With --all and
+    REPO alone every VM comes back, several at a time.
 
     Without options the VM comes back as it was, with its old ids, when it is gone. With --name it is restored
     beside the original, with new ids everywhere and MAC addresses left to the engine. --dry-run shows what

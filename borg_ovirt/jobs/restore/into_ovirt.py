@@ -77,7 +77,7 @@ class IntoOvirt:
             if lost:
                 error.hint = (
                     f"Disk {lost[0].alias} ({lost[0].disk_id}) does not hold what it held before, or is "
-                    f"gone: `--disk {lost[0].source.name}` without --over restores the archived one as a new disk."
+                    f"gone: `--disk {lost[0].source.name}` without --over restores it as a new disk."
                 )
             if lost or self.options.keep:
                 raise

@@ -9,7 +9,7 @@ from borg_ovirt.errors import BorgOvirtError, NotAuthorized, NotOurArchive, Repo
 from borg_ovirt.jobs.archives.find import find_archive
 from borg_ovirt.jobs.restore.fill import AT_ONCE, RestoredDisk
 from borg_ovirt.jobs.restore.health import advice, examine, newest_intact
-from borg_ovirt.jobs.restore.into_files import look_at, plan_into_files, write_files
+from borg_ovirt.jobs.restore.into_files import guide_of, look_at, plan_into_files, write_files
 from borg_ovirt.jobs.restore.into_ovirt import IntoOvirt, prove_rights
 from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
 from borg_ovirt.jobs.restore.options import RestoreOptions
@@ -68,6 +68,7 @@ class Prepared:
 
     info: ArchiveInfo
     reader: ArchiveReader
+    wanted: Wanted
     options: RestoreOptions
     ovf: bytes | None
     """The VM's configuration; None where no VM is made."""
@@ -119,7 +120,7 @@ def prepare(
             plan = replace(plan, advice=advice(repository, info, reader, health))
     except (NotOurArchive, RepositoryError) as error:
         raise _unreadable(repository, info, error) from error
-    return Prepared(info, reader, options, ovf, plan, exists)
+    return Prepared(info, reader, wanted, options, ovf, plan, exists)
 
 
 def dry(prepared: Prepared, destination: Destination | None) -> RestoreResult:
@@ -147,7 +148,8 @@ def carry_out(
         )
     result = RestoreResult(info.name, plan, False, files=_files_of(plan))
     if destination is None:
-        write_files(plan, prepared.reader, prepared.options, progress)
+        guide = guide_of(prepared.wanted, prepared.options)
+        write_files(plan, prepared.reader, prepared.options, progress, guide)
         return result
     for line in plan.lines():
         progress.step(line)

@@ -140,7 +140,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     done: list[Any] = []
 
     class Doing:
-        def __init__(self, *arguments: Any) -> None:
+        def __init__(self, *arguments: Any, **_: Any) -> None:
             self.plan = arguments[4]
 
         def run(self, reader: object, warnings: list[str]) -> list[Any]:
@@ -148,6 +148,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             return []
 
     monkeypatch.setattr(module, "survey", lambda *_: SITE)
+    monkeypatch.setattr(module, "prove_rights", lambda *_: None)
     monkeypatch.setattr(module, "IntoOvirt", Doing)
     return done
 
@@ -175,9 +176,11 @@ ROOT, DATA = disk("root"), disk("data")
 def test_into_files_and_into_ovirt(engine: list[Any], tmp_path: Path) -> None:
     directory = tmp_path / "new" / "place"
     result = go(Reader(manifest(ROOT, DATA)), None, directory=directory)
-    assert tree(directory) == sorted([f"{ROOT.id}.raw", f"{DATA.id}.raw", "manifest.json", "vm.ovf"])
+    assert tree(directory) == sorted(
+        [f"{ROOT.id}.raw", f"{DATA.id}.raw", "README.txt", "manifest.json", "vm.ovf"]
+    )
     assert (directory / f"{ROOT.id}.raw").read_bytes() == BYTES
-    assert len(result.files) == 4
+    assert len(result.files) == 5
     go(Reader(manifest(ROOT, DATA)), engine)
     assert [d.alias for d in engine[0].disks] == ["root", "data"]
 
