@@ -34,6 +34,8 @@ class Unselected:
         if self.engine is None:
             return
         series = [s for s in repository.series() if s.is_of(*self.engine)]
+        if not series:
+            return
         found = sorted({self.names[s.vm_id] for s in series if s.vm_id in self.names})
         if not found:
             yield ok(about, "every VM with archives is selected, excluded or gone")
