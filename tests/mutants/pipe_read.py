@@ -231,7 +231,7 @@ MUTANTS = (
     _sample(
         "first-cell-left-out",
         "Where the first cell holds a header it is among the sample.",
-        "chosen | {0} if with_first and candidates[0] == 0 else chosen",
+        "chosen | {0} if known else chosen",
         "chosen",
     ),
     _sample(

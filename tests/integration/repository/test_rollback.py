@@ -81,6 +81,18 @@ def error_swallowed(writer: ArchiveWriter) -> None:
     sink.store(sink.prepare(memoryview(OTHER)[:CELL]))
 
 
+def failure_swallowed(writer: ArchiveWriter) -> None:
+    with pytest.raises(RepositoryError, match="different size"):
+        chunk_of_another_size(writer)
+    writer.add_file("later.bytes", b"x")
+
+
+def refusal_swallowed(writer: ArchiveWriter) -> None:
+    with pytest.raises(RepositoryError, match="the manifest tells"):
+        manifest_of_another_disk(writer)
+    writer.add_file("later.bytes", b"x")
+
+
 def manifest_of_another_disk(writer: ArchiveWriter) -> None:
     store_disk(writer, DATA, OTHER)
     writer.commit(comment(), manifest({SYSTEM: OTHER}))
@@ -104,6 +116,8 @@ FAULTS: list[tuple[Callable[[ArchiveWriter], None], str]] = [
     (chunk_of_another_size, "different size"),
     (borg_warns, "something is odd"),
     (error_swallowed, "nothing can be added"),
+    (failure_swallowed, "failed .*nothing can be added"),
+    (refusal_swallowed, "is not good.*nothing can be added"),
     (manifest_of_another_disk, "the manifest tells"),
     (manifest_of_another_size, "the manifest tells"),
     (comment_of_another_vm, "different VMs"),
