@@ -110,6 +110,7 @@ class Disk:
     shareable: bool = False
     wipe_after_delete: bool = False
     propagate_errors: bool = False
+    quota: str | None = None
     layers: list[Layer] = field(default_factory=list)
     """Base first; the last one is active."""
     is_template: bool = False

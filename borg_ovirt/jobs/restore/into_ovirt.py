@@ -132,6 +132,7 @@ class IntoOvirt:
             initial_size=disk.initial_size,
             wipe_after_delete=record.wipe_after_delete,
             propagate_errors=record.propagate_errors,
+            quota=disk.quota,
             fresh=self.options.fresh,
         )
 

@@ -55,6 +55,7 @@ class Placing:
             format=form,
             sparse=sparse,
             backup=record.backup,
+            quota=record.quota if record.quota in self.site.held.quotas.values() else None,
             notes=notes,
         )
 

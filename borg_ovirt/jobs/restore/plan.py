@@ -45,6 +45,8 @@ class DiskPlan:
     backup: str = "none"
     initial_size: int | None = None
     """Block domains: first size of the base layer's volume."""
+    quota: str | None = None
+    """Id of the quota that it counts against, where the engine has the archived one."""
     exists: bool = False
     notes: tuple[str, ...] = ()
 

@@ -55,6 +55,7 @@ class Held:
     labels: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, str] = field(default_factory=dict)
     quotas: Mapping[str, str] = field(default_factory=dict)
+    """Those of the data center that the VM goes to."""
     domains: Mapping[str, str] = field(default_factory=dict)
     roles: Mapping[str, str] = field(default_factory=dict)
     principals: Mapping[tuple[str, bool], str] = field(default_factory=dict)
@@ -180,7 +181,10 @@ def _held(engine: Engine, manifest: Manifest, site: Site, cluster: str, center: 
         tags=frozenset(found) if found else None,
         labels=ask(record.labels, lambda: affinity_labels(engine)),
         groups=ask(record.groups, lambda: affinity_groups(engine, cluster)),
-        quotas=ask(record.quota and center, lambda: quotas(engine, center or "")),
+        quotas=ask(
+            center and (record.quota or any(d.quota for d in manifest.disks)),
+            lambda: quotas(engine, center or ""),
+        ),
         domains={domain.name: domain.id for domain in site.domains},
         roles=ask(groups, lambda: roles(engine)),
         principals={

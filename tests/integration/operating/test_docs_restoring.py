@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ NAMES = ("web01", "db01")
 
 
 @pytest.fixture
-def office(box: Box, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def office(box: Box, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """Two VMs with an archive each, and the map of the page where the commands look for it."""
     for number, name in enumerate(NAMES):
         vm = box.make_vm(name, [DiskSpec(SMALL)], running=False, tags=["production"])
@@ -34,7 +33,7 @@ def office(box: Box, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[De
     box.make_cluster("Second", (4, 7))
     box.make_domain("data2")
     box.make_profile("servers", "front")
-    yield desk
+    return desk
 
 
 def perform(desk: Desk, line: str) -> str:

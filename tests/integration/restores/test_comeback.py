@@ -38,6 +38,7 @@ def rich(box: Box, name: str) -> Vm:
     role = make_role(f"role-{name}", ["run_vm"])
     engine.roles[role.id] = role
     mine = beside.of(vm.id)
+    box.disks(vm)[0].quota = quota.id
     mine.quota, mine.initialization = quota.id, CLOUD_INIT.format(PASSWORD)
     mine.numa = [NumaNode(0, 512, [0], [1], "strict"), NumaNode(1, 512, [1])]
     mine.permissions = [Permission(engine.users[engine.user].id, role.id)]
@@ -55,7 +56,7 @@ def state(box: Box, vm: Vm) -> dict[str, object]:
         "nics": [(n.name, n.mac, n.network, n.profile, n.linked, n.plugged) for n in vm.nics],
         "labels": [label.name for label in beside.labels.values() if vm.id in label.vms],
         "groups": [group.name for group in beside.groups.values() if vm.id in group.vms],
-        "quota": mine.quota,
+        "quota": (mine.quota, [disk.quota for disk in box.disks(vm)]),
         "lease": vm.properties.get("LeaseDomainId"),
         "cloud-init": re.sub(r">\s+<", "><", mine.initialization or "").replace(PASSWORD, "").strip(),
         "numa": [(n.index, n.memory, n.cores, n.pins, n.tune) for n in mine.numa],
@@ -118,7 +119,7 @@ def test_what_the_engine_has_no_more_is_told_beforehand(box: Box, desk: Desk) ->
         assert f"not restored: {what}" in desk_plan
     desk.run("extract", "--no-tags", f"{desk.repo}::{archive}").ok()
     back = state(box, box.vm("less"))
-    assert (back["tags"], back["labels"], back["quota"], back["cd"]) == ([], [], None, None)
+    assert (back["tags"], back["labels"], back["quota"], back["cd"]) == ([], [], (None, [None]), None)
     assert mine["LeaseDomainId"] == back["lease"]
     gone(box, box.vm("less"))
 

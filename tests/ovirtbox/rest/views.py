@@ -152,6 +152,7 @@ def disk_element(
         leaf("image_id", active.image_id),
         leaf("provisioned_size", active.virtual_size),
         leaf("qcow_version", "qcow2_v3" if active.format == "cow" and not active.new else None),
+        ref("quota", disk.quota),
         leaf("sparse", active.sparse),
         leaf("status", disk.status),
         leaf("total_size", total),
