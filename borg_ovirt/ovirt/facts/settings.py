@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.errors import BorgOvirtError, EngineUnreachable
 from borg_ovirt.ovirt.facts.model import BLANK_TEMPLATE, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.sense import understood
@@ -52,6 +52,9 @@ def read_settings(engine: Engine, vm: VmFacts) -> SettingsFacts:
     for name, read in parts:
         try:
             read(engine, vm, found)
+        except EngineUnreachable as error:  # it was waited for once: that is enough for what is optional
+            found.unread.append(f"{name}, and what comes behind it: {error.message}")
+            break
         except BorgOvirtError as error:
             found.unread.append(f"{name}: {error.message}")
     return found

@@ -97,6 +97,17 @@ def test_all_of_it_comes_back(box: Box, desk: Desk) -> None:
     gone(box, back)
 
 
+def test_what_the_engine_would_not_tell_stops_no_backup(box: Box, desk: Desk, vm: Vm) -> None:
+    box.inject.status("GET", f"/vms/{vm.id}/numanodes", 403)
+    box.inject.status("GET", f"/vms/{vm.id}/cdroms", 500, "html", times=1)
+    archive = desk.create(vm)["archive"]
+    unread = desk.manifest(archive)["vm"]["settings"]["unread"]
+    assert [text.split(":")[0] for text in unread] == ["NUMA nodes"]  # the 500 was asked again
+    gone(box, vm)
+    plan = desk.run("extract", "--dry-run", f"{desk.repo}::{archive}").ok().out
+    assert "not restored: what the backup could not read of NUMA nodes" in plan
+
+
 def test_what_the_engine_has_no_more_is_told_beforehand(box: Box, desk: Desk) -> None:
     vm = rich(box, "less")
     archive = desk.create(vm)["archive"]
