@@ -23,7 +23,7 @@ from borg_ovirt.jobs.restore.site import has_qemu_img
 from borg_ovirt.jobs.restore.wanted import Wanted
 from borg_ovirt.pipe.file_target import sync, write_small, write_sparse
 from borg_ovirt.progress import Progress
-from borg_ovirt.repository.layout import MANIFEST, OVF, README
+from borg_ovirt.repository.layout import MANIFEST, OVF, README, disk_path
 from borg_ovirt.repository.reader import ArchiveReader
 from borg_ovirt.repository.readme import readme_of_files
 
@@ -99,12 +99,14 @@ def _files(
 
 def guide_of(wanted: Wanted, options: RestoreOptions) -> bytes:
     """README.txt: which file is which disk, and how each goes back by hand."""
-    manifest = wanted.manifest.model_copy(update={"disks": tuple(disk.record for disk in wanted.disks)})
-    files = {
-        disk.record.path: f"{disk.record.id}.{options.form or 'raw'}"
-        for disk in wanted.disks
-        if disk.joined or disk.whole
-    }
+    records = [disk.record for disk in wanted.disks]
+    files = {}
+    manifest = wanted.manifest
+    if all(disk.whole for disk in wanted.disks):  # what was joined of layers is an image like any other
+        records = [r.model_copy(update={"layers": (), "path": disk_path(r.id)}) for r in records]
+        files = {record.path: f"{record.id}.{options.form or 'raw'}" for record in records}
+        manifest = manifest.model_copy(update={"mode": "image"})
+    manifest = manifest.model_copy(update={"disks": tuple(records)})
     return readme_of_files(manifest, wanted.archive, files).encode()
 
 
