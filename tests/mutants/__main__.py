@@ -37,7 +37,7 @@ class Verdict:
 
 def judge(mutant: Mutant, run: Ended) -> tuple[str, str]:
     """The verdict's word and reason, from how the tests ended."""
-    if run.code == FAILED:
+    if run.code == FAILED or run.code < 0:  # the interpreter itself may die of it
         if mutant.survives:
             return "OVEREXPLAINED", f"{run.first_failure} notices: take its explanation away"
         return "killed", run.first_failure

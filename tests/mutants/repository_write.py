@@ -180,11 +180,12 @@ MUTANTS = (
         "        stats = Statistics()",
         survives="A name that is none is met in the transaction, too, which is then given up as a whole.",
     ),
-    of("repository/borg_session.py", f"{_ROLLBACK}::test_a_full_disk_at_any_place")(
+    of("repository/borg_session.py", f"{_ROLLBACK}::test_what_filled_a_disk_is_given_back")(
         "leftovers-on-a-full-disk",
         "A full disk is cleared of what filled it.",
         "            except OSError:  # closing",
         "            except ZeroDivisionError:  # closing",
+        survives="That closing fails as well is seen on a disk that is really full, which no test has.",
     ),
     of(
         "repository/borg_session.py",

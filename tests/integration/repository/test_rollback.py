@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,25 @@ def test_a_full_disk_at_any_place(
             patch.setattr(f"borg.{place}", full_disk)
             back_up(repository, "bad", {SYSTEM: OTHER})
         assert repository.all_names() == {"before"}
+        back_up(repository, "after", {SYSTEM: OTHER})
+        assert repository.all_names() == {"after", "before"}
+    stock.check()
+
+
+def test_what_filled_a_disk_is_given_back(make_repository: MakeRepository) -> None:
+    """The system itself refuses to let files grow: closing the segment fails as writing it did."""
+    stock = make_repository("repokey")
+    with open_repository(stock.location, write=True) as repository:
+        back_up(repository, "before", {SYSTEM: DISK})
+        segments = stock.segments()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3 * CELL, hard))
+        try:
+            with pytest.raises(RepositoryError, match="File too large"):
+                back_up(repository, "bad", {SYSTEM: image(7, 20, zeros=0)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert stock.segments() == segments
         back_up(repository, "after", {SYSTEM: OTHER})
         assert repository.all_names() == {"after", "before"}
     stock.check()
