@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from borg_ovirt.config.restore import RestoreMap
 from borg_ovirt.config.schema import Config
 from borg_ovirt.errors import ConfigError
 
@@ -77,17 +78,7 @@ def load(given: str | None = None, settings: Sequence[str] = ()) -> Loaded:
     path = find(given)
     if path is None:
         return Loaded(parse("", SETTING, settings), None)
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise ConfigError(f"{path}: a configuration of more than {_LARGEST >> 10} KiB is not read.")
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: the file is not UTF-8 text.") from None
-    except OSError as error:
-        raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from None
-    return Loaded(parse(text, str(path), settings), path)
+    return Loaded(parse(_text_of(path, "configuration"), str(path), settings), path)
 
 
 def parse(text: str, file: str, settings: Sequence[str] = ()) -> Config:
@@ -125,6 +116,30 @@ class _Bounded(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+def load_map(name: str) -> RestoreMap:
+    """The mapping file of that name, with the same care. Raises `ConfigError`."""
+    path = Path(name).expanduser()
+    tree = _Tree(str(path), RestoreMap)
+    data = tree.read(_text_of(path, "mapping"))
+    try:
+        return RestoreMap.model_validate({} if data is None else data)
+    except ValidationError as error:
+        raise InvalidConfig([tree.explain(mistake) for mistake in error.errors()[:_TOLD]]) from None
+
+
+def _text_of(path: Path, what: str) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ConfigError(f"{path}: a {what} of more than {_LARGEST >> 10} KiB is not read.")
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: the file is not UTF-8 text.") from None
+    except OSError as error:
+        raise ConfigError(f"The {what} file {path} cannot be read: {error.strerror}.") from None
+
+
 class _Tree:
     """YAML as plain values, and the line of every key.
 
@@ -132,8 +147,9 @@ class _Tree:
     YAML 1.1 thinks); the schema knows what each should be.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, model: type[BaseModel] = Config) -> None:
         self._file = file
+        self._model = model
         self._lines: dict[Key, int] = {}
         self._set: dict[Key, str] = {}
         self._left = _MOST
@@ -226,13 +242,13 @@ class _Tree:
             key += (last,) if last != "" else ()
         for end in range(len(key), 0, -1):
             if key[:end] in self._set:
-                return f"{SETTING} {_dotted(key)}: {_words(mistake, key)}"
+                return f"{SETTING} {_dotted(key)}: {_words(mistake, key, self._model)}"
         where = key
         while where and where not in self._lines:
             where = where[:-1]
         line = self._lines.get(where, 1)
         prefix = f"{self._file}:{line}: {_dotted(key)}: " if key else f"{self._file}:{line}: "
-        return prefix + _words(mistake, key)
+        return prefix + _words(mistake, key, self._model)
 
 
 def _is_empty(node: yaml.Node) -> bool:
@@ -251,10 +267,10 @@ def _dotted(key: Key) -> str:
     return text
 
 
-def _words(mistake: Any, key: Key) -> str:
+def _words(mistake: Any, key: Key, model: type[BaseModel]) -> str:
     kind, given = mistake["type"], mistake["input"]
     if kind == "extra_forbidden":
-        return "there is no such key" + _did_you_mean(key)
+        return "there is no such key" + _did_you_mean(key, model)
     if kind == "missing":
         return "is missing"
     if kind in ("model_type", "dict_type", "model_attributes_type"):
@@ -276,16 +292,16 @@ def _shown(given: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _did_you_mean(key: Key) -> str:
+def _did_you_mean(key: Key, model: type[BaseModel]) -> str:
     if not key:  # the whole document is meant
         return ""
-    close = difflib.get_close_matches(str(key[-1])[:_LONGEST], _known_keys(key[:-1]), n=1)
+    close = difflib.get_close_matches(str(key[-1])[:_LONGEST], _known_keys(key[:-1], model), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _known_keys(section: Key) -> list[str]:
+def _known_keys(section: Key, root: type[BaseModel]) -> list[str]:
     """The keys of the section at `section`, found by walking down the models."""
-    model: type[BaseModel] | None = Config
+    model: type[BaseModel] | None = root
     for part in section:
         field = model.model_fields.get(str(part)) if model else None
         if field is None:

@@ -23,8 +23,8 @@ MUTANTS = (
     _create(
         "locked-before-the-ovf",
         "The OVF is fetched before the engine locks anything.",
-        "    ovf = fetch_ovf(engine, vm.id)\n    choice",
-        '    ovf = b""\n    choice',
+        "    ovf = fetch_ovf(engine, vm.id)\n    settings",
+        '    ovf = b""\n    settings',
     ),
     _create(
         "no-full-read-after-a-lost-checkpoint",

@@ -11,6 +11,7 @@ _reader = of("repository/reader.py", _READING)
 _catalogue = of("repository/catalogue.py", f"{_READING}::test_which_archives_are_ours")
 _frames = of("repository/frames.py", "unit/repository/test_frames.py")
 _layout = of("repository/layout.py", "unit/repository/test_layout.py")
+_schema = of("repository/schema.py", "unit/repository/test_layout.py")
 _manifest = of("repository/manifest.py", "unit/repository/test_layout.py")
 _names = of("repository/names.py", "unit/repository/test_names.py")
 _packed = of("repository/packed.py", "unit/repository/test_packed.py")
@@ -162,7 +163,7 @@ MUTANTS = (
         "marked=any(sample.mismatches for sample in samples if sample),",
         "marked=False,",
     ),
-    _manifest(
+    _schema(
         "unknown-key",
         "A key that we do not know is refused: somebody's hand, or a newer layout.",
         'extra="forbid", frozen=True)',
@@ -193,7 +194,7 @@ MUTANTS = (
         "if len({disk.id for disk in self.disks}) != len(self.disks):",
         "if not self.disks and self.skipped:",
     ),
-    _manifest(
+    _schema(
         "time-without-zone",
         "A time has a zone.",
         "    if when.tzinfo is None:\n        raise",

@@ -25,6 +25,7 @@ from borg_ovirt.jobs.backup.record import DiskOutcome, RunFacts, manifest
 from borg_ovirt.jobs.backup.stores import Archive, Store, Stored
 from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
+from borg_ovirt.ovirt.facts.settings import SettingsFacts, read_settings
 from borg_ovirt.ovirt.facts.storage import domain_names
 from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm
 from borg_ovirt.ovirt.session.engine import Engine
@@ -76,9 +77,12 @@ def create(
     vm = find_vm(engine, vm_name)
     chosen, skipped = choose(vm, options)
     ovf = fetch_ovf(engine, vm.id)
+    settings = read_settings(engine, vm)
     choice = without_use(store.choose(base_query(engine, vm.id, options, started)), chosen, options)
     domains = domain_names(engine)
-    job = _Job(store, engine, vm, chosen, skipped, ovf, domains, options, journal, progress, started)
+    job = _Job(
+        store, engine, vm, chosen, skipped, ovf, settings, domains, options, journal, progress, started
+    )
     needed = store.needed(vm.id, engine.identity)
     try:
         try:
@@ -106,6 +110,7 @@ class _Job:
     chosen: list[DiskFacts]
     skipped: list[layout.SkippedDisk]
     ovf: bytes
+    settings: SettingsFacts
     domains: dict[str, tuple[str, str]]
     """Storage domain id -> name and storage type."""
     options: CreateOptions
@@ -228,6 +233,7 @@ class _Job:
             cell=cell,
             consistency_asked=self.options.freeze,
             warnings=tuple(self.warnings),
+            settings=self.settings,
         )
         archive.commit(manifest(captured, done, skipped, self.domains, facts))
         self._warn_of_lost_repositories()

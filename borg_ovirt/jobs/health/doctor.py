@@ -14,11 +14,13 @@ from pathlib import Path
 
 from borg_ovirt import __version__
 from borg_ovirt.blocks import MiB
+from borg_ovirt.config.schema import Config
 from borg_ovirt.config.types import Room
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.health.doctor_ports import look_at_ports
 from borg_ovirt.jobs.health.doctor_repository import look_at_repository
 from borg_ovirt.jobs.health.doctor_rights import look_at_rights
+from borg_ovirt.jobs.health.doctor_selection import Unselected
 from borg_ovirt.jobs.health.doctor_way import look_at_way
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
 from borg_ovirt.ovirt.facts.inventory import domain_room, engine_time, image_disks
@@ -54,19 +56,22 @@ class DoctorPlan:
     """Prove every right on a VM of each cluster."""
     probe_write: bool = False
     probe_domain: str | None = None
+    config: Config | None = None
+    """Which VMs are to be backed up; None: nobody asks."""
 
 
 def doctor(plan: DoctorPlan) -> Iterator[Finding]:
     """Every check, one after the other; one that fails spares those that need it."""
+    unselected = Unselected(plan.config) if plan.config is not None else None
     yield from _machine(plan)
     if plan.access is None:
         yield warn("engine", "no engine is given", "Write `engines` in the configuration, or use --url.")
     else:
-        yield from _engine(plan, plan.access)
+        yield from _engine(plan, plan.access, unselected)
     if not plan.repositories:
         yield warn("repository", "none is given", "Write `repositories` in the configuration, or name one.")
     for name, opener in plan.repositories.items():
-        yield from look_at_repository(name, opener)
+        yield from look_at_repository(name, opener, unselected)
 
 
 def _machine(plan: DoctorPlan) -> Iterator[Finding]:
@@ -90,7 +95,7 @@ def _machine(plan: DoctorPlan) -> Iterator[Finding]:
         )
 
 
-def _engine(plan: DoctorPlan, access: EngineAccess) -> Iterator[Finding]:
+def _engine(plan: DoctorPlan, access: EngineAccess, unselected: Unselected | None) -> Iterator[Finding]:
     way = list(look_at_way(access))
     yield from way
     if any(finding.about == "web proxy" and finding.status == "failure" for finding in way):
@@ -99,6 +104,8 @@ def _engine(plan: DoctorPlan, access: EngineAccess) -> Iterator[Finding]:
         with Engine(access) as engine:
             yield ok("login", f"{access.username} at {engine.host}")
             yield from _logged_in(plan, engine)
+            if unselected is not None:
+                unselected.ask(engine)
     except BorgOvirtError as error:
         yield failed("login", error.message, error.hint)
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from borg_ovirt.blocks import GiB
 from borg_ovirt.errors import Timeout, VmNotSuitable
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
@@ -29,6 +30,8 @@ class DomainFacts:
     """`active`, `maintenance` ...; empty where the engine told none."""
     data_center_id: str | None
     master: bool = False
+    reserve: int = 0
+    """Its critical space: where less is free the engine makes no disk."""
 
     @property
     def is_block(self) -> bool:
@@ -146,6 +149,7 @@ def _domain(domain: Any, status: str) -> DomainFacts:
         status=status or _text(domain.status),
         data_center_id=next((c.id for c in centers), None),
         master=bool(domain.master),
+        reserve=size(domain.critical_space_action_blocker) * GiB,
     )
 
 

@@ -10,7 +10,7 @@ from borg_ovirt.ovirt.facts.ovf import OvfNic
 from borg_ovirt.ovirt.facts.vm import read_vm, vm_status
 from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.session.engine import Engine, types
-from borg_ovirt.ovirt.session.faults import NotFound
+from borg_ovirt.ovirt.session.faults import NotFound, Unclear
 from borg_ovirt.ovirt.session.sense import told
 from borg_ovirt.ovirt.tracked.journal import Journal
 
@@ -133,6 +133,29 @@ def protect_vm(engine: Engine, vm_id: str, name: str) -> None:
     )
 
 
+def attach_disk(engine: Engine, vm_id: str, disk_id: str, how: Mapping[str, Any]) -> None:
+    """Attach a disk to a VM that is there, never as the one to boot from; `how`: fields of the attachment."""
+    t = types()
+    wanted = t.DiskAttachment(
+        disk=t.Disk(id=disk_id),
+        interface=t.DiskInterface(how["interface"]),
+        bootable=False,
+        active=how["active"],
+        read_only=how["read_only"],
+        pass_discard=how["pass_discard"],
+    )
+    try:
+        engine.call(
+            f"attach the disk {disk_id}",
+            lambda s: s.vms_service().vm_service(vm_id).disk_attachments_service().add(wanted),
+            once=True,
+            wait_for_locks=engine.patience.lock,
+        )
+    except Unclear:
+        if disk_id not in attached_disks(engine, vm_id):
+            raise
+
+
 def deactivate_disk(engine: Engine, vm_id: str, disk_id: str) -> None:
     """Unplug a disk of a VM that is down."""
     t = types()
@@ -192,9 +215,10 @@ def remove_vm(engine: Engine, vm_id: str, *, keep_disks: bool = False) -> None:
     engine.patience.wait(f"the VM {vm_id} to be removed", probe, engine.patience.machine)
 
 
-def all_vms(engine: Engine) -> dict[str, str]:
-    """Id -> name of every VM."""
-    return {vm.id: vm.name for vm in engine.call("list the VMs", lambda s: s.vms_service().list()) or ()}
+def vms_in_clusters(engine: Engine) -> dict[str, tuple[str, str]]:
+    """Id -> name and cluster id of every VM."""
+    found = engine.call("list the VMs", lambda s: s.vms_service().list()) or ()
+    return {vm.id: (vm.name, vm.cluster.id if vm.cluster else "") for vm in found}
 
 
 def vms_of_disk(engine: Engine, disk_id: str) -> list[tuple[str, str]]:

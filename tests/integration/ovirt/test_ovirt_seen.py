@@ -249,7 +249,7 @@ def test_what_else_an_ovf_says_survives_the_way_back(
     vm.nics[0].boot_order = 2
     ovf = fetch_ovf(engine, vm.id)
     vm_id, name = (new_id(), "rich-copy") if beside else (vm.id, vm.name)
-    text = rewrite(ovf, {vm.id: vm_id} if beside else {}, name=name, fresh_nics_and_macs=beside)
+    text = rewrite(ovf, {vm.id: vm_id} if beside else {}, name=name, fresh=beside)
     if not beside:
         box.remove_vm(vm)
     with Journal(tmp_path, engine.instance_id) as journal:

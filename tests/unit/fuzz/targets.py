@@ -58,9 +58,7 @@ def ovf_document(data: bytes) -> None:
     """What was read can be rewritten, and the result read."""
     with contextlib.suppress(NotOurArchive):
         facts = ovf.parse(data)
-        written = ovf.rewrite(
-            data, {facts.vm_id.lower(): TOP}, name="x", fresh_nics_and_macs=True, keep_disks=[ID]
-        )
+        written = ovf.rewrite(data, {facts.vm_id.lower(): TOP}, name="x", fresh=True, keep_disks=[ID])
         ovf.parse(written)
 
 
