@@ -23,8 +23,10 @@ _CONTEXT.set_forkserver_preload(
         "borg_ovirt.cli.create",
         "borg_ovirt.cli.extract",
         "borg_ovirt.cli.connect",
+        "borg_ovirt.cli.prune",
         "borg_ovirt.jobs.backup.create",
-        "borg_ovirt.jobs.restore.extract",
+        "borg_ovirt.jobs.runs.run",
+        "borg_ovirt.jobs.restore.restore",
         "borg_ovirt.repository.borg_connect",
         "borg_ovirt.repository.catalogue",
     ]

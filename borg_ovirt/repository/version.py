@@ -10,12 +10,17 @@ OLDEST = (1, 4, 3)
 NEWEST = (1, 4, 5)
 
 
-def check_borg_version() -> None:
-    """Refuse a Borg that our tests did not run with."""
+def borg_version() -> str:
+    """Of the Borg that is installed beside us."""
     try:
-        found = version("borgbackup")
+        return version("borgbackup")
     except PackageNotFoundError:
         raise RepositoryError("BorgBackup is not installed.", f"Install {_wanted()}.") from None
+
+
+def check_borg_version() -> None:
+    """Refuse a Borg that our tests did not run with."""
+    found = borg_version()
     if not is_tested(found):
         raise RepositoryError(
             f"BorgBackup {found} is installed; borg-ovirt works with {_text(OLDEST)} to {_text(NEWEST)}.",

@@ -29,6 +29,12 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", choices=cases.CASES, metavar="CASE", help=f"of: {', '.join(cases.CASES)}"
     )
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="CHECKOUT",
+        help="measure another checkout of borg-ovirt beside this one, case by case, on the same box",
+    )
     options = parser.parse_args()
     scale = cases.TINY if options.tiny else cases.QUICK if options.quick else cases.FULL
     scale = replace(
@@ -50,7 +56,7 @@ def main() -> None:
     points: list[tuple[int, Cost]] = []
     try:
         with Box.start(root / "box") as box:
-            stage = Stage(box, root, memory)
+            stage = Stage(box, root, memory, options.against)
             facts["VM disks in"] = stage.domains
             for result in cases.all_cases(stage, scale, options.only or cases.CASES):
                 results.append(result)

@@ -117,8 +117,9 @@ def per_transport(
     """One measurement as two results: ours over TLS and over the socket, each beside the same baselines."""
 
     def of(transport: str, all_: dict[str, Any]) -> dict[str, Any]:
-        others = {name: value for name, value in all_.items() if name not in ("tls", "unix")}
-        return {"ours": all_[transport], **others}
+        ours = {transport: "ours", f"before {transport}": "before"}
+        others = {name: name for name in all_ if name.split()[-1] not in ("tls", "unix")}
+        return {to: all_[name] for name, to in {**ours, **others}.items() if name in all_}
 
     for transport in ("tls", "unix"):
         if transport in medians:
@@ -146,6 +147,25 @@ def over(stage: Stage, transport: str, way: Way, before: Callable[[], None] = la
     return run
 
 
+def beside(stage: Stage, ways: dict[str, Way]) -> dict[str, Way]:
+    """The same ways, each followed by the other checkout's, if there is one to compare with."""
+    if stage.against is None:
+        return ways
+
+    def theirs(way: Way) -> Way:
+        def run() -> Cost:
+            with stage.of_against():
+                return way()
+
+        return run
+
+    return {
+        key: value
+        for name, way in ways.items()
+        for key, value in ((name, way), (f"before {name}", theirs(way)))
+    }
+
+
 def full(stage: Stage, scale: Scale, subject: Subject, mode: str, packing: str) -> Iterator[Result]:
     """The first backup, into an empty repository each time."""
 
@@ -154,8 +174,7 @@ def full(stage: Stage, scale: Scale, subject: Subject, mode: str, packing: str) 
 
     ours: Way = lambda: stage.ours(subject, packing)  # noqa: E731
     ways: dict[str, Way] = {
-        "tls": over(stage, "tls", ours, fresh),
-        "unix": over(stage, "unix", ours, fresh),
+        **beside(stage, {name: over(stage, name, ours, fresh) for name in ("tls", "unix")}),
         "a": over(stage, "unix", lambda: stage.download_and_borg(subject, packing), fresh),
         "b": over(stage, "unix", lambda: stage.borg_create(subject.image, packing), fresh),
     }
@@ -175,8 +194,7 @@ def known(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
     stage.borg_create(subject.image, packing)
     ours: Way = lambda: stage.ours(subject, packing, "--full")  # noqa: E731
     ways: dict[str, Way] = {
-        "tls": over(stage, "tls", ours),
-        "unix": over(stage, "unix", ours),
+        **beside(stage, {name: over(stage, name, ours) for name in ("tls", "unix")}),
         "least tls": over(stage, "tls", lambda: stage.least(subject)),
         "least unix": over(stage, "unix", lambda: stage.least(subject)),
         "b": lambda: stage.borg_create(subject.image, packing),
@@ -185,6 +203,8 @@ def known(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
     _, runs = in_turn(scale.repeats, ways)
     for transport in ("tls", "unix"):
         chosen = {"ours": runs[transport], "b": runs["b"], "f": runs[f"least {transport}"]}
+        if stage.against is not None:
+            chosen["before"] = runs[f"before {transport}"]
         medians = {name: median(costs) for name, costs in chosen.items()}
         facts = {"data": subject.data}
         yield Result("full, all blocks known", transport, medians, chosen, goals[transport], facts)
@@ -197,12 +217,15 @@ def restore(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
     archive = stage.archive(subject, packing)
     bare: Way = lambda: stage.restore(subject, archive, "--no-proof")  # noqa: E731
     proven: Way = lambda: stage.restore(subject, archive)  # noqa: E731
-    ways: dict[str, Way] = {
-        "tls": over(stage, "tls", bare),
-        "unix": over(stage, "unix", bare),
-        "proven tls": over(stage, "tls", proven),
-        "proven unix": over(stage, "unix", proven),
-    }
+    ways = beside(
+        stage,
+        {
+            "tls": over(stage, "tls", bare),
+            "unix": over(stage, "unix", bare),
+            "proven tls": over(stage, "tls", proven),
+            "proven unix": over(stage, "unix", proven),
+        },
+    )
     runs: dict[str, list[Cost]] = {name: [] for name in [*ways, "d", "e"]}
     for _ in range(scale.repeats):
         for name, way in ways.items():
@@ -213,6 +236,8 @@ def restore(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
     goals = {"tls": {"d": 0.6, "e": 1.5}, "unix": {"d": 0.5, "e": 1.0}}
     for case, prefix, wanted in (("without", "", goals), ("with", "proven ", {})):
         chosen = {"tls": runs[prefix + "tls"], "unix": runs[prefix + "unix"], "d": runs["d"], "e": runs["e"]}
+        if stage.against is not None:
+            chosen |= {f"before {name}": runs[f"before {prefix}{name}"] for name in ("tls", "unix")}
         medians = {name: median(costs) for name, costs in chosen.items()}
         facts = {"data": subject.data}
         yield from per_transport(f"restore, {case} proof", medians, chosen, wanted, facts)
@@ -248,7 +273,7 @@ def incremental(stage: Stage, scale: Scale) -> Iterator[Result]:
         scale.wide // 16,
         seed=3,
         backup="incremental",
-        grows=2 * scale.repeats * amount,
+        grows=(4 if stage.against else 2) * scale.repeats * amount,
     )
     stage.fresh_repository(mode)
     stage.ours(subject, packing)
@@ -262,6 +287,10 @@ def incremental(stage: Stage, scale: Scale) -> Iterator[Result]:
             stage.transport(transport)
             stage.change(subject, changes(scale.wide, amount, seed=2 * number + turn))
             runs[transport].append(stage.ours(subject, packing))
+            if stage.against is not None:
+                stage.change(subject, changes(scale.wide, amount, seed=1000 + 2 * number + turn))
+                with stage.of_against():
+                    runs.setdefault(f"before {transport}", []).append(stage.ours(subject, packing))
         runs["g"].append(stage.write(amount))
         runs["h"].append(stage.ours(subject, packing))
         # What changed is in the repository by now: Borg has only to read, hash and refer.
@@ -286,13 +315,17 @@ def thin(stage: Stage, scale: Scale) -> Iterator[Result]:
         subject = stage.subject("thin", "incompressible", size, 256 * MIB, seed=4, backup="incremental")
         stage.fresh_repository(mode)
         first = stage.ours(subject, packing)
-        costs = []
+        runs: dict[str, list[Cost]] = {"ours": []}
         for number in range(scale.repeats):
             stage.change(subject, changes(size, 64 * MIB, seed=100 + number))
-            costs.append(stage.ours(subject, packing))
+            runs["ours"].append(stage.ours(subject, packing))
+            if stage.against is not None:
+                stage.change(subject, changes(size, 64 * MIB, seed=1000 + number))
+                with stage.of_against():
+                    runs.setdefault("before", []).append(stage.ours(subject, packing))
         stage.drop(subject)
-        medians = {"ours": median(costs)}
-        result = Result(f"64 MiB changed on {size // GIB} GiB thin", "tls", medians, {"ours": costs})
+        medians = {name: median(costs) for name, costs in runs.items()}
+        result = Result(f"64 MiB changed on {size // GIB} GiB thin", "tls", medians, runs)
         result.facts = {"virtual": size, "changed": 64 * MIB, "first": first.wall, "first rss": first.rss}
         if smallest is None:
             smallest = medians["ours"]

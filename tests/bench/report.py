@@ -20,6 +20,7 @@ NAMES = {
     "f": "(f) the least client: reads and hashes, nothing else",
     "g": "(g) dd of as many bytes onto the repository's disk",
     "h": "(h) borg-ovirt, nothing changed",
+    "before": "borg-ovirt of the other checkout",
     "ours": "borg-ovirt",
     "smallest": "borg-ovirt, smallest disk",
 }

@@ -8,7 +8,8 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +52,12 @@ class Stage:
     this machine's disk instead, the VMs' disks lie in memory as well, if there is room.
     """
 
-    def __init__(self, box: Box, root: Path, memory: Path | None) -> None:
+    def __init__(self, box: Box, root: Path, memory: Path | None, against: Path | None = None) -> None:
         self.box = box
         self.root = root
+        self.against = against
+        """Another checkout of borg-ovirt, which is measured beside this one."""
+        self._checkout: Path | None = None
         self.memory = memory
         self.domains: list[str] = []
         """Where disks were put so far."""
@@ -65,7 +69,7 @@ class Stage:
         (root / "config.yaml").write_text("{}\n")
         box.engine.data.truth.switch_off()
         env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("BORG_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("BORG_", "PYTHON"))},
             **box.env(),
             "PATH": f"{BIN}:{os.environ.get('PATH', '')}",
             "PYTHONPATH": str(Path(__file__).parents[1]),
@@ -88,6 +92,15 @@ class Stage:
         process = host._process
         assert process is not None
         self.meter.daemons = [process.pid]
+
+    @contextmanager
+    def of_against(self) -> Iterator[None]:
+        """Inside, `borg-ovirt` is that of the other checkout."""
+        self._checkout = self.against
+        try:
+            yield
+        finally:
+            self._checkout = None
 
     def fresh_repository(self, mode: str) -> None:
         for path in (self.repo, self.root / "borg"):
@@ -130,9 +143,11 @@ class Stage:
 
     def ours(self, subject: Subject, compression: str, *options: str) -> Cost:
         """`borg-ovirt create`."""
-        words = ["borg-ovirt", "create", "--json", "--backup-api", "live", "--compression", compression]
-        cost, out = self.meter.run([*words, *options, f"{self.repo}::{subject.vm.name}"])
-        cost.moved = sum(disk["stats"]["bytes_read"] for disk in json.loads(out)["vms"][0]["disks"])
+        words = ["create", "--json", "--backup-api", "live", "--compression", compression]
+        cost, out = self._borg_ovirt([*words, *options, f"{self.repo}::{subject.vm.name}"])
+        told = json.loads(out)
+        disks = told["vms"][0]["disks"] if "vms" in told else told["disks"]
+        cost.moved = sum(disk["stats"]["bytes_read"] for disk in disks)
         return cost
 
     def borg_create(self, image: Path, compression: str, *, sparse: bool = True) -> Cost:
@@ -196,8 +211,8 @@ class Stage:
     def restore(self, subject: Subject, archive: str, *options: str) -> Cost:
         """`borg-ovirt extract` of the disk as a new floating disk."""
         before = set(self.box.world.disks)
-        cost, _ = self.meter.run(
-            ["borg-ovirt", "extract", "--disk", subject.disk.id, *options, f"{self.repo}::{archive}"]
+        cost, _ = self._borg_ovirt(
+            ["extract", "--disk", subject.disk.id, *options, f"{self.repo}::{archive}"]
         )
         self._delete_new(before)
         cost.moved = subject.data
@@ -223,6 +238,12 @@ class Stage:
         return extracted + uploaded, extracted
 
     # underneath
+
+    def _borg_ovirt(self, words: list[str]) -> tuple[Cost, str]:
+        """Ours, or the other checkout's: `python -m` takes the package of the directory that it is run in."""
+        if self._checkout is None:
+            return self.meter.run(["borg-ovirt", *words])
+        return self.meter.run([sys.executable, "-m", "borg_ovirt", *words], cwd=self._checkout)
 
     def _engine(self) -> list[str]:
         box = self.box

@@ -141,6 +141,7 @@ MUTANTS = (
         "A comment that is not ours is not ours.",
         '    if facts is None or facts.get("tool") != TOOL:\n        return None',
         "    if facts is None:\n        return None",
+        survives="The type of the field `tool` refuses it, too.",
     ),
     _layout(
         "mark-forgotten",
@@ -159,6 +160,7 @@ MUTANTS = (
         "A disk's path is the one of its id: nothing is written elsewhere.",
         "if self.path not in (disk_path(self.id), chain_path(self.id)):",
         "if not self.path:",
+        survives="A manifest whose disks are not where its mode puts them is refused as a whole, too.",
     ),
     _manifest(
         "layer-path-outside",

@@ -13,6 +13,7 @@ from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.facts.vm import DiskFacts, SnapshotFacts, VmFacts
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.repository import layout
+from borg_ovirt.repository.version import borg_version
 
 _AS_THE_ENGINE_TELLS = (
     *("id", "alias", "description", "actual_size", "sparse", "qcow_version", "image_id", "content_type"),
@@ -181,6 +182,7 @@ def _vm_record(vm: VmFacts) -> layout.VmRecord:
 def _run_record(captured: Capture, facts: RunFacts, resumes: int) -> dict[str, object]:
     return {
         "tool_version": __version__,
+        "borg_version": borg_version(),
         "host": platform.node(),
         "engine": captured.engine.host,
         "engine_id": captured.engine.instance_id,

@@ -58,6 +58,11 @@ class Store(Protocol):
         """The repositories whose checkpoints this run may judge."""
         ...
 
+    @property
+    def locations(self) -> Sequence[str]:
+        """Where they are, as they are told of."""
+        ...
+
     def by_grid(self, vm_id: str, mode: str, engine: EngineId) -> Sequence[Store]:
         """Normally this one alone; one for each size where repositories hold the VM in chunks of different
         sizes, for then it must be read once for each."""
@@ -97,6 +102,7 @@ class SingleStore:
         self.repository = repository
         self._stored: list[Stored] = []
         self.ids = [repository.id]
+        self.locations = [repository.location]
 
     def by_grid(self, vm_id: str, mode: str, engine: EngineId) -> Sequence[Store]:
         return [self]

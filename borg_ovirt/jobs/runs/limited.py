@@ -10,7 +10,7 @@ from pathlib import Path
 from borg_ovirt.config.schema import Limits
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult, create
-from borg_ovirt.jobs.backup.stores import Store
+from borg_ovirt.jobs.backup.stores import Store, Stored
 from borg_ovirt.jobs.runs.guard import EVERY, Guard
 from borg_ovirt.jobs.runs.slots import places
 from borg_ovirt.ovirt.facts.vm import VmFacts, read_vm
@@ -41,33 +41,42 @@ def back_up_limited(
     bounds: Bounds,
     journal: Journal,
     progress: Progress,
-) -> list[CreateResult]:
+) -> Iterator[CreateResult]:
     """Back up one VM: a result for each time that it has to be read, which is once but for the grids.
 
-    Raises `DomainFull` when there is too little room before, or not enough any more meanwhile.
+    What was made stands when a later read is interrupted. Raises `DomainFull` when there is too little room
+    before, or not enough any more meanwhile.
     """
     vm = read_vm(engine, vm_id)
     with _within(bounds, engine, vm, options, progress) as limited:
         stores = store.by_grid(vm.id, options.mode, engine.identity)
-        if len(stores) == 1:
-            return [create(stores[0], engine, vm_id, limited, journal, progress)]
-        progress.step(
-            f"{vm.name}: read {len(stores)} times: the repositories hold it in chunks of different sizes"
-        )
-        results: list[CreateResult] = []
-        failed: list[BorgOvirtError] = []
+        if len(stores) > 1:
+            progress.step(
+                f"{vm.name}: read {len(stores)} times: the repositories hold it in chunks of different sizes"
+            )
+        made: list[CreateResult] = []
+        missed: list[tuple[Store, BorgOvirtError]] = []
         for part in stores:
+            if made:  # its disks are locked until the engine is through with the read before
+                made[-1].warnings += made[-1].wait_for_merge()
+                made[-1].wait_for_merge = list
             try:
-                if results:  # its disks are locked until the engine is through with the read before
-                    results[-1].warnings += results[-1].wait_for_merge()
-                    results[-1].wait_for_merge = list
-                results.append(create(part, engine, vm_id, limited, journal, progress))
+                made.append(create(part, engine, vm_id, limited, journal, progress))
             except BorgOvirtError as error:
-                failed.append(error)
-        if not results:
-            raise failed[-1]
-        results[0].warnings += [str(error) for error in failed]
-        return results
+                missed.append((part, error))
+            else:
+                yield made[-1]
+        if not made:
+            raise missed[-1][1]
+        for part, why in missed:
+            _miss(made[0], part, why)
+
+
+def _miss(result: CreateResult, part: Store, error: BorgOvirtError) -> None:
+    """These repositories have no archive of a backup that others have."""
+    for location in part.locations:
+        result.stored.append(Stored(location, None, error=str(error)))
+        result.warnings.append(f"repository {location} has no archive of this backup: {error}")
 
 
 @contextmanager

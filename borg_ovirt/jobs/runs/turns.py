@@ -102,12 +102,14 @@ class Turns:
         results: list[CreateResult] = []
         signalled = None
         try:
-            results = self._back_up(member, outcome)
+            self._back_up(member, outcome, results)
         except Exception as error:
             outcome.fail(error)
         except KeyboardInterrupt as error:
             signalled = error
             self._hooks.hurry()
+            if results:  # what was made stands, and is told
+                outcome.fill(results)
             outcome.fail(error)
         outcome.seconds = round(clock.monotonic() - begun, 3)
         try:
@@ -121,14 +123,14 @@ class Turns:
             raise signalled
         return [result.wait_for_merge for result in results]
 
-    def _back_up(self, member: Member, outcome: VmOutcome) -> list[CreateResult]:
-        """One VM into the repositories, and what became of it in each of them."""
+    def _back_up(self, member: Member, outcome: VmOutcome, results: list[CreateResult]) -> None:
+        """One VM into the repositories, and what became of it in each of them; `results` grow meanwhile."""
         self._audit.started(member.id, member.name)
         outcome.warnings += self._hooks.call("before-vm", self._facts(outcome))
         options = self._plan.options(member)
         outcome.mode = options.mode
         try:
-            results = back_up_limited(
+            for result in back_up_limited(
                 self._repositories.store(),
                 self._engine,
                 member.id,
@@ -136,14 +138,14 @@ class Turns:
                 self._bounds,
                 self._journal,
                 self._progress,
-            )
+            ):
+                results.append(result)
         except Exception as error:
             self._repositories.conclude(error)
             raise
         self._repositories.conclude(None)
         outcome.fill(results)
         self._miss(outcome)
-        return results
 
     def _miss(self, outcome: VmOutcome) -> None:
         """A repository that was given up before has no archive of this VM either."""

@@ -28,6 +28,7 @@ class PoolStore:
         self._told = 0
         self._archive: _PoolArchive | None = None
         self.ids = [worker.id for worker in pool.live if worker.id]
+        self.locations = [worker.location for worker in pool.live]
 
     def by_grid(self, vm_id: str, mode: str, engine: EngineId) -> Sequence[PoolStore]:
         """This one alone, or one store for each size of chunks in which they hold the VM.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, time, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,6 +159,22 @@ def test_a_signal_still_closes_what_was_begun(bench: Bench, where: str) -> None:
     assert bench.hurried, "no command may take long any more"
     assert bench.told[-1].startswith("error: Backup of VM web01 failed: ended by SIGTERM")
     assert bench.outcome.status == "failed"  # type: ignore[attr-defined]
+
+
+def test_what_was_made_before_a_signal_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where grids differ a VM is read twice: the second read is interrupted, the first archive stands."""
+
+    def twice(*arguments: object) -> Iterator[Any]:
+        yield from bench.back_up(*arguments)
+        raise SignalReceived(signal.SIGTERM)
+
+    monkeypatch.setattr(turns, "back_up_limited", twice)
+    with pytest.raises(SignalReceived):
+        take(bench)
+    outcome = bench.outcome  # type: ignore[attr-defined]
+    assert (outcome.status, outcome.archive) == ("failed", "web01-1")
+    assert [stored.archive for stored in outcome.stored] == ["web01-1"]
+    assert outcome.error.startswith("ended by SIGTERM")
 
 
 def test_a_hook_that_is_to_stop_skips_the_vm(bench: Bench) -> None:
