@@ -13,6 +13,8 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from harness import Desk
+from ovirtbox.box import MIB, Box, DiskSpec
 
 from borg_ovirt.cli.root import COMMANDS
 
@@ -71,6 +73,17 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipF
     made = build("wheel", sdist, tmp_path_factory.mktemp("wheel") / "dist")
     assert made.name == f"borg_ovirt-{VERSION}-py3-none-any.whl"
     return zipfile.ZipFile(made)
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, installed away from the tree; what it depends on comes from this environment."""
+    target = tmp_path_factory.mktemp("installed")
+    options = ["--no-deps", "--no-index", "--disable-pip-version-check", "--target", str(target)]
+    command = [sys.executable, "-m", "pip", "install", "-q", *options, str(wheel.filename)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return target
 
 
 def shared(wheel: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -136,3 +149,25 @@ def test_an_index_page_has_what_it_shows(source: Path, wheel: zipfile.ZipFile) -
         if link.startswith(home) and link != home:
             assert (source / link.removeprefix(f"{home}/blob/main/")).is_file(), link
     assert "mount" in (told.get_all("Provides-Extra") or [])
+
+
+def test_the_installed_command_backs_up_a_vm(installed: Path, tmp_path: Path) -> None:
+    with Box.start(tmp_path / "box") as box:
+        vm = box.make_vm("web01", [DiskSpec(8 * MIB)], running=False)
+        box.fill(box.disks(vm)[0], MIB, MIB, seed=1)
+        desk = Desk(box, tmp_path / "desk", PYTHONPATH=str(installed))
+
+        def run(*words: str) -> subprocess.CompletedProcess[str]:
+            command = [str(installed / "bin" / "borg-ovirt"), *words]
+            return subprocess.run(command, cwd=tmp_path, env=desk.env, capture_output=True, text=True)
+
+        assert run("--version").stdout == f"borg-ovirt, version {VERSION}\n"
+        assert f"borg-ovirt {VERSION}, Python" in run("doctor", desk.repo).stdout
+        done = run("create", f"{desk.repo}::web01")
+        assert done.returncode == 0, done.stderr
+        (archive,) = desk.archives()
+        desk.assert_archived(archive, vm)
+        desk.assert_clean()
+    assert (installed / "share" / "man" / "man1" / "borg-ovirt.1").is_file()
+    ping = installed / "share" / "borg-ovirt" / "hooks" / "healthchecks" / "ping"
+    assert ping.stat().st_mode & 0o111 == 0o111
