@@ -141,7 +141,6 @@ MUTANTS = (
         "A comment that is not ours is not ours.",
         '    if facts is None or facts.get("tool") != TOOL:\n        return None',
         "    if facts is None:\n        return None",
-        survives="The type of the field `tool` refuses it, too.",
     ),
     _layout(
         "mark-forgotten",
