@@ -11,7 +11,7 @@ export PYTHONPATH := tests
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo box test coverage mutants lint format soak bench bench-quick clean
+.PHONY: help setup demo box test coverage mutants lint format soak bench bench-quick dist deb packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,16 @@ bench: setup ## all benchmarks against the baselines (under 30 minutes)
 
 bench-quick: setup ## the short benchmarks (under 4 minutes)
 	@$(PYTHON) -m bench --quick
+
+dist: ## source distribution and wheel, in dist/
+	@tools/dist
+
+deb: ## the Debian package for the release that this machine runs, in dist/
+	@tools/deb
+
+packages: setup ## from empty roots of Debian 12 and 13 to a restore, by docs/installing.md (root, debootstrap; half an hour)
+	@command -v debootstrap >/dev/null || { echo "packages: as root: apt-get install -y debootstrap" >&2; exit 1; }
+	@PYTHONPATH=.:tests $(PYTHON) tests/cleanroot.py $(RELEASES)
 
 clean: ## remove what the targets made, .venv included
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -10,6 +10,7 @@ import click
 from borg_ovirt import __version__
 
 COMMANDS: dict[str, str] = {
+    "init": "Take the first steps: CA, login, repository, key, configuration.",
     "create": "Back up VMs: REPO::VM, or all that the configuration selects.",
     "extract": "Restore a VM into oVirt, or its disks into files.",
     "list": "List the archives of a repository, or of one VM.",

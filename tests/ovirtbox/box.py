@@ -554,14 +554,15 @@ class Box:
                 found += [
                     f"snapshot {s.description!r} of VM {vm.name} is {s.status}"
                     for s in vm.snapshots
-                    if s.status != "ok" or self._is_stray(vm, s)
+                    if s.status != "ok" or self.is_stray(vm, s)
                 ]
             found += [
                 f"{owner} holds a lock of {want.kind} {want.key}" for owner, want in self.engine.locks.all()
             ]
         return found + self.engine.data.leftovers()
 
-    def _is_stray(self, vm: Vm, snapshot: Snapshot) -> bool:
+    def is_stray(self, vm: Vm, snapshot: Snapshot) -> bool:
+        """Whether a client made it, or the engine for a client's backup."""
         if snapshot.type == "active":
             return False
         if snapshot.description.startswith("Auto-generated"):

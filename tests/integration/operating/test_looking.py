@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -35,13 +36,16 @@ def states(lines: list[dict[str, Any]]) -> set[str]:
 
 
 def test_a_good_set_up_is_told_line_by_line(box: Box, vm: Vm, desk: Desk) -> None:
-    configure(desk)
+    key = desk.root / "key"
+    desk.borg("key", "export", desk.repo, str(key))
+    configure(desk, repositories={"local": {"location": desk.repo, "key_backup": str(key)}})
     desk.borg("config", desk.repo, "append_only", "1")
     desk.create(vm)
     found = findings(desk, *ports(box), "--probe-write", code=0)
     assert set(found) == {
         "versions",
         "state directory",
+        "secrets",
         "certificate",
         "login",
         "engine",
@@ -57,6 +61,9 @@ def test_a_good_set_up_is_told_line_by_line(box: Box, vm: Vm, desk: Desk) -> Non
         "repository local",
     }
     assert "append-only" in " ".join(line["text"] for line in found["repository local"])
+    assert "a copy of its key was made on" in " ".join(line["text"] for line in found["repository local"])
+    last = desk.run("doctor", *ports(box)).ok().out.splitlines()[-1]
+    assert re.fullmatch(r"\d+ ok, 0 warnings, 0 failures", last)
     assert not any("borg-ovirt-probe" in disk.alias for disk in box.world.disks.values())
     desk.assert_clean()
 
