@@ -33,8 +33,10 @@ def _check(asked: RestoreOptions) -> None:
 
     if asked.directory is not None:
         refuse(_ENGINE_ONLY, "makes no sense with --to")
-    elif asked.form is not None:
-        raise click.UsageError("--format goes with --to.")
+    else:
+        for field, option in (("form", "--format"), ("hypervisor", "--as"), ("networks", "--network")):
+            if getattr(asked, field):
+                raise click.UsageError(f"{option} goes with --to.")
     if asked.over is not None:
         refuse(("name", *_VM_ONLY, "storage_domains", "keep"), "makes no sense with --over")
         if len(asked.disks) != 1:
@@ -50,6 +52,17 @@ def _check(asked: RestoreOptions) -> None:
 def _domains(context: object, parameter: object, words: tuple[str, ...]) -> dict[str, str]:
     """Disk -> domain; what names no disk is for all."""
     return {disk: domain for disk, _, domain in (word.rpartition("=") for word in words)}
+
+
+def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dict[str, str]:
+    """Archived network -> the one that takes its place."""
+    found = {}
+    for word in words:
+        old, equals, new = word.partition("=")
+        if not (old and equals and new):
+            raise click.BadParameter(f"{word} is not OLD=NEW, OLD=NEW/PROFILE or OLD=none")
+        found[old] = new
+    return found
 
 
 @click.command("extract")
@@ -69,6 +82,15 @@ def _domains(context: object, parameter: object, words: tuple[str, ...]) -> dict
         metavar="[DISK=]DOMAIN",
         help="Storage domain of all disks, or of one (alias or id).",
     ),
+    click.option(
+        "--network",
+        "networks",
+        multiple=True,
+        callback=_networks,
+        metavar="OLD=NEW",
+        help="Put network cards of OLD on NEW (or none).",
+    ),
+    click.option("--nics-off", is_flag=True, help="No network card is linked."),
     click.option(
         "--disk", "disks", multiple=True, metavar="DISK", help="Only this disk (alias or id), without the VM."
     ),
@@ -92,6 +114,12 @@ def _domains(context: object, parameter: object, words: tuple[str, ...]) -> dict
         "form",
         type=click.Choice(["raw", "qcow2"]),
         help="Of the images of --to (raw unless told); qcow2 needs qemu-img.",
+    ),
+    click.option(
+        "--as",
+        "hypervisor",
+        type=click.Choice(["libvirt"]),
+        help="With --to: write domain.xml, the VM for libvirt.",
     ),
     click.option(
         "--flatten",

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+NONE = "none"
+"""The word for no network."""
+
 
 @dataclass(frozen=True)
 class RestoreOptions:
@@ -19,6 +22,10 @@ class RestoreOptions:
     """Disk alias or id, or empty for all others -> storage domain name or id; else each disk's own."""
     disks: tuple[str, ...] = ()
     """Aliases or ids: only these, without the VM."""
+    networks: Mapping[str, str] = field(default_factory=dict)
+    """Archived network -> NETWORK, NETWORK/PROFILE or `none`."""
+    nics_off: bool = False
+    """No network card is linked."""
     over: str | None = None
     """Id of an existing disk to overwrite with the one disk of `disks`."""
     yes: bool = False
@@ -40,6 +47,8 @@ class RestoreOptions:
     """Into files there, without any engine."""
     form: str | None = None
     """Of the images in files: `raw` (as None), or `qcow2`."""
+    hypervisor: str | None = None
+    """`libvirt`: with the files, the VM as a domain of its."""
 
     @property
     def fresh(self) -> bool:

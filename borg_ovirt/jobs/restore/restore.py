@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from borg_ovirt.errors import BorgOvirtError, NotOurArchive, RepositoryError, RestoreBlocked
 from borg_ovirt.jobs.archives.find import find_archive
@@ -11,6 +13,7 @@ from borg_ovirt.jobs.restore.health import advice, examine, newest_intact
 from borg_ovirt.jobs.restore.into_files import look_at, plan_into_files, write_files
 from borg_ovirt.jobs.restore.into_ovirt import IntoOvirt
 from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
+from borg_ovirt.jobs.restore.libvirt_plan import DOMAIN, with_domain
 from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.jobs.restore.plan import RestorePlan
 from borg_ovirt.jobs.restore.site import survey
@@ -86,6 +89,8 @@ def restore(
             f"Archive {info.name} cannot be restored: {'; '.join(plan.blockers)}.", plan.advice
         )
     if destination is None:
+        for note in plan.notes:
+            progress.step(f"note: {note}")
         write_files(plan, reader, options, progress)
         return result
     for line in plan.lines():
@@ -112,6 +117,9 @@ def _plan(
         plan = plan_into_ovirt(wanted, health, site, options)
     else:
         plan = plan_into_files(wanted, health, look_at(reader, wanted, health, options), options)
+        if options.hypervisor and not health.ovf_damaged:
+            exists = os.path.lexists((options.directory or Path()) / DOMAIN)
+            plan = with_domain(plan, wanted, _ovf(reader, wanted, options), options, exists=exists)
     return replace(plan, advice=advice(repository, info, reader, health)) if plan.blockers else plan
 
 
