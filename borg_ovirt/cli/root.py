@@ -11,6 +11,7 @@ from borg_ovirt import __version__
 COMMANDS: dict[str, str] = {
     "create": "Back up VMs: REPO::VM, or all that the configuration selects.",
     "extract": "Restore a VM into oVirt, or its disks into files.",
+    "rollback": "Bring a VM's own disks back to an archive, writing what differs.",
     "serve": "Serve archived disks over NBD, without extracting them.",
     "list": "List the archives of a repository, or of one VM.",
     "info": "Show what one archive holds.",

@@ -1,12 +1,14 @@
-"""An upload whose ticket is gone: what was written is kept, so that another transfer can go on from there."""
+"""An upload that cannot go on: what was written is kept, so that another transfer can go on from there."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from borg_ovirt.errors import TransferFailed
 from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.faults import NotFound
 
 log = logging.getLogger(__name__)
 
@@ -33,3 +35,25 @@ def keep_what_was_written(
         raise TransferFailed(
             f"The upload of {name} lost its ticket and ended with {phase}.", "Look at the engine's events."
         )
+
+
+def finalize_as_it_is(engine: Engine, transfer_id: str, name: str, phase: Callable[[], str]) -> None:
+    """End an upload into a disk that existed before with success, whatever was written; waits until the
+    engine has begun to end it. One that is ending already is left alone.
+    """
+
+    def settled() -> str | None:
+        now = phase()
+        return None if now in ("initializing", "resuming", "unknown") else now
+
+    found = engine.patience.wait(f"the transfer of {name} to settle", settled, engine.patience.start)
+    if found != "transferring" and not found.startswith("paused"):
+        return
+    with suppress(NotFound):
+        engine.call(
+            f"finalize the transfer of {name}",
+            lambda s: s.image_transfers_service().image_transfer_service(transfer_id).finalize(),
+        )
+    engine.patience.wait(
+        f"the transfer of {name} to end", lambda: None if phase() == found else True, engine.patience.start
+    )

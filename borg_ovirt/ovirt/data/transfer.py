@@ -13,7 +13,7 @@ from typing import Any
 from borg_ovirt.errors import BorgOvirtError, Timeout, TransferFailed
 from borg_ovirt.ovirt.data.imageio import Source, Target
 from borg_ovirt.ovirt.data.imageio_connection import Broken, Refused, TicketGone
-from borg_ovirt.ovirt.data.lost_ticket import keep_what_was_written
+from borg_ovirt.ovirt.data.lost_ticket import finalize_as_it_is, keep_what_was_written
 from borg_ovirt.ovirt.data.transfer_session import Persistence, TransferSession, Urls
 from borg_ovirt.ovirt.session.engine import Engine, types
 from borg_ovirt.ovirt.session.faults import NotFound
@@ -49,6 +49,8 @@ class TransferRequest:
     format: str | None = "raw"
     """`raw`: the guest's bytes, with extents; None: the file's bytes."""
     shallow: bool = False
+    keep: bool = False
+    """An upload that is never cancelled, which would remove the disk, but ended as if it were complete."""
     inactivity_timeout: int = INACTIVITY
 
     @property
@@ -107,6 +109,7 @@ class Transfer:
             backup=request.backup_id,
             direction=request.direction,
             mark=mark,
+            keep=request.keep,
         )
         self._tracked.make(
             f"start the {request.direction} of {request.name}",
@@ -227,11 +230,11 @@ class Transfer:
         self.wait_success()
 
     def abort(self) -> None:
-        """Cancel and wait for the end. An upload that is cancelled takes its whole disk with it."""
+        """Cancel and wait for the end. A cancelled upload takes its whole disk with it; see `keep`."""
         self.hang_up()
         if self._ended or not self._tracked.there():
             return
-        end_transfer(self._engine, self.id, self.request.name)
+        end_transfer(self._engine, self.id, self.request.name, keep=self.request.keep)
         self._ended = True
         self._tracked.gone()
         if self.request.backup_id is None:
@@ -359,8 +362,10 @@ def find_transfer(engine: Engine, disk_id: str, direction: str, mark: int) -> st
     return None
 
 
-def end_transfer(engine: Engine, transfer_id: str, name: str) -> None:
-    """Cancel a transfer unless it is ending already, and wait until it has ended."""
+def end_transfer(engine: Engine, transfer_id: str, name: str, *, keep: bool = False) -> None:
+    """Cancel a transfer (`keep`: finalize it) unless it is ending already, and wait until it has ended."""
+    if keep:
+        finalize_as_it_is(engine, transfer_id, name, lambda: phase_of(read_transfer(engine, transfer_id)))
     phase = phase_of(read_transfer(engine, transfer_id))
     if phase in _TERMINAL or phase == "gone":
         return

@@ -107,7 +107,7 @@ def _end_transfer(engine: Engine, run: DeadRun, entry: Entry) -> bool:
     found = entry.id or find_transfer(engine, str(facts["disk"]), str(facts["direction"]), int(facts["mark"]))
     if found is None or phase_of(read_transfer(engine, found)).startswith(("finished", "gone")):
         return False
-    end_transfer(engine, found, f"disk {facts['disk']}")
+    end_transfer(engine, found, f"disk {facts['disk']}", keep=bool(facts.get("keep")))
     return True
 
 
