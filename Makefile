@@ -7,6 +7,8 @@ JOBS ?= 2
 TESTS ?= tests/unit tests/integration tests/ovirtbox
 
 export PYTHONPATH := tests
+# Without compiled modules each of the many processes of the tests would compile the product anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo box test coverage mutants lint format soak bench bench-quick clean

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import traceback
 from collections.abc import Sequence
 
@@ -20,6 +21,9 @@ EXIT_BROKEN_PIPE = 141
 
 _READER_LEFT = (errno.EPIPE, errno.EIO)
 """A closed pipe, a closed terminal."""
+
+_NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""A command that was called without a word shows its help: several lines (click 8.1 does so by itself)."""
 
 COMPLETION_VARIABLE = "_BORG_OVIRT_COMPLETE"
 """Through this variable the completion script of a shell asks what fits."""
@@ -44,6 +48,9 @@ def _ended(arguments: Sequence[str], output: Output) -> int:
         output.error("Interrupted.")
         return 130
     except click.ClickException as error:
+        if isinstance(error, _NO_ARGUMENTS):
+            print(error.format_message(), file=sys.stderr)
+            return EXIT_ERROR
         output.error(error.format_message(), _usage_hint(error))
         return max(error.exit_code, EXIT_ERROR)
     except BorgOvirtError as error:

@@ -77,8 +77,8 @@ MUTANTS = (
     _items(
         "header-not-sampled",
         "Of a layer the header is always looked at: every merge writes to it.",
-        "with_first=item.known)",
-        "with_first=False)",
+        "known=item.known)",
+        "known=False)",
         survives="The sampled cells are drawn at random, and eight of them cover a layer of a test.",
     ),
     _items(

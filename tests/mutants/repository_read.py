@@ -159,6 +159,7 @@ MUTANTS = (
         "A disk's path is the one of its id: nothing is written elsewhere.",
         "if self.path not in (disk_path(self.id), chain_path(self.id)):",
         "if not self.path:",
+        survives="A manifest whose disks are not where its mode puts them is refused as a whole, too.",
     ),
     _manifest(
         "layer-path-outside",

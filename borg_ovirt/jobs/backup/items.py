@@ -210,7 +210,7 @@ class Items:
             disk.mismatches += len(item.plan.mismatches)
         else:
             # Of a layer always the header: it is what every merge writes to.
-            cells = choose_sample(item.plan, base, self._sampling, with_first=item.known)
+            cells = choose_sample(item.plan, self._sampling, known=item.known)
             wrong = check_sample(item.plan, base, cells, source, readers=self._readers, buffers=buffers)
             disk.sampled += len(cells)
             disk.mismatches += len(wrong)

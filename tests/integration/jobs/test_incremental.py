@@ -130,12 +130,13 @@ def test_a_restored_snapshot_makes_a_full_backup(box: Box, desk: Desk) -> None:
     desk.assert_clean()
 
 
-def test_a_bitmap_that_lies_is_caught_and_the_disk_read_in_full(box: Box, desk: Desk) -> None:
-    vm = make(box, "liar")
+@pytest.mark.parametrize("place", [5 * MIB, 29 * MIB], ids=["data", "zeros"])
+def test_a_bitmap_that_lies_is_caught_and_the_disk_read_in_full(box: Box, desk: Desk, place: int) -> None:
+    vm = make(box, f"liar{place}")
     root = disk_of(box, vm, "root")
     desk.create(vm)
     box.inject.lying_bitmap(root)
-    box.write(root, 5 * MIB, b"unseen" * 1000)
+    box.write(root, place, b"unseen" * 1000)
     caught = desk.run("create", "--json", "--sample", "all", f"{desk.repo}::{vm.name}").ok(1)
     assert "CHANGE TRACKING IS WRONG" in caught.err
     made = caught.vm

@@ -92,9 +92,23 @@ def test_usage_errors_say_where_help_is(capsys) -> None:  # type: ignore[no-unty
     assert "`borg-ovirt create --help`" in err
 
 
-def test_an_unknown_command_is_a_usage_error(capsys) -> None:  # type: ignore[no-untyped-def]
-    assert boundary.run(["restore"]) == 2
-    assert "No such command 'restore'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("word", "meant"), [("restore", "extract"), ("creat", "create"), ("backup", "create"), ("zzz", None)]
+)
+def test_an_unknown_command_is_a_usage_error(capsys, word, meant) -> None:  # type: ignore[no-untyped-def]
+    assert boundary.run([word]) == 2
+    err = capsys.readouterr().err
+    assert f"No such command '{word}'" in err
+    assert ("Did you mean" in err) == (meant is not None)
+    assert meant is None or f"Did you mean `{meant}`?" in err
+
+
+@pytest.mark.parametrize("words", [[], ["config"]])
+def test_without_a_word_help_is_shown_as_help(capsys, words) -> None:  # type: ignore[no-untyped-def]
+    assert boundary.run(words) in (0, 2)
+    shown = "".join(capsys.readouterr())
+    assert "\nCommands:\n" in shown
+    assert "Try `" not in shown
 
 
 @pytest.mark.parametrize(("status", "expected"), [(0, 0), (1, 1), (None, 0)])
