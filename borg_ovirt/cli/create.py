@@ -117,8 +117,8 @@ def _settings(
 def _run(output: Output, order: _Order, access: EngineAccess) -> int:
     """Run, and say what became of it; a failure of its own is told at the edge of the program."""
     from borg_ovirt.cli.summary import summary
-    from borg_ovirt.jobs.runs.hooks import Hooks
     from borg_ovirt.jobs.restore.rollback_state import unfinished
+    from borg_ovirt.jobs.runs.hooks import Hooks
     from borg_ovirt.jobs.runs.run import run
 
     plan = _plan(order)
