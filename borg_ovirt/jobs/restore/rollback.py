@@ -116,6 +116,8 @@ class Rollback:
     save: Callable[[str], str]
     where: str
     """The repository as the user names it."""
+    _touched: bool = False
+    """A byte may have been written."""
 
     def run(self, name: str, *, dry_run: bool = False) -> RollbackResult:
         """Roll the VM back to an archive, or to the latest one of it."""
@@ -148,7 +150,10 @@ class Rollback:
             for disk, differing in places:
                 result.disks.append(self._write(disk, differing, vm, stamp))
         except BaseException:
-            self.progress.warn(marker.told())
+            if self._touched or begun:
+                self.progress.warn(marker.told())
+            else:
+                end(self.state, marker)
             raise
         end(self.state, marker)
         return result
@@ -220,6 +225,7 @@ class Rollback:
             # The disk is locked: from here on the VM cannot start. Did it, since its state was taken?
             if self._stamp(vm.id) != stamp:
                 raise RestoreFailed(f"VM {vm.name} was started meanwhile.", "Stop it and roll back again.")
+            self._touched = True
             with self.progress.disk(disk.name, _bytes(disk, places)) as gauge:
                 done.stats = upload(
                     disk.content,

@@ -8,10 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
+from chainbench import Bench
 from harness import Desk, Run
 from ovirtbox.box import MIB, Box, DiskSpec, sha_of
 from ovirtbox.model import Vm
 from restored import lose, make
+
+from borg_ovirt.errors import RestoreFailed
+from borg_ovirt.jobs.restore.rollback import Rollback, RollbackOptions
+from borg_ovirt.jobs.restore.rollback_state import unfinished
+from borg_ovirt.ovirt.tracked.journal import Journal
 
 CELL = 4 * MIB
 
@@ -147,3 +153,29 @@ def test_what_is_in_the_way(box: Box, desk: Desk, vm: Vm) -> None:
     assert "is up: stop it first" in running.err
     box.stop_vm(vm)
     desk.assert_clean()
+
+
+def test_what_ran_meanwhile_is_not_written_over(box: Box, bench: Bench, vm: Vm) -> None:
+    archive = bench.create(vm, mode="image").archive
+    change(box, vm, 90)
+    saved = bench.create(vm, mode="image").archive
+
+    def save(vm_id: str) -> str:
+        """The VM runs when its present state has just been kept."""
+        box.start_vm(vm)
+        box.write(box.disks(vm)[0], 0, b"written meanwhile")
+        box.stop_vm(vm)
+        return saved
+
+    with (
+        bench.engine() as engine,
+        Journal(bench.state, engine.instance_id) as journal,
+        bench.repository() as repository,
+    ):
+        state, told = bench.state, bench.told
+        job = Rollback(repository, engine, journal, state, RollbackOptions(), told, save, "R")
+        with pytest.raises(RestoreFailed, match="was started meanwhile"):
+            job.run(archive)
+    assert box.read(box.disks(vm)[0], 0, 17) == b"written meanwhile"
+    assert not unfinished(bench.state)
+    bench.assert_clean()
