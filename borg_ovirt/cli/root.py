@@ -14,6 +14,7 @@ COMMANDS: dict[str, str] = {
     "extract": "Restore a VM into oVirt, or its disks into files.",
     "rollback": "Bring a VM's own disks back to an archive, writing what differs.",
     "serve": "Serve archived disks over NBD, without extracting them.",
+    "files": "List or copy single files inside an archived disk.",
     "list": "List the archives of a repository, or of one VM.",
     "info": "Show what one archive holds.",
     "diff": "Show what changed between two archives.",
