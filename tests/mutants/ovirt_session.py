@@ -134,7 +134,7 @@ MUTANTS = (
         "        if self._left < 0:",
         "        if self._left == 1:",
     ),
-    of("ovirt/session/sense.py", _SESSION)(
+    of("ovirt/session/sense.py", "unit/ovirt/session/test_sense.py")(
         "cut-answer-believed",
         "An answer that was cut off is none.",
         "        parser.Parse(body, True)",
