@@ -54,9 +54,12 @@ def _check(asked: RestoreOptions) -> None:
                 raise click.UsageError(f"--{option} {why}.")
 
     if asked.directory is not None:
-        refuse(_ENGINE_ONLY, "makes no sense with --to")
-    elif asked.form is not None:
-        raise click.UsageError("--format goes with --to.")
+        kept = ("networks", "nics_off") if asked.hypervisor else ()
+        refuse(tuple(name for name in _ENGINE_ONLY if name not in kept), "makes no sense with --to")
+    else:
+        for field, option in (("form", "--format"), ("hypervisor", "--as")):
+            if getattr(asked, field):
+                raise click.UsageError(f"{option} goes with --to.")
     if asked.attach and not asked.disks:
         raise click.UsageError("--attach goes with --disk.")
     if asked.over is not None:
@@ -148,6 +151,12 @@ def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dic
         "form",
         type=click.Choice(["raw", "qcow2"]),
         help="Of the images of --to (raw unless told); qcow2 needs qemu-img.",
+    ),
+    click.option(
+        "--as",
+        "hypervisor",
+        type=click.Choice(["libvirt"]),
+        help="With --to: write domain.xml, the VM for libvirt.",
     ),
     click.option(
         "--flatten",

@@ -49,6 +49,11 @@ class DiskContent:
         """Whether `borg check --repair` put zeros in place of lost chunks, or a chunk is missing now."""
         return _is_damaged(self._session, self._stored)
 
+    @property
+    def repaired(self) -> bool:
+        """Whether `borg check --repair` put zeros in place of lost chunks."""
+        return self._stored.repaired
+
     def is_zero(self, chunk: Chunk) -> bool:
         """Whether the chunk is known by its id to be all zeros."""
         return chunk.id == self._session.zero_id(chunk.size)

@@ -110,7 +110,7 @@ def stop(engine: EngineCore, vm: Vm, *, gently: bool = False, force: bool = Fals
     def done(error: Exception | None) -> None:
         engine.locks.drop(owner)
         jobs.finish(engine, job, error is None)
-        vm.status, vm.host = "down", None
+        vm.status, vm.host, vm.stopped = "down", None, engine.clock.now()
         vm.generation += 1
         engine.log(61, NORMAL, f"VM {vm.name} is down. Exit message: User shut down", vm_id=vm.id)
         for call in engine.on_vm_down:

@@ -201,6 +201,8 @@ class Vm:
     created: datetime | None = None
     started: datetime | None = None
     """While it runs."""
+    stopped: datetime | None = None
+    """When it stopped last."""
     attachments: list[Attachment] = field(default_factory=list)
     nics: list[Nic] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)

@@ -45,6 +45,7 @@ def vm_element(engine: EngineCore, vm: Vm, *, all_content: bool = False) -> Elem
         _compatibility(vm.level),
         leaf("next_run_configuration_exists", False),
         leaf("status", vm.status),
+        leaf("stop_time", vm.stopped) if vm.stopped else None,
         leaf("type", "server"),
         element("os", leaf("type", "rhel_8x64")),
         ref("cluster", vm.cluster, "clusters"),
