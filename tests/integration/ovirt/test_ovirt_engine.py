@@ -199,7 +199,7 @@ def test_the_ovf_is_waited_for_and_its_absence_told(box: Box, engine: Engine) ->
     assert vm.name.encode() in fetch_ovf(engine, vm.id)
     layer.status = "locked"
     with (
-        Engine(engine.access, patience=Patience(ovf=0.5)) as hasty,
+        Engine(engine.access, patience=Patience(lock=0.5)) as hasty,
         pytest.raises(VmNotSuitable, match="busy"),
     ):
         fetch_ovf(hasty, vm.id)
