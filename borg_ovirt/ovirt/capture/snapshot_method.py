@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 
 from borg_ovirt.errors import BackupFailed, BorgOvirtError, EngineRefused, NotAuthorized, Timeout
@@ -77,7 +78,10 @@ class SnapshotMethod:
             self._thaw = None
             raise
         except EngineRefused as error:
-            self._thaw_guest()
+            with suppress(EngineRefused):  # a guest without an agent refuses both
+                thaw(self._engine, self._vm.id)
+            self._thaw.done()
+            self._thaw = None
             raise BackupFailed(
                 f"VM {self._vm.name} could not be frozen: {error.message}",
                 "Is the guest agent running in it? `--freeze auto` goes on without.",

@@ -100,6 +100,10 @@ class Journal:
                 draft.unlink(missing_ok=True)
                 self._close()
             raise self._unwritable(error) from None
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            self._close()
+            raise
         return self
 
     def _begin(self) -> None:

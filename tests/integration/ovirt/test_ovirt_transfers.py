@@ -256,7 +256,7 @@ def test_a_vm_beside_the_original_and_its_removal(box: Box, engine: Engine, tmp_
         facts = find_vm(engine, "copy")
         assert (facts.id, [d.id for d in facts.disks]) == (ids[vm.id], [wanted.id])
         assert {nic.mac for nic in box.vm("copy").nics}.isdisjoint(nic.mac for nic in vm.nics)
-        with pytest.raises(EngineRefused, match="already exists"):
+        with pytest.raises(EngineRefused, match="is there already"):
             MadeVm(
                 engine, journal, copy, vm_id=ids[vm.id], name="other", cluster_id=vm.cluster, fresh=False
             ).make()
