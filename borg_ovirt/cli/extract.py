@@ -54,9 +54,12 @@ def _check(asked: RestoreOptions) -> None:
                 raise click.UsageError(f"--{option} {why}.")
 
     if asked.directory is not None:
-        refuse(_ENGINE_ONLY, "makes no sense with --to")
-    elif asked.form is not None:
-        raise click.UsageError("--format goes with --to.")
+        kept = ("networks", "nics_off") if asked.hypervisor else ()
+        refuse(tuple(name for name in _ENGINE_ONLY if name not in kept), "makes no sense with --to")
+    else:
+        for field, option in (("form", "--format"), ("hypervisor", "--as")):
+            if getattr(asked, field):
+                raise click.UsageError(f"{option} goes with --to.")
     if asked.attach and not asked.disks:
         raise click.UsageError("--attach goes with --disk.")
     if asked.over is not None:
@@ -148,6 +151,12 @@ def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dic
         "form",
         type=click.Choice(["raw", "qcow2"]),
         help="Of the images of --to (raw unless told); qcow2 needs qemu-img.",
+    ),
+    click.option(
+        "--as",
+        "hypervisor",
+        type=click.Choice(["libvirt"]),
+        help="With --to: write domain.xml, the VM for libvirt.",
     ),
     click.option(
         "--flatten",
@@ -297,6 +306,7 @@ def _into(
     from borg_ovirt.jobs.restore.restore import Destination
     from borg_ovirt.ovirt.session.engine import Engine
     from borg_ovirt.ovirt.tracked.cleanup import heal as remove_leftovers
+    from borg_ovirt.ovirt.tracked.cleanup import of_restores
     from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     with (
@@ -306,5 +316,5 @@ def _into(
         Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
     ):
         if heal:
-            remove_leftovers(ovirt, state_dir(), progress.step)
+            remove_leftovers(ovirt, state_dir(), progress.step, of_restores, at_most=60.0)
         yield opened, Destination(ovirt, journal), progress

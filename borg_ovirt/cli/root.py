@@ -10,8 +10,12 @@ import click
 from borg_ovirt import __version__
 
 COMMANDS: dict[str, str] = {
+    "init": "Take the first steps: CA, login, repository, key, configuration.",
     "create": "Back up VMs: REPO::VM, or all that the configuration selects.",
     "extract": "Restore a VM into oVirt, or its disks into files.",
+    "rollback": "Bring a VM's own disks back to an archive, writing what differs.",
+    "serve": "Serve archived disks over NBD, without extracting them.",
+    "files": "List or copy single files inside an archived disk.",
     "list": "List the archives of a repository, or of one VM.",
     "info": "Show what one archive holds.",
     "diff": "Show what changed between two archives.",

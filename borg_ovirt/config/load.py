@@ -25,10 +25,10 @@ Key = tuple[str | int, ...]
 _LARGEST = 512 << 10
 """Bytes of a configuration: two thousand VMs with rules of their own take less, and a second to read."""
 _DEEPEST = 20
-_MOST = 100_000
-"""Values, each counted as often as aliases repeat it."""
+_MOST = 40_000
+"""Keys and values as written, and values as often as aliases repeat them: some seconds to read, no more."""
 _TOLD = 50
-"""Mistakes that are told: finding words for each takes time."""
+"""Mistakes that are told: finding words for each takes time, and reading them more."""
 _LONGEST = 100
 """Characters of a wrong value that are shown."""
 
@@ -98,6 +98,24 @@ def parse(text: str, file: str, settings: Sequence[str] = ()) -> Config:
         raise InvalidConfig(problems) from None
 
 
+class _TooMany(Exception):
+    """More keys and values than anybody configures."""
+
+
+class _Bounded(yaml.SafeLoader):
+    """Reads so many keys and values and no more: the time it takes is bounded."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._left = _MOST
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise _TooMany
+        return super().compose_node(parent, index)
+
+
 def load_map(name: str) -> RestoreMap:
     """The mapping file of that name, with the same care. Raises `ConfigError`."""
     path = Path(name).expanduser()
@@ -140,12 +158,14 @@ class _Tree:
     def read(self, text: str) -> Any:
         """Parse; what PyYAML cannot take, or takes for ever, and a key given twice are mistakes."""
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = yaml.compose(text, Loader=_Bounded)
             data = None if root is None else self._value(root, ())
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
             raise InvalidConfig([f"{self._file}:{line}: {error.problem or error.context}"]) from None
+        except _TooMany:
+            raise InvalidConfig([f"{self._file}: more than {_MOST} keys and values"]) from None
         except RecursionError:
             raise InvalidConfig([f"{self._file}: nested too deep"]) from None
         except yaml.YAMLError as error:
@@ -155,6 +175,11 @@ class _Tree:
         if self.problems:
             raise InvalidConfig(self.problems)
         return data
+
+    def _mistake(self, line: int, key: Key | str, what: str) -> None:
+        self.problems.append(f"{self._file}:{line}: {key if isinstance(key, str) else _dotted(key)}: {what}")
+        if len(self.problems) == _TOLD:
+            raise InvalidConfig(self.problems)
 
     def set(self, data: Any, setting: str) -> None:
         """Put the value of `a.b.c=value` in its place; the value is written as in the file."""
@@ -188,7 +213,7 @@ class _Tree:
         if node.tag == "tag:yaml.org,2002:null":
             return None
         if "\0" in node.value:
-            self.problems.append(f"{self._file}:{line}: {_dotted(key)}: holds a NUL character")
+            self._mistake(line, key, "holds a NUL character")
         return node.value
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
@@ -196,15 +221,12 @@ class _Tree:
         for name_node, value_node in node.value:
             line = name_node.start_mark.line + 1
             if not isinstance(name_node, yaml.ScalarNode):
-                self.problems.append(f"{self._file}:{line}: {_dotted(key) or 'a key'}: a key must be a word")
+                self._mistake(line, key or "a key", "a key must be a word")
                 continue
             name = str(name_node.value)
             below = (*key, name)
             if below in self._lines:
-                first = self._lines[below]
-                self.problems.append(
-                    f"{self._file}:{line}: {_dotted(below)}: given twice (first on line {first})"
-                )
+                self._mistake(line, below, f"given twice (first on line {self._lines[below]})")
                 continue
             self._lines[below] = line
             if _is_empty(value_node):

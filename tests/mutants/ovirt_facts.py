@@ -104,8 +104,8 @@ MUTANTS = (
     _vm(
         "empty-ovf",
         "An empty OVF is asked again.",
-        'return data.encode("utf-8") if data and data.strip() else None',
-        'return data.encode("utf-8") if data else None',
+        'return vm, data.encode("utf-8") if data and data.strip() else None',
+        'return vm, data.encode("utf-8") if data else None',
     ),
     _vm(
         "rounded-size",

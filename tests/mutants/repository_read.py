@@ -18,8 +18,22 @@ _packed = of("repository/packed.py", "unit/repository/test_packed.py")
 _readme = of("repository/readme.py", "unit/repository/test_readme.py")
 _retention = of("repository/retention.py", "unit/repository/test_retention.py")
 _series = of("repository/series.py", "unit/repository/test_series.py")
+_listed = of("repository/catalogue.py", "unit/repository/test_catalogue.py")
+_health = of("repository/health.py", "unit/repository/test_health.py")
 
 MUTANTS = (
+    _listed(
+        "no-answer-no-archive",
+        "A repository that does not answer is no list of what it has.",
+        '        except RepositoryDamaged as error:\n            _log.warning("Archive',
+        '        except Exception as error:\n            error.message = str(error)  # type: ignore[attr-defined]\n            _log.warning("Archive',
+    ),
+    _health(
+        "no-answer-is-damage",
+        "A repository that does not answer says nothing about an archive.",
+        '    except (ArchiveNotFound, NotOurArchive, RepositoryDamaged) as error:\n        return error.message.rstrip(".")',
+        '    except Exception as error:\n        return str(error).rstrip(".")',
+    ),
     _reader(
         "repaired-zeros-restored",
         "A disk in which `borg check --repair` put zeros is damaged.",

@@ -330,6 +330,15 @@ class Box:
         machines.stop(self.engine, vm)
         self.wait(lambda: vm.status == "down", f"VM {vm.name} to stop")
 
+    def crash_vm(self, vm: Vm) -> None:
+        """The guest dies as when its host loses power: no dirty bitmap can be trusted any more."""
+        self.engine.data.crash_vm(vm.id)
+        self.engine.data.freeze_truth(f"crash of {vm.id}", [d for d in self.disks(vm) if d.layers])
+        with self.world.lock:
+            vm.status, vm.host, vm.started = "down", None, None
+            for call in self.engine.on_vm_down:
+                call(vm)
+
     def remove_vm(self, vm: Vm) -> None:
         made = [a.disk_id for a in vm.attachments]
         machines.remove(self.engine, vm)
@@ -545,14 +554,15 @@ class Box:
                 found += [
                     f"snapshot {s.description!r} of VM {vm.name} is {s.status}"
                     for s in vm.snapshots
-                    if s.status != "ok" or self._is_stray(vm, s)
+                    if s.status != "ok" or self.is_stray(vm, s)
                 ]
             found += [
                 f"{owner} holds a lock of {want.kind} {want.key}" for owner, want in self.engine.locks.all()
             ]
         return found + self.engine.data.leftovers()
 
-    def _is_stray(self, vm: Vm, snapshot: Snapshot) -> bool:
+    def is_stray(self, vm: Vm, snapshot: Snapshot) -> bool:
+        """Whether a client made it, or the engine for a client's backup."""
         if snapshot.type == "active":
             return False
         if snapshot.description.startswith("Auto-generated"):

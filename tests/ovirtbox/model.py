@@ -199,6 +199,10 @@ class Vm:
     delete_protected: bool = False
     generation: int = 1
     created: datetime | None = None
+    started: datetime | None = None
+    """While it runs."""
+    stopped: datetime | None = None
+    """When it stopped last."""
     attachments: list[Attachment] = field(default_factory=list)
     nics: list[Nic] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)

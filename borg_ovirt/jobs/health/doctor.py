@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
@@ -17,8 +16,9 @@ from borg_ovirt.blocks import MiB
 from borg_ovirt.config.schema import Config
 from borg_ovirt.config.types import Room
 from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.jobs.health.doctor_files import look_at_files
 from borg_ovirt.jobs.health.doctor_ports import look_at_ports
-from borg_ovirt.jobs.health.doctor_repository import look_at_repository
+from borg_ovirt.jobs.health.doctor_repository import LookedAt, look_at_repository
 from borg_ovirt.jobs.health.doctor_rights import look_at_rights
 from borg_ovirt.jobs.health.doctor_selection import Unselected
 from borg_ovirt.jobs.health.doctor_way import look_at_way
@@ -29,7 +29,7 @@ from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.tracked.cleanup import leftovers
 from borg_ovirt.ovirt.tracked.journal import Journal
-from borg_ovirt.repository.open import Repository
+from borg_ovirt.ovirt.tracked.tagged import find_tagged
 from borg_ovirt.repository.version import check_borg_version
 from borg_ovirt.units import format_duration, format_size
 
@@ -44,9 +44,12 @@ class DoctorPlan:
     """What to look at."""
 
     access: EngineAccess | None
-    repositories: dict[str, Callable[[], AbstractContextManager[Repository]]]
-    """Name -> opens it for reading."""
+    repositories: dict[str, LookedAt]
+    """By name."""
     state: Path
+    config_file: Path | None = None
+    secrets: tuple[Path, ...] = ()
+    """Files that hold one."""
     min_free: Room | None = None
     host_port: int = 54322
     proxy_port: int | None = None
@@ -63,14 +66,15 @@ def doctor(plan: DoctorPlan) -> Iterator[Finding]:
     """Every check, one after the other; one that fails spares those that need it."""
     unselected = Unselected(plan.config) if plan.config is not None else None
     yield from _machine(plan)
+    yield from look_at_files(plan.config_file, plan.secrets)
     if plan.access is None:
         yield warn("engine", "no engine is given", "Write `engines` in the configuration, or use --url.")
     else:
         yield from _engine(plan, plan.access, unselected)
     if not plan.repositories:
         yield warn("repository", "none is given", "Write `repositories` in the configuration, or name one.")
-    for name, opener in plan.repositories.items():
-        yield from look_at_repository(name, opener, unselected)
+    for name, looked_at in plan.repositories.items():
+        yield from look_at_repository(name, looked_at, unselected)
 
 
 def _machine(plan: DoctorPlan) -> Iterator[Finding]:
@@ -208,11 +212,19 @@ def _domains(plan: DoctorPlan, engine: Engine) -> Iterator[Finding]:
 
 def _leftovers(plan: DoctorPlan, engine: Engine) -> Finding:
     found = leftovers(plan.state, engine.instance_id)
+    living = {path.stem for path in plan.state.glob("*.jsonl")} if plan.state.is_dir() else set()
+    others = [str(stray) for stray in find_tagged(engine, living)]
     if found:
         return warn(
             "leftovers",
-            f"{len(found)} of runs that died",
+            f"{len(found)} of runs that died" + (f"; besides {'; '.join(others)}" if others else ""),
             "The next run removes them, or `borg-ovirt cleanup`.",
+        )
+    if others:
+        return warn(
+            "leftovers",
+            "; ".join(others[:_SHOWN]) + (" ..." if len(others) > _SHOWN else ""),
+            "Of a run on another machine, or left by the engine: see `borg-ovirt cleanup`.",
         )
     return ok("leftovers", "none")
 

@@ -108,6 +108,7 @@ class Filling:
             vm_id=self.vm_id,
             image_id=layer.image_id if layer else None,
             format="raw" if raw else None,
+            keep_disk=disk.exists,
         )
         # Elsewhere the daemon exports more than the disk, and its checksum would cover that too.
         exact = raw and (not disk.domain.block or (layer is None and disk.format == "cow"))
@@ -116,6 +117,11 @@ class Filling:
             try:
                 stats, proof = self._move(content, transfer.target, name, raw and disk.reads_zero, exact)
                 transfer.finish()
+            except BaseException:
+                if disk.exists:
+                    again = f"restore over it again (--over {disk.disk_id})"
+                    self.progress.warn(f"disk {name} stays, and may be overwritten in part: {again}")
+                raise
             finally:
                 self.under_way.discard(transfer)
         return stats, proof

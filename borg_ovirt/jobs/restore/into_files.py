@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,17 +40,17 @@ class Folder:
     """Those of the planned files that exist, relative to it."""
     left: tuple[str, ...] = ()
     """What restores that were killed left in it."""
-    small: Mapping[str, int] = field(default_factory=dict)
-    """The small files of the archive that can be read, and their sizes in bytes."""
+    small: Mapping[str, bytes] = field(default_factory=dict)
+    """The small files of the archive that can be read."""
     has_qemu_img: bool = True
 
 
 def look_at(reader: ArchiveReader, wanted: Wanted, health: Health, options: RestoreOptions) -> Folder:
     """Ask the file system (and the archive for its small files) for all that a plan depends on."""
     directory = options.directory or Path()
-    small = {} if health.ovf_damaged else {OVF: len(reader.ovf)}
-    small[MANIFEST] = len(reader.manifest.to_json())
-    small[README] = len(guide_of(wanted, options))
+    small = {} if health.ovf_damaged else {OVF: reader.ovf}
+    small[MANIFEST] = reader.manifest.to_json()
+    small[README] = guide_of(wanted, options)
     files = _files(wanted, options, directory, small)
     return Folder(
         is_file=directory.exists() and not directory.is_dir(),
@@ -83,17 +83,18 @@ def plan_into_files(wanted: Wanted, health: Health, folder: Folder, options: Res
 
 
 def _files(
-    wanted: Wanted, options: RestoreOptions, directory: Path, small: Mapping[str, int]
+    wanted: Wanted, options: RestoreOptions, directory: Path, small: Mapping[str, bytes]
 ) -> list[FilePlan]:
-    files = [FilePlan(directory / name, size, name) for name, size in small.items()]
+    files = [FilePlan(directory / name, len(text), name, text=text) for name, text in small.items()]
     for disk in wanted.disks:
-        if disk.joined or options.form == "qcow2":
-            path = directory / f"{disk.record.id}.{options.form or 'raw'}"
-            files.append(FilePlan(path, disk.record.size, disk=disk))
-        elif disk.whole:
-            files.append(FilePlan(directory / f"{disk.record.id}.raw", disk.record.size, disk.layers[0].path))
-        else:
-            files += [FilePlan(directory / x.path, x.size, x.path, disk) for x in disk.layers]
+        form = options.form or "raw"
+        if disk.whole or form == "qcow2":
+            item = None if disk.joined or form == "qcow2" else disk.layers[0].path
+            files.append(FilePlan(directory / f"{disk.record.id}.{form}", disk.record.size, item, disk, form))
+            continue
+        for layer in disk.layers:
+            form = "qcow2" if layer.format == "cow" else "raw"
+            files.append(FilePlan(directory / layer.path, layer.size, layer.path, disk, form))
     return files
 
 
@@ -111,21 +112,16 @@ def guide_of(wanted: Wanted, options: RestoreOptions) -> bytes:
 
 
 def write_files(
-    plan: RestorePlan, reader: ArchiveReader, options: RestoreOptions, progress: Progress, guide: bytes
+    plan: RestorePlan, reader: ArchiveReader, options: RestoreOptions, progress: Progress
 ) -> None:
-    """Write all files of a plan. `guide`: what README.txt says."""
+    """Write all files of a plan."""
     directory = options.directory or Path()
     contents = Contents(reader, options.work_dir, progress, None)
-    small: dict[str | None, Callable[[], bytes]] = {
-        OVF: lambda: reader.ovf,
-        MANIFEST: reader.manifest.to_json,
-        README: lambda: guide,
-    }
     with _Placing.into(directory) as placing:
         for file in plan.files:
             part = placing.part(file.path)
-            if file.item in small:
-                write_small(part, small[file.item]())
+            if file.text is not None:
+                write_small(part, file.text)
                 continue
             name = f"disk {file.disk.name}" if file.disk else file.path.name
             if file.item is not None:

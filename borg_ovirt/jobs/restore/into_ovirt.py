@@ -20,6 +20,7 @@ from borg_ovirt.jobs.restore.undo import Undo
 from borg_ovirt.ovirt.data.lost_ticket import UploadLost
 from borg_ovirt.ovirt.facts.chain import read_chain
 from borg_ovirt.ovirt.facts.ovf import parse, rewrite
+from borg_ovirt.ovirt.facts.storage import settle
 from borg_ovirt.ovirt.facts.vm import read_vm
 from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
 from borg_ovirt.ovirt.make.machines import (
@@ -34,7 +35,7 @@ from borg_ovirt.ovirt.make.machines import (
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.events import ATTACH_FAILED, EventMark
-from borg_ovirt.ovirt.session.probes import prove_reading, prove_restoring
+from borg_ovirt.ovirt.session.probes import prove_ending, prove_reading, prove_restoring
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.reader import ArchiveReader
@@ -44,6 +45,8 @@ def prove_rights(engine: Engine, plan: RestorePlan) -> None:
     """`NotAuthorized` where the user could begin this and not end it."""
     if plan.vm is not None:
         prove_restoring(engine, plan.vm.cluster_id)
+    else:
+        prove_ending(engine)
     prove_reading(engine, ((disk.disk_id, disk.alias) for disk in plan.disks if disk.exists))
 
 
@@ -137,29 +140,44 @@ class IntoOvirt:
         )
 
     def _import(self, vm: VmPlan, undo: Undo) -> None:
-        """Make the VM from its OVF on the restored disks, and check that it got every one of them."""
+        """Make the VM from its OVF on the restored disks, and check that it got every one of them.
+
+        An engine that was restarted a moment ago does not know its storage domains: it imports, and attaches
+        nothing. [seen] Then it is done once more.
+        """
         disks = {disk.disk_id: disk for disk in self.plan.disks}
         self.progress.step(f"importing VM {vm.name}")
-        mark = EventMark(self.engine)
-        undo.make(
-            MadeVm(
-                self.engine,
-                self.journal,
-                self._text(vm),
-                vm_id=vm.id,
-                name=vm.name,
-                cluster_id=vm.cluster_id,
-                fresh=bool(vm.ids),
-            )
-        )
-        missing = missing_disks(self.engine, vm.id, disks)
-        if missing:
-            names = ", ".join(disks[disk_id].alias for disk_id in missing)
-            told = "; ".join(mark.texts(ATTACH_FAILED)) or "the engine's events tell nothing"
-            raise RestoreFailed(f"VM {vm.name} was imported without the disks {names}: {told}.")
+        absence, again = self.engine.patience.absence, True
+        while True:
+            for center in {disk.domain.data_center_id for disk in self.plan.disks}:
+                settle(self.engine, center, {disk.domain.id for disk in self.plan.disks})
+            mark, away = EventMark(self.engine), absence.seconds
+            made = self._vm(vm)
+            undo.make(made)
+            missing = missing_disks(self.engine, vm.id, disks)
+            if not missing:
+                break
+            if not again or absence.seconds <= away:
+                names = ", ".join(disks[disk_id].alias for disk_id in missing)
+                told = "; ".join(mark.texts(ATTACH_FAILED)) or "the engine's events tell nothing"
+                raise RestoreFailed(f"VM {vm.name} was imported without the disks {names}: {told}.")
+            again = False
+            self.progress.step(f"the engine was away meanwhile: importing VM {vm.name} once more")
+            undo.take_back(made)
         for disk in self.plan.disks:
             if not disk.source.record.active:
                 deactivate_disk(self.engine, vm.id, disk.disk_id)
+
+    def _vm(self, vm: VmPlan) -> MadeVm:
+        return MadeVm(
+            self.engine,
+            self.journal,
+            self._text(vm),
+            vm_id=vm.id,
+            name=vm.name,
+            cluster_id=vm.cluster_id,
+            fresh=bool(vm.ids),
+        )
 
     def _text(self, vm: VmPlan) -> bytes:
         """The OVF that is imported."""

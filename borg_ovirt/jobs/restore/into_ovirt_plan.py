@@ -175,7 +175,7 @@ def _over(wanted: Wanted, site: Site, options: RestoreOptions, blockers: list[st
         )
         for source in wanted.disks
     )
-    note = "its present content is lost; if the upload fails, the engine removes the whole disk"
+    note = "its present content is lost; if the upload fails, it may be half the one and half the other"
     return RestorePlan(
         title=f"disk {disk.alias} ({disk.id}) overwritten",
         disks=plans,

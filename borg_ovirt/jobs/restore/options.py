@@ -63,6 +63,8 @@ class RestoreOptions:
     """Into files there, without any engine."""
     form: str | None = None
     """Of the images in files: `raw` (as None), or `qcow2`."""
+    hypervisor: str | None = None
+    """`libvirt`: with the files, the VM as a domain of its."""
 
     @property
     def fresh(self) -> bool:

@@ -116,6 +116,10 @@ class FilePlan:
     item: str | None = None
     """What of the archive it holds; None for an image joined from the layers of `disk`."""
     disk: WantedDisk | None = None
+    form: str = "raw"
+    """Of an image or a layer: `raw` or `qcow2`."""
+    text: bytes | None = field(default=None, repr=False)
+    """What is in it, of the small files."""
 
 
 @dataclass(frozen=True)

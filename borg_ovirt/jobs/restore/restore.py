@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from borg_ovirt.errors import BorgOvirtError, NotAuthorized, NotOurArchive, RepositoryError, RestoreBlocked
+from borg_ovirt.errors import (
+    BorgOvirtError,
+    NotAuthorized,
+    NotOurArchive,
+    RepositoryDamaged,
+    RestoreBlocked,
+)
 from borg_ovirt.jobs.archives.find import find_archive
 from borg_ovirt.jobs.restore.fill import AT_ONCE, RestoredDisk
 from borg_ovirt.jobs.restore.health import advice, examine, newest_intact
-from borg_ovirt.jobs.restore.into_files import guide_of, look_at, plan_into_files, write_files
+from borg_ovirt.jobs.restore.into_files import look_at, plan_into_files, write_files
 from borg_ovirt.jobs.restore.into_ovirt import IntoOvirt, prove_rights
 from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
+from borg_ovirt.jobs.restore.libvirt_plan import DOMAIN, with_domain
 from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.jobs.restore.plan import RestorePlan
 from borg_ovirt.jobs.restore.site import survey
@@ -116,9 +125,12 @@ def prepare(
             exists = not options.fresh and wanted.manifest.vm.id in site.vm_ids
         else:
             plan = plan_into_files(wanted, health, look_at(reader, wanted, health, options), options)
+            if options.hypervisor and not health.ovf_damaged:
+                there = os.path.lexists((options.directory or Path()) / DOMAIN)
+                plan = with_domain(plan, wanted, _ovf(reader, wanted, options), options, exists=there)
         if plan.blockers:
             plan = replace(plan, advice=advice(repository, info, reader, health))
-    except (NotOurArchive, RepositoryError) as error:
+    except (NotOurArchive, RepositoryDamaged) as error:
         raise _unreadable(repository, info, error) from error
     return Prepared(info, reader, wanted, options, ovf, plan, exists)
 
@@ -148,8 +160,9 @@ def carry_out(
         )
     result = RestoreResult(info.name, plan, False, files=_files_of(plan))
     if destination is None:
-        guide = guide_of(prepared.wanted, prepared.options)
-        write_files(plan, prepared.reader, prepared.options, progress, guide)
+        for note in plan.notes:
+            progress.step(f"note: {note}")
+        write_files(plan, prepared.reader, prepared.options, progress)
         return result
     for line in plan.lines():
         progress.step(line)

@@ -1,4 +1,4 @@
-"""An upload whose ticket is gone: what was written is kept, so that another transfer can go on from there."""
+"""An upload that cannot go on: what was written is kept, so that another transfer can go on from there."""
 
 from __future__ import annotations
 

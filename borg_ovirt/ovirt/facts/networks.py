@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from borg_ovirt.errors import EngineRefused, NotAuthorized
 from borg_ovirt.ovirt.session.engine import Engine
-from borg_ovirt.ovirt.session.sense import understood
 
 
 @dataclass(frozen=True)
@@ -17,7 +16,6 @@ class ProfileFacts:
     network: str
 
 
-@understood
 def networks_of(engine: Engine, cluster_id: str) -> frozenset[str]:
     """Names of the networks that are attached to a cluster: an import knows no others."""
     found = engine.call(
@@ -27,7 +25,6 @@ def networks_of(engine: Engine, cluster_id: str) -> frozenset[str]:
     return frozenset(network.name for network in found or () if network.name)
 
 
-@understood
 def list_profiles(engine: Engine) -> tuple[ProfileFacts, ...]:
     """Every vNIC profile."""
     networks = {
@@ -39,7 +36,6 @@ def list_profiles(engine: Engine) -> tuple[ProfileFacts, ...]:
     )
 
 
-@understood
 def macs_in_use(engine: Engine, cluster_id: str) -> dict[str, str]:
     """MAC address in lower case -> name of the VM that has it, as far as an import into the cluster would
     mind: the engine compares within one pool, and not at all where the pool allows duplicates.

@@ -9,7 +9,6 @@ from typing import Any
 from borg_ovirt.errors import BorgOvirtError, EngineUnreachable
 from borg_ovirt.ovirt.facts.model import BLANK_TEMPLATE, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
-from borg_ovirt.ovirt.session.sense import understood
 
 CLOUD_INIT = (
     *("host_name", "domain", "timezone", "user_name", "authorized_ssh_keys", "regenerate_ssh_keys"),
@@ -64,7 +63,6 @@ def _call(engine: Engine, vm: VmFacts, what: str, ask: Callable[[Any], Any]) -> 
     return engine.call(f"read the {what} of VM {vm.name}", lambda s: ask(s.vms_service().vm_service(vm.id)))
 
 
-@understood
 def _of_the_vm(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
     told = _call(engine, vm, "settings", lambda s: s.get())
     if told.quota is not None and vm.data_center_id:
@@ -94,7 +92,6 @@ def _nic_setup(nic: Any) -> dict[str, Any]:
     }
 
 
-@understood
 def _template(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
     if vm.template_id != BLANK_TEMPLATE:
         template = engine.call(
@@ -104,13 +101,11 @@ def _template(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
         found.template = template.name
 
 
-@understood
 def _labels(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
     labels = _call(engine, vm, "affinity labels", lambda s: s.affinity_labels_service().list())
     found.labels = _names(labels)
 
 
-@understood
 def _groups(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
     for name, group_id in affinity_groups(engine, vm.cluster_id).items():
         members = engine.call(
@@ -128,7 +123,6 @@ def _groups(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
             found.groups.append(name)
 
 
-@understood
 def _numa(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
     nodes = _call(engine, vm, "NUMA nodes", lambda s: s.numa_nodes_service().list())
     found.numa = [
@@ -143,7 +137,6 @@ def _numa(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
     ]
 
 
-@understood
 def _permissions(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
     """Those on the VM itself; what comes from above it comes from above it again."""
     listed = _call(engine, vm, "permissions", lambda s: s.permissions_service().list())
@@ -161,7 +154,6 @@ def _permissions(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
             found.permissions.append(held)
 
 
-@understood
 def _cdrom(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
     drives = _call(engine, vm, "CD", lambda s: s.cdroms_service().list())
     found.cdrom = next((drive.file.id for drive in drives or () if drive.file and drive.file.id), None)
@@ -170,7 +162,6 @@ def _cdrom(engine: Engine, vm: VmFacts, found: SettingsFacts) -> None:
 # -- what an engine has, by name --------------------------------------------------------------------------
 
 
-@understood
 def quotas(engine: Engine, data_center_id: str) -> dict[str, str]:
     """Name -> id of the quotas of a data center."""
     return _ids(
@@ -181,13 +172,11 @@ def quotas(engine: Engine, data_center_id: str) -> dict[str, str]:
     )
 
 
-@understood
 def affinity_labels(engine: Engine) -> dict[str, str]:
     """Name -> id of the affinity labels."""
     return _ids(engine.call("list the affinity labels", lambda s: s.affinity_labels_service().list()))
 
 
-@understood
 def affinity_groups(engine: Engine, cluster_id: str) -> dict[str, str]:
     """Name -> id of the affinity groups of a cluster."""
     return _ids(
@@ -198,13 +187,11 @@ def affinity_groups(engine: Engine, cluster_id: str) -> dict[str, str]:
     )
 
 
-@understood
 def roles(engine: Engine) -> dict[str, str]:
     """Name -> id of the roles."""
     return _ids(engine.call("list the roles", lambda s: s.roles_service().list()))
 
 
-@understood
 def principals(engine: Engine, *, group: bool) -> dict[str, str]:
     """Name -> id of the users (with their profiles), or of the groups, that the engine knows."""
     if group:
@@ -213,7 +200,6 @@ def principals(engine: Engine, *, group: bool) -> dict[str, str]:
     return {user.user_name: user.id for user in found or () if user.user_name}
 
 
-@understood
 def tags(engine: Engine) -> dict[str, str]:
     """Name -> id of the tags."""
     return _ids(engine.call("list the tags", lambda s: s.tags_service().list()))

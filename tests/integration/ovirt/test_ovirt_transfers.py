@@ -15,7 +15,8 @@ from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Disk
 
 from borg_ovirt.errors import EngineRefused, TransferFailed
-from borg_ovirt.ovirt.data.transfer import TransferRequest, download, find_transfer, upload
+from borg_ovirt.ovirt.data.transfer import TransferRequest, download, upload
+from borg_ovirt.ovirt.data.transfers import find_transfer
 from borg_ovirt.ovirt.facts.ovf import parse, rewrite
 from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm, read_disk
 from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk, disk_exists
