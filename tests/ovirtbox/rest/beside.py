@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission
 from ovirtbox.engine import core
 from ovirtbox.faults import bad, entity_not_found, incomplete
-from ovirtbox.model import User
+from ovirtbox.model import User, Vm
 from ovirtbox.rest.lists import by_id
 from ovirtbox.xml import (
     API,
@@ -82,7 +82,12 @@ def groups(identifier: str) -> Response:
 @blueprint.get("/clusters/<identifier>/affinitygroups/<group_id>/vms")
 def group_vms(identifier: str, group_id: str) -> Response:
     group = by_id(core().world.beside.groups, group_id)
-    return reply(element("vms", [ref("vm", vm, "vms") for vm in group.vms]))
+    vms = [core().world.vms[vm] for vm in group.vms if vm in core().world.vms]
+    return reply(element("vms", [_member(vm) for vm in vms]))
+
+
+def _member(vm: Vm) -> Element:
+    return element("vm", leaf("name", vm.name), id=vm.id, href=href("vms", vm.id))
 
 
 @blueprint.post("/clusters/<identifier>/affinitygroups/<group_id>/vms")
@@ -93,7 +98,7 @@ def add_to_group(identifier: str, group_id: str) -> Response:
     if vm is None or vm.cluster != group.cluster:
         raise bad("Cannot edit Affinity Group. The VM's cluster is not the affinity group's.")
     group.vms.append(vm.id)
-    return reply(element("vm", id=vm.id, href=href("vms", vm.id)), 201)
+    return reply(_member(vm), 201)
 
 
 # --- quotas, MAC pools -----------------------------------------------------------------------------
