@@ -11,7 +11,7 @@ export PYTHONPATH := tests
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo box test coverage mutants lint format soak bench bench-quick dist deb packages clean
+.PHONY: help setup demo box test coverage guestfs mutants lint format soak bench bench-quick dist deb packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ coverage: setup ## branch coverage of the same tests, as a table and as pages in
 	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m 'not soak' -k 'not less_than_a_blink' \
 		--cov --cov-report=term --cov-report=html $(TESTS)
 
+guestfs: setup ## single files through libguestfs, with real file systems (needs guestfish)
+	@$(PYTHON) -m pytest tests/guestfs
+
 mutants: setup ## break the product in small ways, each of which a test must notice; ONLY=name for some
 	@$(PYTHON) -m mutants $(if $(ONLY),--only $(ONLY)) --jobs $(JOBS)
 
@@ -47,7 +50,7 @@ format: setup ## let ruff lay out the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-soak: setup ## the long randomised rounds
+soak: setup ## kills, random nights and fuzzers for SOAK_MINUTES (60); SOAK_SEED=n plays one again
 	@$(PYTHON) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[soak]'
 	@$(PYTHON) -m pytest -s -m soak --timeout 7200 tests
 

@@ -89,7 +89,7 @@ def command(
             for place in where or [location.Location(name) for name in config.repositories]
         },
         state=state_dir(),
-        config=find(output.config_file),
+        config_file=find(output.config_file),
         secrets=tuple(_secret_files(config, engine)),
         min_free=config.limits.min_free,
         host_port=looks.host_port,
@@ -97,6 +97,7 @@ def command(
         rights=looks.rights,
         probe_write=looks.probe_write,
         probe_domain=looks.probe_domain,
+        config=config,
     )
     found = []
     for finding in doctor(plan):

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.jobs.health.doctor_selection import Unselected
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
 from borg_ovirt.repository.open import Repository
 
@@ -31,7 +32,9 @@ class LookedAt:
     """Who made sure of it."""
 
 
-def look_at_repository(name: str, looked_at: LookedAt) -> Iterator[Finding]:
+def look_at_repository(
+    name: str, looked_at: LookedAt, unselected: Unselected | None = None
+) -> Iterator[Finding]:
     """Every check of one repository."""
     about = f"repository {name}"
     try:
@@ -43,6 +46,8 @@ def look_at_repository(name: str, looked_at: LookedAt) -> Iterator[Finding]:
                 yield _key(about, repository, looked_at.key_backup)
             yield _history(about, repository, looked_at.append_only)
             yield _archives(about, repository)
+            if unselected is not None:
+                yield from unselected.look(about, repository)
     except BorgOvirtError as error:
         yield failed(about, error.message, error.hint)
 
