@@ -57,7 +57,7 @@ def test_by_flags_alone_all_is_ready_for_the_first_backup(box: Box, fresh: Desk)
     place, repo = fresh.root / "etc", str(fresh.root / "new" / "vms")
     done = init(fresh, *known(box), repo)
     assert "login: " in done.out, done.err  # doctor had its turn; the box's ports are not the usual ones
-    assert "key: " in done.out
+    assert "a copy of its key was made on" in done.out
     names = {"config.yaml", "engine-ca.pem", "password", "passphrase", "key-backup"}
     assert {path.name for path in place.iterdir()} == names
     assert {path.stat().st_mode & 0o777 for path in place.iterdir()} == {0o600}

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ovirtbox import rights as box_rights
 
-from borg_ovirt.ovirt.session.rights import ALL
+from borg_ovirt.ovirt.session.rights import ALL, TAGS
 
 RIGHTS = Path(__file__).parents[4] / "hooks" / "rights"
 SYSTEM, CENTER = "borg-ovirt-system", "borg-ovirt-data-center"
@@ -29,7 +29,7 @@ def script() -> ModuleType:
 
 
 def test_the_permits_are_those_that_doctor_proves(script: ModuleType) -> None:
-    system = {*box_rights.FOR_BACKUPS_ON_SYSTEM, *box_rights.FOR_RESTORES_ON_SYSTEM}
+    system = {*box_rights.FOR_BACKUPS_ON_SYSTEM, *box_rights.FOR_RESTORES_ON_SYSTEM, TAGS.permit}
     assert set(script.ROLES[SYSTEM]) == system == {"login", *(r.permit for r in ALL if r.on == "System")}
     center = {*box_rights.FOR_BACKUPS, *box_rights.FOR_RESTORES}
     assert set(script.ROLES[CENTER]) == center | {"login"}
