@@ -50,7 +50,7 @@ format: setup ## let ruff lay out the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-soak: setup ## the long randomised rounds
+soak: setup ## kills, random nights and fuzzers for SOAK_MINUTES (60); SOAK_SEED=n plays one again
 	@$(PYTHON) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[soak]'
 	@$(PYTHON) -m pytest -s -m soak --timeout 7200 tests
 

@@ -92,6 +92,7 @@ def command(
         rights=looks.rights,
         probe_write=looks.probe_write,
         probe_domain=looks.probe_domain,
+        config=config,
     )
     found = []
     for finding in doctor(plan):

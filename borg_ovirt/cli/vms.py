@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @click.option(
     "--check/--no-check", default=True, help="Look whether the newest archives can be restored whole."
 )
-@click.option("--unprotected", is_flag=True, help="Only VMs without a backup, or with an old one.")
+@click.option(
+    "--unprotected", is_flag=True, help="Only VMs without a backup, with an old one, or no longer selected."
+)
 @options.repository
 @options.engine
 @options.common()
@@ -39,7 +41,8 @@ def command(
 
     LAST ARCHIVE is the newest that can be restored whole, as far as the list of its chunks tells. CHECKPOINT
     `ready` means that the next backup reads only what changed. Exit status 1 when a selected VM has no such
-    archive, or one older than --max-age: fit for monitoring.
+    archive, or one older than --max-age, and when a VM with archives is neither selected nor excluded any
+    more: fit for monitoring.
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.cli.overrides import parsed
@@ -90,6 +93,7 @@ def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
         rows = [[*row, line.repository] for row, line in zip(rows, lines, strict=True)]
     output.table(columns, rows)
     counted = {
-        word: sum(line.verdict == word for line in lines) for word in ("ok", "old", "damaged", "no backup")
+        word: sum(line.verdict == word for line in lines)
+        for word in ("ok", "old", "damaged", "no backup", "unselected")
     }
     output.lines(", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no VMs")

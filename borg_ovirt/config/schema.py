@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from borg_ovirt.config.connections import EngineSection, RepositorySection
+from borg_ovirt.config.restore import Restore
 from borg_ovirt.config.section import Name, Section, Words
 from borg_ovirt.config.types import Duration, GoneVms, MinFree, Room, Share, Size, TimeOfDay
 
@@ -206,6 +207,7 @@ class Config(Section):
     policy: Policy = Field(Policy(), description="How VMs are backed up.")
     limits: Limits = Field(Limits(), description="What a run may take.")
     retention: Retention = Field(Retention(), description="What `prune` keeps.")
+    restore: Restore = Field(Restore(), description="How `extract` restores.")
     overrides: list[Override] = Field(
         [],
         description="Other rules for some VMs.",

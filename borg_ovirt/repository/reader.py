@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import groupby
 
 from borg_ovirt.blocks import CELL, Chunk
-from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged, RepositoryError
+from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged
 from borg_ovirt.repository.borg_facts import ArchiveFacts
 from borg_ovirt.repository.borg_items import StoredFile, stored_files
 from borg_ovirt.repository.borg_session import Session, archive_id
@@ -100,7 +100,7 @@ class DiskContent:
 
     def _checked(self, chunk: Chunk, data: bytes) -> memoryview:
         if len(data) != chunk.size:
-            raise RepositoryError(
+            raise RepositoryDamaged(
                 f"A chunk of {self.path} in archive {self._archive} has {len(data)} bytes, not {chunk.size}.",
                 "Run `borg check --verify-data` on the repository.",
             )

@@ -71,7 +71,7 @@ def start(engine: EngineCore, vm: Vm) -> Job:
             vm.status, vm.host = "down", None
             engine.log(119, ERROR, f"VM {vm.name} is down with error. {error}.", vm_id=vm.id)
             return
-        vm.status = "powering_up"
+        vm.status, vm.started = "powering_up", engine.clock.now()
         engine.clock.after(1, up)
 
     def up() -> None:
@@ -128,6 +128,8 @@ def freeze(engine: EngineCore, vm: Vm, *, thaw: bool = False) -> None:
             shown = disk_rules.status_text(vm)
             raise conflict(f"Cannot {verb} VM because the VM is in {shown} status.")
         if not vm.agent:
+            raise bad(f"Unable to {verb} guest filesystems")
+        if vm.frozen and not thaw:  # read in QEMU's agent: frozen, it takes no command but to thaw
             raise bad(f"Unable to {verb} guest filesystems")
         vm.frozen = not thaw
         code = 10768 if thaw else 10767

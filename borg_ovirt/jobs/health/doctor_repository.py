@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime, timedelta, timezone
 
 from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.jobs.health.doctor_selection import Unselected
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
 from borg_ovirt.repository.open import Repository
 
@@ -15,7 +16,9 @@ _RECIPE = "See docs/operating.md, A client that cannot destroy history."
 
 
 def look_at_repository(
-    name: str, opener: Callable[[], AbstractContextManager[Repository]]
+    name: str,
+    opener: Callable[[], AbstractContextManager[Repository]],
+    unselected: Unselected | None = None,
 ) -> Iterator[Finding]:
     """Every check of one repository."""
     about = f"repository {name}"
@@ -25,6 +28,8 @@ def look_at_repository(
             yield _encryption(about, repository)
             yield _history(about, repository)
             yield _archives(about, repository)
+            if unselected is not None:
+                yield from unselected.look(about, repository)
     except BorgOvirtError as error:
         yield failed(about, error.message, error.hint)
 

@@ -54,11 +54,12 @@ class Protection:
     damaged: list[str]
     """Newer archives, which cannot be restored whole."""
     verdict: str
-    """`ok`, `old`, `damaged` (none can be restored whole), `no backup`; `-` for a VM not to be backed up."""
+    """`ok`, `old`, `damaged` (none can be restored whole), `no backup`, `unselected` (it has archives, and is
+    neither selected nor excluded any more); `-` for a VM not to be backed up."""
 
     @property
     def failed(self) -> bool:
-        return self.verdict in ("old", "damaged", "no backup")
+        return self.verdict in ("old", "damaged", "no backup", "unselected")
 
 
 def history(repository: Repository, *, check: bool = True) -> History:
@@ -95,18 +96,18 @@ def protection(
         for series in found:
             by_vm.setdefault(series.vm_id, []).append(series)
         for member in members:
-            vm = _Vm(member.name, member.id, member.summary.status, member.selected)
+            vm = _Vm(member.name, member.id, member.summary.status, member.selected, member.excluded)
             lines.append(look.line(vm, by_vm.get(member.id, []), checkpoints.get(member.id, frozenset())))
         for vm_id, mine in by_vm.items():
             if vm_id not in known:
-                vm = _Vm(mine[0].vm_name, vm_id, "gone", False)
+                vm = _Vm(mine[0].vm_name, vm_id, "gone", False, True)
                 lines.append(look.line(vm, mine, frozenset()))
     return sorted(lines, key=_need)
 
 
 def _need(line: Protection) -> tuple[bool, float, str, str]:
     age = float("inf") if line.age is None else line.age.total_seconds()
-    return (not line.selected, -age, line.vm, line.repository)
+    return (not (line.selected or line.failed), -age, line.vm, line.repository)
 
 
 def _checkpoints(
@@ -129,6 +130,8 @@ class _Vm:
     id: str
     status: str
     selected: bool
+    excluded: bool
+    """Nobody expects backups of it."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ class _Look:
 
     def _verdict(self, vm: _Vm, last: ArchiveInfo | None, age: timedelta | None, count: int) -> str:
         if not vm.selected:
-            return "-"
+            return "unselected" if count and not vm.excluded else "-"
         if last is None:
             return "damaged" if count else "no backup"
         return "old" if self.max_age is not None and (age is None or age > self.max_age) else "ok"

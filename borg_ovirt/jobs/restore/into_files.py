@@ -23,8 +23,9 @@ from borg_ovirt.jobs.restore.site import has_qemu_img
 from borg_ovirt.jobs.restore.wanted import Wanted
 from borg_ovirt.pipe.file_target import sync, write_small, write_sparse
 from borg_ovirt.progress import Progress
-from borg_ovirt.repository.layout import MANIFEST, OVF
+from borg_ovirt.repository.layout import MANIFEST, OVF, README, disk_path
 from borg_ovirt.repository.reader import ArchiveReader
+from borg_ovirt.repository.readme import readme_of_files
 
 _BESIDE = ".borg-ovirt-"
 """Begins the name of the directory in which everything is written first."""
@@ -49,6 +50,7 @@ def look_at(reader: ArchiveReader, wanted: Wanted, health: Health, options: Rest
     directory = options.directory or Path()
     small = {} if health.ovf_damaged else {OVF: reader.ovf}
     small[MANIFEST] = reader.manifest.to_json()
+    small[README] = guide_of(wanted, options)
     files = _files(wanted, options, directory, small)
     return Folder(
         is_file=directory.exists() and not directory.is_dir(),
@@ -96,12 +98,25 @@ def _files(
     return files
 
 
+def guide_of(wanted: Wanted, options: RestoreOptions) -> bytes:
+    """README.txt: which file is which disk, and how each goes back by hand."""
+    records = [disk.record for disk in wanted.disks]
+    files = {}
+    manifest = wanted.manifest
+    if all(disk.whole for disk in wanted.disks):  # what was joined of layers is an image like any other
+        records = [r.model_copy(update={"layers": (), "path": disk_path(r.id)}) for r in records]
+        files = {record.path: f"{record.id}.{options.form or 'raw'}" for record in records}
+        manifest = manifest.model_copy(update={"mode": "image"})
+    manifest = manifest.model_copy(update={"disks": tuple(records)})
+    return readme_of_files(manifest, wanted.archive, files).encode()
+
+
 def write_files(
     plan: RestorePlan, reader: ArchiveReader, options: RestoreOptions, progress: Progress
 ) -> None:
     """Write all files of a plan."""
     directory = options.directory or Path()
-    contents = Contents(reader, options.work_dir, progress, shared=False)
+    contents = Contents(reader, options.work_dir, progress, None)
     with _Placing.into(directory) as placing:
         for file in plan.files:
             part = placing.part(file.path)

@@ -11,6 +11,16 @@ NONE = "none"
 
 
 @dataclass(frozen=True)
+class SiteMap:
+    """What takes the place of what at another site, by name; what is not named stays."""
+
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    storage_domains: Mapping[str, str] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
+    mac: str | None = None
+
+
+@dataclass(frozen=True)
 class RestoreOptions:
     """Into oVirt, or with `directory` into files."""
 
@@ -21,11 +31,17 @@ class RestoreOptions:
     storage_domains: Mapping[str, str] = field(default_factory=dict)
     """Disk alias or id, or empty for all others -> storage domain name or id; else each disk's own."""
     disks: tuple[str, ...] = ()
-    """Aliases or ids: only these, without the VM."""
+    """Aliases or ids, each with `=NEW` if it is to be called otherwise: only these, without the VM."""
+    attach: str | None = None
+    """Name or id of a VM that gets the disks."""
     networks: Mapping[str, str] = field(default_factory=dict)
     """Archived network -> NETWORK, NETWORK/PROFILE or `none`."""
     nics_off: bool = False
     """No network card is linked."""
+    mac: str | None = None
+    """`keep`, `new` or `new-if-taken`; None keeps them, and gives new ones beside the original."""
+    no_tags: bool = False
+    mapping: SiteMap = field(default_factory=SiteMap)
     over: str | None = None
     """Id of an existing disk to overwrite with the one disk of `disks`."""
     yes: bool = False

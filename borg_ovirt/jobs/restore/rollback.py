@@ -246,7 +246,7 @@ class Rollback:
             disk_id=disk.facts.id,
             name=f"disk {disk.name}",
             size=disk.facts.size,
-            keep=direction == "upload",
+            keep_disk=direction == "upload",
         )
 
     def _stamp(self, vm_id: str) -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 from borg_ovirt.errors import TransferFailed
 from borg_ovirt.ovirt.session.engine import Engine
-from borg_ovirt.ovirt.session.faults import NotFound
 
 log = logging.getLogger(__name__)
+
+
+class UploadLost(TransferFailed):
+    """Nothing can be made of what was uploaded: only another disk, filled from its first byte, can help."""
 
 
 def keep_what_was_written(
@@ -21,7 +23,7 @@ def keep_what_was_written(
     headers it writes itself, is sound half-way. `TransferFailed` where it cannot be.
     """
     if image_format != "raw":
-        raise TransferFailed(
+        raise UploadLost(
             f"The host lost the ticket of the upload of {name}, and the engine makes no other.",
             "Was its imageio daemon restarted? Try again.",
         )
@@ -32,28 +34,6 @@ def keep_what_was_written(
     )
     phase = wait_terminal()
     if phase != "finished_success":
-        raise TransferFailed(
+        raise UploadLost(
             f"The upload of {name} lost its ticket and ended with {phase}.", "Look at the engine's events."
         )
-
-
-def finalize_as_it_is(engine: Engine, transfer_id: str, name: str, phase: Callable[[], str]) -> None:
-    """End an upload into a disk that existed before with success, whatever was written; waits until the
-    engine has begun to end it. One that is ending already is left alone.
-    """
-
-    def settled() -> str | None:
-        now = phase()
-        return None if now in ("initializing", "resuming", "unknown") else now
-
-    found = engine.patience.wait(f"the transfer of {name} to settle", settled, engine.patience.start)
-    if found != "transferring" and not found.startswith("paused"):
-        return
-    with suppress(NotFound):
-        engine.call(
-            f"finalize the transfer of {name}",
-            lambda s: s.image_transfers_service().image_transfer_service(transfer_id).finalize(),
-        )
-    engine.patience.wait(
-        f"the transfer of {name} to end", lambda: None if phase() == found else True, engine.patience.start
-    )
