@@ -54,12 +54,12 @@ def _check(asked: RestoreOptions) -> None:
                 raise click.UsageError(f"--{option} {why}.")
 
     if asked.directory is not None:
-        kept = ("networks", "nics_off") if asked.hypervisor else ()
-        refuse(tuple(name for name in _ENGINE_ONLY if name not in kept), "makes no sense with --to")
-    else:
-        for field, option in (("form", "--format"), ("hypervisor", "--as")):
-            if getattr(asked, field):
-                raise click.UsageError(f"{option} goes with --to.")
+        of_a_domain = ("networks", "nics_off") if asked.hypervisor else ()
+        refuse(tuple(name for name in _ENGINE_ONLY if name not in of_a_domain), "makes no sense with --to")
+    elif asked.form is not None:
+        raise click.UsageError("--format goes with --to.")
+    elif asked.hypervisor is not None:
+        raise click.UsageError("--as goes with --to.")
     if asked.attach and not asked.disks:
         raise click.UsageError("--attach goes with --disk.")
     if asked.over is not None:

@@ -238,7 +238,7 @@ class Transfer:
         self.wait_success()
 
     def abort(self) -> None:
-        """Cancel and wait for the end. A cancelled upload takes its whole disk with it; see `keep`."""
+        """Cancel and wait for the end. An upload that is cancelled takes its whole disk with it."""
         self.hang_up()
         if self._ended or not self._tracked.there():
             return
