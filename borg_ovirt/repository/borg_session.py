@@ -299,6 +299,12 @@ class Session:
         after = self._segment_bytes()
         return None if before is None or after is None else max(before - after, 0)
 
+    def check(self, seconds: int) -> bool:
+        """Borg's check of the segments for so long, from where it stopped last; false if one is faulty."""
+        self.check_writable()
+        with translate_errors(self.where):
+            return bool(self._repository.check(max_duration=seconds))
+
     def _segment_bytes(self) -> int | None:
         if not self._local:
             return None

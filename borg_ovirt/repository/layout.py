@@ -25,9 +25,11 @@ from borg_ovirt.repository.manifest import (
     SnapshotRecord,
     Uuid,
     VmRecord,
+    When,
 )
 from borg_ovirt.repository.names import archive_name, is_checkpoint_name
 from borg_ovirt.repository.paths import DISKS, MANIFEST, OVF, README, chain_path, disk_path, layer_path
+from borg_ovirt.repository.proof import ProofRecord, UnderWay
 
 __all__ = [
     "DISKS",
@@ -40,6 +42,7 @@ __all__ = [
     "BaseRecord",
     "DiskRecord",
     "DiskRunRecord",
+    "HoldRecord",
     "LayerRecord",
     "Manifest",
     "RunRecord",
@@ -62,6 +65,17 @@ LAYOUT = 1
 _LARGEST_MANIFEST = 32 << 20
 _LARGEST_COMMENT = 1 << 20
 """Bytes: ten thousand layers need 6 MiB. What is longer was written to take memory, not to be read."""
+
+
+class HoldRecord(Record):
+    """Why an archive is held."""
+
+    since: When
+    by: str = ""
+    """Who asked, in their own words or as user@host."""
+    reason: str = ""
+    until: When | None = None
+    """After this moment the hold counts for nothing."""
 
 
 class ArchiveComment(Record):
@@ -90,6 +104,12 @@ class ArchiveComment(Record):
     """Sampling found the change tracking wrong: never a base."""
     held: Flag = False
     """Never removed by our retention."""
+    hold: HoldRecord | None = None
+    """Who holds it, why, and until when."""
+    proofs: tuple[ProofRecord, ...] = ()
+    """What `verify` found, the last of each level."""
+    under_way: UnderWay | None = None
+    """A proof that is not through."""
 
     def to_text(self) -> str:
         """Compact JSON on one line."""

@@ -46,6 +46,8 @@ class IntoOvirt:
     plan: RestorePlan
     ovf: bytes | None
     """The VM's configuration; None where no VM is made."""
+    scratch: bool = False
+    """Only to see that it can be done: what was made is removed when it is proven."""
 
     def run(self, reader: ArchiveReader, warnings: list[str]) -> list[RestoredDisk]:
         """Do all that the plan says."""
@@ -71,6 +73,8 @@ class IntoOvirt:
             done = filling.fill(plan.disks, at_once)
             if not layered and plan.vm is not None:
                 self._import(plan.vm, undo)
+            if self.scratch:
+                undo.remove_all()
             undo.forget()
         if plan.vm is not None:
             warnings += self._nic_warnings(plan.vm)

@@ -68,8 +68,12 @@ def restore(
     progress: Progress,
     *,
     dry_run: bool = False,
+    scratch: bool = False,
 ) -> RestoreResult:
-    """Restore an archive (or the latest one of a VM) into the engine, or into `options.directory`."""
+    """Restore an archive (or the latest one of a VM) into the engine, or into `options.directory`.
+
+    With `scratch` only to see that it can be done: what the engine made is removed when it is proven.
+    """
     info = find_archive(repository, name)
     reader = repository.archive(info.name)
     try:
@@ -91,7 +95,7 @@ def restore(
     for line in plan.lines():
         progress.step(line)
     ovf = _ovf(reader, wanted, options) if plan.vm else None
-    job = IntoOvirt(destination.engine, destination.journal, progress, options, plan, ovf)
+    job = IntoOvirt(destination.engine, destination.journal, progress, options, plan, ovf, scratch)
     result.disks = job.run(reader, result.warnings)
     result.snapshots = [step.description for step in plan.snapshots]
     result.started = options.start
