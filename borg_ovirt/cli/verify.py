@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -46,7 +46,7 @@ class Asked:
         rules = config.verify
         until = read(self.until, "TimeOfDay", "--until") or rules.until
         return VerifyOptions(
-            budget=read(self.budget, "Duration", "--budget") or rules.budget,
+            budget=rules.budget if self.budget is None else read(self.budget, "Duration", "--budget"),
             until=window_end(until, datetime.now(timezone.utc)),
             most=self.most or rules.per_run,
             work_dir=self.work_dir,
@@ -105,11 +105,40 @@ def command(
     from borg_ovirt.cli import connect
 
     config = connect.configuration(output)
-    plan = asked.options(config)
     places: dict[str, list[str]] = {}
     for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
         places.setdefault(place.repo, []).extend([place.name] if place.name else [])
-    results = {}
+    results = _prove(output, config, places, asked, repository, engine, dry_run)
+    return _tell(output, results, dry_run, json=output.json)
+
+
+def after_create(
+    output: Output,
+    config: Config,
+    repositories: Iterable[str],
+    repository: options.RepositoryOptions,
+    engine: options.EngineOptions,
+) -> int:
+    """What is due by the policy, at the end of a run of `create`; the run's JSON stays the only one."""
+    places: dict[str, list[str]] = {name: [] for name in repositories}
+    results = _prove(output, config, places, Asked(), repository, engine, dry_run=False)
+    return _tell(output, results, dry_run=False, json=False)
+
+
+def _prove(
+    output: Output,
+    config: Config,
+    places: dict[str, list[str]],
+    asked: Asked,
+    repository: options.RepositoryOptions,
+    engine: options.EngineOptions,
+    dry_run: bool,
+) -> dict[str, Any]:
+    """What was found in each repository."""
+    from borg_ovirt.cli import connect
+
+    plan = asked.options(config)
+    results: dict[str, Any] = {}
     with output.progress() as progress, ExitStack() as stack:
         for repo, names in places.items():
             settings = connect.repository_of(config, location.Location(repo), repository)
@@ -120,7 +149,7 @@ def command(
                     into = stack.enter_context(_destination(connect.engine_access(config, engine), progress))
                 results[repo] = _verify(opened, wanted, plan, into, progress, dry_run)
                 results[repo]["check"] = _check(opened, config, asked, progress, dry_run)
-    return _tell(output, results, dry_run)
+    return results
 
 
 def _wanted(opened: Repository, config: Config, names: list[str], level: Any) -> list[Due]:
@@ -186,12 +215,12 @@ def _destination(access: Any, progress: Progress) -> Iterator[Destination]:
         yield Destination(ovirt, journal)
 
 
-def _tell(output: Output, results: dict[str, Any], dry_run: bool) -> int:
+def _tell(output: Output, results: dict[str, Any], dry_run: bool, *, json: bool) -> int:
     """Show it; an archive that failed ends the command with its own status."""
-    if output.json:
-        told = {name: {**vars(one["result"]), "check": one["check"]} for name, one in results.items()}
+    if json:
+        told = {name: {**_plain(one["result"]), "check": one["check"]} for name, one in results.items()}
         output.result({"dry_run": dry_run, "repositories": told})
-    else:
+    elif not output.json:
         for name, one in results.items():
             _show(output, name, one["result"])
     found: list[VerifyResult] = [one["result"] for one in results.values()]
@@ -210,6 +239,11 @@ def _tell(output: Output, results: dict[str, Any], dry_run: bool) -> int:
     doubtful = any(result.count("not proven") for result in found)
     doubtful = doubtful or any(line.doubts for result in found for line in result.lines)
     return EXIT_WARNING if doubtful else EXIT_OK
+
+
+def _plain(result: VerifyResult) -> dict[str, Any]:
+    lines = [{**vars(line), "rotten": [id_.hex() for id_ in line.rotten]} for line in result.lines]
+    return {**vars(result), "lines": lines}
 
 
 def _show(output: Output, name: str, result: VerifyResult) -> None:

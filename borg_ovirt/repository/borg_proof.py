@@ -29,6 +29,12 @@ def read_all(session: Session, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk,
             yield from _one_by_one(session, batch[done:])
 
 
+def still_rotten(session: Session, ids: Iterable[bytes]) -> set[bytes]:
+    """Which of these chunks cannot be read now either."""
+    found = (error for id_ in ids for error in _one_by_one(session, [Chunk(id_, -1)]))
+    return {chunk.id for chunk, fault in found if fault is not None}
+
+
 def _one_by_one(session: Session, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, str | None]]:
     for chunk in chunks:
         try:
@@ -52,6 +58,6 @@ def _about_the_chunk(error: RepositoryError) -> bool:
 
 
 def _wrong_size(chunk: Chunk, data: bytes) -> str | None:
-    if len(data) == chunk.size:
+    if chunk.size in (-1, len(data)):
         return None
     return f"chunk {chunk.id.hex()[:16]} has {len(data)} bytes, not {chunk.size}"

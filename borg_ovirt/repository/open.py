@@ -148,10 +148,17 @@ class Repository:
         return prepare(self._session, data)
 
     def writer(self, name: str, *, started: datetime) -> AbstractContextManager[ArchiveWriter]:
-        """Make an archive; `started` becomes its time. Without a commit nothing of it stays."""
+        """Make an archive; `started` becomes its time. Without a commit nothing of it stays.
+
+        A chunk that a proof found rotten, and that is so still, is stored anew where it is met.
+        """
+        from borg_ovirt.repository.borg_proof import still_rotten
         from borg_ovirt.repository.writer import writing
 
-        numbers = [info.comment.number or 0 for info in self.archives()]
+        archives = self.archives()
+        told = {id_ for info in archives for proof in info.comment.proofs for id_ in proof.rotten}
+        self._session.rotten = still_rotten(self._session, map(bytes.fromhex, told))
+        numbers = [info.comment.number or 0 for info in archives]
         return writing(self._session, name, started, max(numbers, default=0) + 1)
 
     def delete(self, names: Collection[str]) -> int:

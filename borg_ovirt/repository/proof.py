@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
 
 from borg_ovirt.repository.manifest import Count, Flag, Record, When
 
@@ -12,6 +15,10 @@ Level = Literal["structure", "data", "content", "restore", "boot"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 _LONGEST = 400
 """Characters of a note that are kept: the comment is read for every list."""
+
+
+ChunkId = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_MOST_ROTTEN = 2000
 
 
 class ProofRecord(Record):
@@ -24,6 +31,8 @@ class ProofRecord(Record):
     """Of the tool that looked."""
     note: str = ""
     """What was found: the fault, or what the disks hold."""
+    rotten: tuple[ChunkId, ...] = ()
+    """Chunks that could not be read: before a backup refers to one of them it is read again."""
 
 
 class UnderWay(Record):
@@ -41,10 +50,13 @@ def rank(level: Level) -> int:
     return LEVELS.index(level)
 
 
-def proof(level: Level, time: When, version: str, fault: str | None, note: str = "") -> ProofRecord:
+def proof(
+    level: Level, time: When, version: str, fault: str | None, note: str = "", rotten: Iterable[bytes] = ()
+) -> ProofRecord:
     """The record of a proof; with a fault it failed."""
     text = " ".join((fault or note).split())[:_LONGEST]
-    return ProofRecord(level=level, passed=fault is None, time=time, version=version, note=text)
+    ids = tuple(id_.hex() for id_ in islice(rotten, _MOST_ROTTEN))
+    return ProofRecord(level=level, passed=fault is None, time=time, version=version, note=text, rotten=ids)
 
 
 def with_proof(proofs: Sequence[ProofRecord], new: ProofRecord) -> tuple[ProofRecord, ...]:

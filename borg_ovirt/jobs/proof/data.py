@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from borg_ovirt.blocks import Chunk
 from borg_ovirt.progress import Progress
@@ -32,6 +33,8 @@ class Reading:
     """Chunks of the archive that are behind us."""
     complete: bool
     fault: str | None
+    rotten: tuple[bytes, ...] = ()
+    """The chunks of this archive that are so."""
 
 
 def read_data(
@@ -45,10 +48,11 @@ def read_data(
     """Read the disks of an archive from its chunk number `start` on, for as long as `go_on` says."""
     place = start
     rotten: dict[str, str] = {}
+    ids: dict[bytes, None] = {}
     with progress.disk(reader.name, sum(reader.manifest.contents.values())) as gauge:
         for at, path, window in _windows(reader, start):
             if not go_on():
-                return Reading(place, False, _told(rotten))
+                return Reading(place, False, _told(rotten), tuple(ids))
             fresh = [c for c in dict.fromkeys(window) if c.id not in seen.sound and c.id not in seen.rotten]
             for chunk, fault in repository.read_all(fresh):
                 seen.bytes_read += chunk.size
@@ -61,19 +65,21 @@ def read_data(
             for chunk in window:
                 if chunk.id in seen.rotten:
                     rotten.setdefault(path, seen.rotten[chunk.id])
+                    ids[chunk.id] = None
             place = at + len(window)
-    return Reading(place, True, _told(rotten))
+    return Reading(place, True, _told(rotten), tuple(ids))
 
 
-def holds_rotten(reader: ArchiveReader, seen: ChunksSeen) -> str | None:
-    """Whether an archive refers to a chunk that another one's reading found rotten."""
-    found = {}
+def holds_rotten(reader: ArchiveReader, seen: ChunksSeen) -> Reading:
+    """Whether an archive refers to chunks that another one's reading found rotten; nothing is read."""
+    found: dict[str, str] = {}
+    ids: dict[bytes, None] = {}
     for path in reader.manifest.contents:
-        for chunk in dict.fromkeys(reader.disk(path).chunks):
+        for chunk, _ in groupby(reader.disk(path).chunks):
             if chunk.id in seen.rotten:
-                found[path] = seen.rotten[chunk.id]
-                break
-    return _told(found)
+                found.setdefault(path, seen.rotten[chunk.id])
+                ids[chunk.id] = None
+    return Reading(0, False, _told(found), tuple(ids))
 
 
 def _windows(reader: ArchiveReader, start: int) -> Iterator[tuple[int, str, list[Chunk]]]:

@@ -22,7 +22,7 @@ from borg_ovirt.errors import (
     RestoreBlocked,
 )
 from borg_ovirt.jobs.proof.content import look_inside
-from borg_ovirt.jobs.proof.data import ChunksSeen, holds_rotten, read_data
+from borg_ovirt.jobs.proof.data import ChunksSeen, Reading, holds_rotten, read_data
 from borg_ovirt.jobs.proof.due import Due
 from borg_ovirt.jobs.proof.restoring import restore_to_nowhere
 from borg_ovirt.jobs.proof.structure import look_at_structure
@@ -64,6 +64,8 @@ class VerifyLine:
     seconds: float = 0.0
     last: datetime | None = None
     """The proof before."""
+    rotten: tuple[bytes, ...] = ()
+    """Chunks that cannot be read."""
 
 
 @dataclass
@@ -168,7 +170,7 @@ class _Run:
             reader = self._repository.archive(name)
             read = read_data(self._repository, reader, self._seen, self._go_on, self._progress, one.start)
             if read.fault is not None:
-                line.verdict, line.note = "failed", read.fault
+                line.verdict, line.note, line.rotten = "failed", read.fault, read.rotten
                 return
             if not read.complete:
                 line.verdict, line.note = "under way", f"{read.done} chunks read"
@@ -210,7 +212,7 @@ class _Run:
             return
         fault = line.note if line.verdict == "failed" else None
         note = "; ".join([line.note, *line.doubts]) if line.doubts else line.note
-        record = proof(line.level, self._options.now(), __version__, fault, note)
+        record = proof(line.level, self._options.now(), __version__, fault, note, line.rotten)
         proofs = with_proof(archive.comment.proofs, record)
         through = line.verdict == "failed" or rank(line.level) >= rank("data")
         under_way = None if through else archive.comment.under_way
@@ -225,11 +227,12 @@ class _Run:
             if info.name in settled:
                 continue
             try:
-                fault = holds_rotten(self._repository.archive(info.name), self._seen)
+                found = holds_rotten(self._repository.archive(info.name), self._seen)
             except (RepositoryDamaged, NotOurArchive) as error:
-                fault = error.message.rstrip(".")
-            if fault is not None:
-                line = _line(Due(info, "data", None), "failed", note=fault)
+                found = Reading(0, False, error.message.rstrip("."))
+            if found.fault is not None:
+                line = _line(Due(info, "data", None), "failed", note=found.fault)
+                line.rotten = found.rotten
                 self._progress.warn(f"{line.archive} failed its proof ({line.level}): {line.note}.")
                 self._stamp(info, line)
                 lines.append(line)

@@ -202,14 +202,15 @@ def test_the_commands_of_the_service_run_with_its_credentials(furnished: Box, de
 
 
 def test_systemd_understands_the_units(tmp_path: Path) -> None:
-    for name in ("borg-ovirt.service", "borg-ovirt.timer"):
+    units = [f"borg-ovirt{part}.{kind}" for part in ("", "-verify") for kind in ("service", "timer")]
+    for name in units:
         text = (UNIT.parent / name).read_text()
         (tmp_path / name).write_text(text.replace("/usr/bin/borg-ovirt", str(BIN / "borg-ovirt")))
         assert all(re.match(r"(\[\w+\]|#.*|[A-Z]\w+=.*|)$", line) for line in text.splitlines())
     analyze = shutil.which("systemd-analyze")
     assert analyze, "systemd-analyze comes with systemd, which is on every Debian machine"
     done = subprocess.run(
-        [analyze, "verify", str(tmp_path / "borg-ovirt.timer"), str(tmp_path / "borg-ovirt.service")],
+        [analyze, "verify", *(str(tmp_path / name) for name in units)],
         capture_output=True,
         text=True,
         check=False,
