@@ -122,6 +122,7 @@ def create_options(
         full_every=policy.full_every,
         sampling=given.sampling() or Sampling(policy.sample),
         strict=given.strict or policy.strict,
+        expect=frozenset(policy.expect),
         rules=DiskRules(
             exclude=(*disks.aliases, *given.exclude_disk),
             larger_than=disks.larger_than,
