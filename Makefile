@@ -7,9 +7,11 @@ JOBS ?= 2
 TESTS ?= tests/unit tests/integration tests/ovirtbox
 
 export PYTHONPATH := tests
+# Without compiled modules each of the many processes of the tests would compile the product anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo box test coverage mutants lint format soak bench bench-quick clean
+.PHONY: help setup demo box test coverage guestfs mutants lint format soak bench bench-quick dist deb packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +33,9 @@ coverage: setup ## branch coverage of the same tests, as a table and as pages in
 	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m 'not soak' -k 'not less_than_a_blink' \
 		--cov --cov-report=term --cov-report=html $(TESTS)
 
+guestfs: setup ## single files through libguestfs, with real file systems (needs guestfish)
+	@$(PYTHON) -m pytest tests/guestfs
+
 mutants: setup ## break the product in small ways, each of which a test must notice; ONLY=name for some
 	@$(PYTHON) -m mutants $(if $(ONLY),--only $(ONLY)) --jobs $(JOBS)
 
@@ -45,7 +50,7 @@ format: setup ## let ruff lay out the code
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-soak: setup ## the long randomised rounds
+soak: setup ## kills, random nights and fuzzers for SOAK_MINUTES (60); SOAK_SEED=n plays one again
 	@$(PYTHON) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[soak]'
 	@$(PYTHON) -m pytest -s -m soak --timeout 7200 tests
 
@@ -54,6 +59,16 @@ bench: setup ## all benchmarks against the baselines (under 30 minutes)
 
 bench-quick: setup ## the short benchmarks (under 4 minutes)
 	@$(PYTHON) -m bench --quick
+
+dist: ## source distribution and wheel, in dist/
+	@tools/dist
+
+deb: ## the Debian package for the release that this machine runs, in dist/
+	@tools/deb
+
+packages: setup ## from empty roots of Debian 12 and 13 to a restore, by docs/installing.md (root, debootstrap; half an hour)
+	@command -v debootstrap >/dev/null || { echo "packages: as root: apt-get install -y debootstrap" >&2; exit 1; }
+	@PYTHONPATH=.:tests $(PYTHON) tests/cleanroot.py $(RELEASES)
 
 clean: ## remove what the targets made, .venv included
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

@@ -55,6 +55,7 @@ class Bench:
         self.repo = str(root / "repo")
         self.state = root / "state"
         self.told = Told()
+        self.patience = Patience(first=0.02, most=0.1, end=60, lock=10)
         self.borg("init", "-e", "none", self.repo)
 
     def borg(self, *arguments: str, cwd: Path | None = None) -> str:
@@ -68,7 +69,7 @@ class Bench:
     def engine(self) -> Iterator[Engine]:
         box = self.box
         access = EngineAccess(box.url, box.user, box.password, ca_file=box.ca_file)
-        with Engine(access, patience=Patience(first=0.02, most=0.1, end=60, lock=10)) as engine:
+        with Engine(access, patience=self.patience) as engine:
             yield engine
 
     @contextmanager

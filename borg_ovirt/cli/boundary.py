@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import traceback
 from collections.abc import Sequence
 
 import click
 
 from borg_ovirt import streams
-from borg_ovirt.cli import signals
+from borg_ovirt.cli import limits, signals
 from borg_ovirt.cli.output import Output
 from borg_ovirt.cli.root import root
 from borg_ovirt.errors import EXIT_ERROR, EXIT_WARNING, BorgOvirtError
@@ -20,6 +21,9 @@ EXIT_BROKEN_PIPE = 141
 
 _READER_LEFT = (errno.EPIPE, errno.EIO)
 """A closed pipe, a closed terminal."""
+
+_NO_ARGUMENTS: type[click.UsageError] | tuple[()] = getattr(click.exceptions, "NoArgsIsHelpError", ())
+"""A command that was called without a word shows its help: several lines (click 8.1 does so by itself)."""
 
 COMPLETION_VARIABLE = "_BORG_OVIRT_COMPLETE"
 """Through this variable the completion script of a shell asks what fits."""
@@ -44,6 +48,9 @@ def _ended(arguments: Sequence[str], output: Output) -> int:
         output.error("Interrupted.")
         return 130
     except click.ClickException as error:
+        if isinstance(error, _NO_ARGUMENTS):
+            print(error.format_message(), file=sys.stderr)
+            return EXIT_ERROR
         output.error(error.format_message(), _usage_hint(error))
         return max(error.exit_code, EXIT_ERROR)
     except BorgOvirtError as error:
@@ -82,9 +89,21 @@ def _invoke(arguments: Sequence[str], output: Output) -> int:
         from click.shell_completion import shell_complete
 
         return shell_complete(root, {}, "borg-ovirt", COMPLETION_VARIABLE, instruction)
+    _refuse_empty(arguments)
     with root.make_context("borg-ovirt", list(arguments), obj=output) as context:
+        if not {"--help", "-h"} & set(arguments):
+            limits.allow_open_files()
         status = root.invoke(context)
     return status if isinstance(status, int) else 0
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """No word may be empty: a shell's variable was, and `--name "$NEW"` would be as good as not said."""
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        if not word or (word.startswith("--") and word.find("=") == len(word) - 1):
+            option = word[:-1] or (before if before.startswith("-") else "")
+            what = f"{option} has an empty value" if option else "An argument is empty"
+            raise click.UsageError(f"{what}: is a variable not set?")
 
 
 def _usage_hint(error: click.ClickException) -> str | None:

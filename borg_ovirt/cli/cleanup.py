@@ -58,6 +58,8 @@ def command(
     )
     for text in result.left:
         output.lines(f"Left: {text}")
+    for text in result.others:
+        output.lines(f"Not touched: {text}")
     if not dry_run:
         output.lines(f"{len(result.removed)} removed.")
     return EXIT_WARNING if result.left else EXIT_OK

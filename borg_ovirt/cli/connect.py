@@ -78,7 +78,7 @@ def _overrides(options: EngineOptions) -> EngineOverrides:
 def _password(settings: EngineSettings) -> str:
     if settings.password is not None:
         return settings.password.reveal()
-    if not _somebody_sits_there():
+    if not somebody_sits_there():
         raise UsageError(
             f"No password is given for {settings.username}.",
             "Use --password-file, --password-command, --password-fd or the configuration.",
@@ -88,7 +88,8 @@ def _password(settings: EngineSettings) -> str:
     return password
 
 
-def _somebody_sits_there() -> bool:
+def somebody_sits_there() -> bool:
+    """Whether a person can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -190,7 +191,7 @@ def _inherited_passphrase() -> str | None:
 
 def _ask_passphrase(location: str) -> str | None:
     """As Borg asks where it has the terminal to itself; None where nobody sits."""
-    if not _somebody_sits_there() or any(name in os.environ for name in _BORG_SECRETS):
+    if not somebody_sits_there() or any(name in os.environ for name in _BORG_SECRETS):
         return None
     passphrase: str = click.prompt(f"Passphrase of {location}", hide_input=True, err=True)
     remember(passphrase)

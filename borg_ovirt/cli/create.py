@@ -124,10 +124,13 @@ def _settings(
 def _run(output: Output, order: _Order, access: EngineAccess) -> int:
     """Run, and say what became of it; a failure of its own is told at the edge of the program."""
     from borg_ovirt.cli.summary import summary
+    from borg_ovirt.jobs.restore.rollback_state import unfinished
     from borg_ovirt.jobs.runs.hooks import Hooks
     from borg_ovirt.jobs.runs.run import run
 
     plan = _plan(order)
+    for one in unfinished(plan.state):
+        output.warn(one.told())
     facts = {"run": plan.run_id, "engine_host": access.host}
     hooks = Hooks(order.config.hooks, facts, output.tell if output.verbose else lambda text: None)
     with output.progress() as progress:

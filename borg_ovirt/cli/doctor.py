@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,8 @@ from borg_ovirt.errors import EXIT_ERROR, EXIT_OK, EXIT_WARNING
 
 if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config
-    from borg_ovirt.repository.open import Repository
+    from borg_ovirt.jobs.health.doctor_repository import LookedAt
+    from borg_ovirt.jobs.health.finding import Finding
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def command(
     and on which object. Exit status: 0 all ok, 1 warnings, 2 failures.
     """
     from borg_ovirt.cli import connect
+    from borg_ovirt.config.load import find
     from borg_ovirt.jobs.health.doctor import DoctorPlan, doctor
     from borg_ovirt.ovirt.tracked.journal import state_dir
 
@@ -82,37 +85,75 @@ def command(
     plan = DoctorPlan(
         access=connect.engine_access_if_any(config, engine),
         repositories={
-            place.repo: _reader(config, place, repository)
+            place.repo: _looked_at(config, place, repository)
             for place in where or [location.Location(name) for name in config.repositories]
         },
         state=state_dir(),
+        config_file=find(output.config_file),
+        secrets=tuple(_secret_files(config, engine)),
         min_free=config.limits.min_free,
         host_port=looks.host_port,
         proxy_port=looks.proxy_port,
         rights=looks.rights,
         probe_write=looks.probe_write,
         probe_domain=looks.probe_domain,
+        config=config,
     )
     found = []
     for finding in doctor(plan):
         found.append(finding)
         if not output.json:
-            output.lines(f"{finding.status:8} {finding.about}: {finding.text}")
-            if finding.todo:
-                output.lines(f"{'':8} -> {finding.todo}")
+            _show(output, finding)
     if output.json:
         output.result({"findings": found})
+    else:
+        output.lines(_count(found))
     states = {finding.status for finding in found}
     return EXIT_ERROR if "failure" in states else EXIT_WARNING if "warning" in states else EXIT_OK
 
 
-def _reader(
-    config: Config, place: location.Location, given: options.RepositoryOptions
-) -> Callable[[], AbstractContextManager[Repository]]:
+_COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
+
+
+def _show(output: Output, finding: Finding) -> None:
+    """The word is coloured on a terminal, unless NO_COLOR says otherwise."""
+    output.lines(f"{finding.status:8} {finding.about}: {finding.text}", first=_COLOURS[finding.status])
+    if finding.todo:
+        output.lines(f"{'':8} -> {finding.todo}")
+
+
+def _count(found: Sequence[Finding]) -> str:
+    """How many of each, so that a long list need not be read for what is wrong."""
+    count = Counter(finding.status for finding in found)
+    plural = {status: "" if count[status] == 1 else "s" for status in count}
+    return ", ".join(
+        [
+            f"{count['ok']} ok",
+            f"{count['warning']} warning{plural.get('warning', 's')}",
+            f"{count['failure']} failure{plural.get('failure', 's')}",
+        ]
+    )
+
+
+def _secret_files(config: Config, engine: options.EngineOptions) -> Iterator[Path]:
+    """Every file that a password or passphrase is read from."""
+    sections = [*config.engines.values(), *config.repositories.values()]
+    named = [getattr(one, "password_file", None) or getattr(one, "passphrase_file", None) for one in sections]
+    given = [engine.password_file, os.environ.get("BORG_OVIRT_PASSWORD_FILE")]
+    yield from dict.fromkeys(Path(file) for file in [*given, *named] if file)
+
+
+def _looked_at(config: Config, place: location.Location, given: options.RepositoryOptions) -> LookedAt:
     from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.health.doctor_repository import LookedAt
 
     settings = connect.repository_of(config, place, given)
-    return lambda: connect.repository(settings, write=False)
+    written = config.repositories.get(settings.name or "")
+    return LookedAt(
+        lambda: connect.repository(settings, write=False),
+        written.key_backup if written else None,
+        written.append_only if written else None,
+    )
 
 
 def _fetch_ca(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,16 +13,35 @@ import click
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, RestoreBlocked
-from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.options import RestoreOptions, SiteMap
+from borg_ovirt.units import parse_duration
 
 if TYPE_CHECKING:
+    from borg_ovirt.config.restore import Restore
     from borg_ovirt.config.settings import RepositorySettings
-    from borg_ovirt.jobs.restore.restore import RestoreResult
+    from borg_ovirt.jobs.restore.fleet import FleetPlan, FleetResult
+    from borg_ovirt.jobs.restore.restore import Destination
     from borg_ovirt.ovirt.session.engine import EngineAccess
+    from borg_ovirt.progress import Progress
+    from borg_ovirt.repository.open import Repository
 
 
-_VM_ONLY = ("cluster", "start")
-_ENGINE_ONLY = ("name", *_VM_ONLY, "storage_domains", "over", "yes", "keep", "no_proof", "writers")
+@dataclass(frozen=True)
+class SiteOptions:
+    """Which VMs `--all` means, and what takes the place of what."""
+
+    every: bool = False
+    vms: tuple[str, ...] = ()
+    max_age: str | None = None
+    map_file: str | None = None
+
+
+_VM_ONLY = ("cluster", "start", "networks", "nics_off", "mac", "no_tags")
+_ENGINE_ONLY = ("name", *_VM_ONLY, "storage_domains", "over", "yes", "keep", "attach", "no_proof", "writers")
+
+
+_OPTIONS = {"storage_domains": "storage_domain", "networks": "network"}
+"""Fields of the options -> the options, where their names differ."""
 
 
 def _check(asked: RestoreOptions) -> None:
@@ -28,15 +50,20 @@ def _check(asked: RestoreOptions) -> None:
     def refuse(names: tuple[str, ...], why: str) -> None:
         for name in names:
             if getattr(asked, name):
-                option = name.replace("_", "-").replace("domains", "domain")
+                option = _OPTIONS.get(name, name).replace("_", "-")
                 raise click.UsageError(f"--{option} {why}.")
 
     if asked.directory is not None:
-        refuse(_ENGINE_ONLY, "makes no sense with --to")
-    elif asked.form is not None:
-        raise click.UsageError("--format goes with --to.")
+        kept = ("networks", "nics_off") if asked.hypervisor else ()
+        refuse(tuple(name for name in _ENGINE_ONLY if name not in kept), "makes no sense with --to")
+    else:
+        for field, option in (("form", "--format"), ("hypervisor", "--as")):
+            if getattr(asked, field):
+                raise click.UsageError(f"{option} goes with --to.")
+    if asked.attach and not asked.disks:
+        raise click.UsageError("--attach goes with --disk.")
     if asked.over is not None:
-        refuse(("name", *_VM_ONLY, "storage_domains", "keep"), "makes no sense with --over")
+        refuse(("name", *_VM_ONLY, "storage_domains", "keep", "attach"), "makes no sense with --over")
         if len(asked.disks) != 1:
             raise click.UsageError("--over goes with exactly one --disk.")
     elif asked.yes:
@@ -52,8 +79,19 @@ def _domains(context: object, parameter: object, words: tuple[str, ...]) -> dict
     return {disk: domain for disk, _, domain in (word.rpartition("=") for word in words)}
 
 
+def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dict[str, str]:
+    """Archived network -> the one that takes its place."""
+    found = {}
+    for word in words:
+        old, equals, new = word.partition("=")
+        if not (old and equals and new):
+            raise click.BadParameter(f"{word} is not OLD=NEW, OLD=NEW/PROFILE or OLD=none")
+        found[old] = new
+    return found
+
+
 @click.command("extract")
-@click.argument("archive", type=location.named, metavar="REPO::NAME")
+@click.argument("archive", type=location.anything, metavar="REPO::NAME")
 @options.bundle(
     "asked",
     RestoreOptions,
@@ -70,8 +108,28 @@ def _domains(context: object, parameter: object, words: tuple[str, ...]) -> dict
         help="Storage domain of all disks, or of one (alias or id).",
     ),
     click.option(
-        "--disk", "disks", multiple=True, metavar="DISK", help="Only this disk (alias or id), without the VM."
+        "--network",
+        "networks",
+        multiple=True,
+        callback=_networks,
+        metavar="OLD=NEW",
+        help="Put network cards of OLD on NEW (or NEW/PROFILE, or none).",
     ),
+    click.option("--nics-off", is_flag=True, help="No network card is linked."),
+    click.option(
+        "--mac",
+        type=click.Choice(["keep", "new", "new-if-taken"]),
+        help="MAC addresses [default: keep; with --name new].",
+    ),
+    click.option("--no-tags", is_flag=True, help="Leave out the VM's tags: they may select it for backups."),
+    click.option(
+        "--disk",
+        "disks",
+        multiple=True,
+        metavar="DISK[=NEW]",
+        help="Only this disk (alias or id), without the VM; NEW is its new name.",
+    ),
+    click.option("--attach", metavar="VM", help="With --disk: attach the restored disks to this VM."),
     click.option(
         "--over",
         metavar="ID",
@@ -85,13 +143,20 @@ def _domains(context: object, parameter: object, words: tuple[str, ...]) -> dict
         "--to",
         "directory",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Into files of this directory, without any engine: sparse images, vm.ovf, manifest.json.",
+        help="Into files of this directory, without any engine: sparse images, vm.ovf, manifest.json, and a "
+        "README.txt that says which is which.",
     ),
     click.option(
         "--format",
         "form",
         type=click.Choice(["raw", "qcow2"]),
         help="Of the images of --to (raw unless told); qcow2 needs qemu-img.",
+    ),
+    click.option(
+        "--as",
+        "hypervisor",
+        type=click.Choice(["libvirt"]),
+        help="With --to: write domain.xml, the VM for libvirt.",
     ),
     click.option(
         "--flatten",
@@ -110,6 +175,27 @@ def _domains(context: object, parameter: object, words: tuple[str, ...]) -> dict
     ),
     click.option("--writers", type=click.IntRange(1, 8), help="Connections per disk (4 unless told)."),
 )
+@options.bundle(
+    "site",
+    SiteOptions,
+    click.option(
+        "--all", "every", is_flag=True, help="Every VM of REPO that is not there, its newest archive."
+    ),
+    click.option(
+        "--vm", "vms", multiple=True, metavar="NAME", help="With --all: only these (name, glob, id)."
+    ),
+    click.option(
+        "--max-age",
+        metavar="SPAN",
+        help="With --all: no VM whose newest archive is older: it was gone before.",
+    ),
+    click.option(
+        "--map",
+        "map_file",
+        type=click.Path(dir_okay=False),
+        help="File that says what takes the place of which cluster, storage domain, network. [restore.map]",
+    ),
+)
 @options.repository
 @options.engine
 @options.common(dry_run=True)
@@ -117,27 +203,46 @@ def command(
     output: Output,
     archive: location.Location,
     asked: RestoreOptions,
+    site: SiteOptions,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     dry_run: bool,
 ) -> int:
-    """Restore NAME: an archive, or a VM (name or id), which stands for its latest archive.
+    """Restore NAME: an archive, or a VM (name or id), which stands for its latest archive. With --all and
+    REPO alone every VM comes back, several at a time.
 
     Without options the VM comes back as it was, with its old ids, when it is gone. With --name it is restored
     beside the original, with new ids everywhere and MAC addresses left to the engine. --dry-run shows what
     would be made, where, how large, and everything in the way: damage of the archive, too.
     """
     from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.restore.fleet import restore_all
     from borg_ovirt.jobs.restore.restore import restore
 
     _check(asked)
+    _check_site(asked, site, archive)
     config = connect.configuration(output)
     settings = connect.repository_of(config, archive, repository)
     if asked.directory is not None:
         with output.progress() as progress, connect.repository(settings, write=False) as opened:
             result = restore(opened, archive.name or "", asked, None, progress, dry_run=dry_run)
     else:
-        result = _into_ovirt(output, archive, asked, dry_run, settings, connect.engine_access(config, engine))
+        asked = replace(asked, mapping=_mapping(site.map_file or config.restore.map))
+        access = connect.engine_access(config, engine)
+        with _into(output, settings, access, heal=not dry_run) as (opened, into, progress):
+            if site.every:
+                fleet = _fleet(config.restore, site)
+                back = restore_all(opened, fleet, asked, into, progress, dry_run=dry_run)
+                return _told(output, back)
+            result = restore(
+                opened,
+                archive.name or "",
+                asked,
+                into,
+                progress,
+                dry_run=dry_run,
+                at_once=config.restore.disks_at_once,
+            )
     if output.json:
         output.result(result)
     else:
@@ -147,18 +252,61 @@ def command(
     return EXIT_WARNING if result.warnings else EXIT_OK
 
 
-def _into_ovirt(
-    output: Output,
-    archive: location.Location,
-    asked: RestoreOptions,
-    dry_run: bool,
-    settings: RepositorySettings,
-    access: EngineAccess,
-) -> RestoreResult:
+def _check_site(asked: RestoreOptions, site: SiteOptions, archive: location.Location) -> None:
+    if not site.every:
+        if site.vms or site.max_age:
+            raise click.UsageError("--vm and --max-age go with --all.")
+        if not archive.name:
+            raise click.BadParameter(f"{archive} names a repository but nothing in it: write REPO::NAME.")
+        return
+    if archive.name:
+        raise click.UsageError("--all restores every VM of a repository: name REPO alone.")
+    for name in ("name", "disks", "over", "attach", "directory", "snapshot", "networks"):
+        if getattr(asked, name):
+            option = {"disks": "disk", "directory": "to", "networks": "network"}.get(name, name)
+            raise click.UsageError(f"--{option} is for one VM: it makes no sense with --all.")
+
+
+def _mapping(file: str | None) -> SiteMap:
+    from borg_ovirt.config.load import load_map
+
+    if file is None:
+        return SiteMap()
+    found = load_map(file)
+    return SiteMap(found.clusters, found.storage_domains, found.networks, found.mac)
+
+
+def _fleet(rules: Restore, site: SiteOptions) -> FleetPlan:
+    from borg_ovirt.cli.overrides import parsed
+    from borg_ovirt.jobs.restore.fleet import FleetPlan
+
+    return FleetPlan(
+        vms=site.vms,
+        max_age=parsed(parse_duration, site.max_age, "--max-age") if site.max_age else None,
+        order=tuple(rules.order),
+        vms_at_once=rules.vms_at_once,
+        disks_at_once=rules.disks_at_once,
+    )
+
+
+def _told(output: Output, result: FleetResult) -> int:
+    if output.json:
+        output.result(result)
+    else:
+        output.lines(*result.lines())
+    return result.exit_code or (EXIT_WARNING if result.warned else EXIT_OK)
+
+
+@contextmanager
+def _into(
+    output: Output, settings: RepositorySettings, access: EngineAccess, *, heal: bool
+) -> Iterator[tuple[Repository, Destination, Progress]]:
+    """Repository and engine, open; what dead runs left is removed before."""
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.restore.restore import Destination, restore
+    from borg_ovirt.jobs.restore.restore import Destination
     from borg_ovirt.ovirt.session.engine import Engine
-    from borg_ovirt.ovirt.tracked.cleanup import heal
+    from borg_ovirt.ovirt.tracked.cleanup import heal as remove_leftovers
+    from borg_ovirt.ovirt.tracked.cleanup import of_restores
     from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     with (
@@ -167,8 +315,6 @@ def _into_ovirt(
         Engine(access) as ovirt,
         Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
     ):
-        if not dry_run:
-            heal(ovirt, state_dir(), progress.step)
-        return restore(
-            opened, archive.name or "", asked, Destination(ovirt, journal), progress, dry_run=dry_run
-        )
+        if heal:
+            remove_leftovers(ovirt, state_dir(), progress.step, of_restores, at_most=60.0)
+        yield opened, Destination(ovirt, journal), progress

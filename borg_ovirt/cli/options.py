@@ -38,13 +38,13 @@ class RepositoryOptions:
 
 
 def bundle(keyword: str, kind: type[Any], *decorators: Callable[[Any], Any]) -> Decorator:
-    """Add the options, one for each field of `kind`, and hand their values on as `keyword=kind(...)`."""
+    """Add options for fields of `kind`, and hand their values on as `keyword=kind(...)`."""
     names = [field.name for field in fields(kind)]
 
     def decorate(body: Body) -> Body:
         @functools.wraps(body)
         def gather(*args: Any, **values: Any) -> int:
-            own = {name: values.pop(name) for name in names}
+            own = {name: values.pop(name) for name in names if name in values}
             return body(*args, **values, **{keyword: kind(**own)})
 
         decorated: Any = gather

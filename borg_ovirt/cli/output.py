@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from datetime import date, datetime, timedelta
 from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from borg_ovirt.redact import json_text
 from borg_ovirt.terminal import shown, shown_lines
@@ -86,10 +89,14 @@ class Output:
         """The result as JSON, on standard output."""
         print(json_text(json.loads(json.dumps(value, default=plain)), indent=2))
 
-    def lines(self, *lines: str) -> None:
-        """The result in words, on standard output."""
+    def lines(self, *lines: str, first: str | None = None) -> None:
+        """The result in words, on standard output; `first` is the colour of the first word, on a terminal."""
         for line in lines:
-            print(shown(line))
+            text = shown(line)
+            if first is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+                word, blank, rest = text.partition(" ")
+                text = f"{click.style(word, fg=first)}{blank}{rest}"
+            print(text)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """The result as a table: drawn on a terminal, columns parted by blanks elsewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 
 import click
@@ -9,8 +10,12 @@ import click
 from borg_ovirt import __version__
 
 COMMANDS: dict[str, str] = {
+    "init": "Take the first steps: CA, login, repository, key, configuration.",
     "create": "Back up VMs: REPO::VM, or all that the configuration selects.",
     "extract": "Restore a VM into oVirt, or its disks into files.",
+    "rollback": "Bring a VM's own disks back to an archive, writing what differs.",
+    "serve": "Serve archived disks over NBD, without extracting them.",
+    "files": "List or copy single files inside an archived disk.",
     "list": "List the archives of a repository, or of one VM.",
     "info": "Show what one archive holds.",
     "diff": "Show what changed between two archives.",
@@ -27,6 +32,19 @@ COMMANDS: dict[str, str] = {
 }
 """Name and one line of help: `borg-ovirt --help` prints the table without importing a command."""
 
+_ELSEWHERE = {
+    "backup": "create",
+    "check": "doctor",
+    "delete": "prune",
+    "download": "extract",
+    "forget": "prune",
+    "init": "config",
+    "restore": "extract",
+    "show": "info",
+    "status": "vms",
+}
+"""What other programs call these commands."""
+
 
 class LazyGroup(click.Group):
     """A group whose subcommands live in modules of their own name beside this one."""
@@ -41,6 +59,18 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"borg_ovirt.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for a name that is none, say which one may have been meant."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, COMMANDS, 1)
+            meant = _ELSEWHERE.get(name) or next(iter(near), None)
+            question = f" Did you mean `{meant}`?" if meant else ""
+            raise click.UsageError(f"No such command {name!r}.{question}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the table, not the commands."""

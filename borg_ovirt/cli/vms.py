@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.option(
     "--check/--no-check", default=True, help="Look whether the newest archives can be restored whole."
 )
-@click.option("--unprotected", is_flag=True, help="Only VMs without a backup, or with an old one.")
+@click.option(
+    "--unprotected", is_flag=True, help="Only VMs without a backup, with an old one, or no longer selected."
+)
 @options.repository
 @options.engine
 @options.common()
@@ -42,7 +44,8 @@ def command(
     LAST ARCHIVE is the newest that can be restored whole, as far as the list of its chunks tells. CHECKPOINT
     `ready` means that the next backup reads only what changed. PROOF is the newest that one of its archives
     passed. Exit status 1 when a selected VM has no such archive, one older than --max-age (or its policy's
-    max_age), or no proof younger than --max-proof-age (max_proof_age): fit for monitoring.
+    max_age), or no proof younger than --max-proof-age (max_proof_age), and when a VM with archives is neither
+    selected nor excluded any more: fit for monitoring.
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.cli.overrides import parsed
@@ -114,6 +117,6 @@ def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
     output.table(columns, rows)
     counted = {
         word: sum(line.verdict == word for line in lines)
-        for word in ("ok", "old", "unproven", "damaged", "no backup")
+        for word in ("ok", "old", "unproven", "damaged", "no backup", "unselected")
     }
     output.lines(", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no VMs")

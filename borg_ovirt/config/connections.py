@@ -116,6 +116,17 @@ class RepositorySection(Section):
     passphrase_credential: str | None = Field(
         None, description="Name of a systemd credential.", examples=["borg-passphrase"]
     )
+    key_backup: str | None = Field(
+        None,
+        description="Copy of the repository's key (`borg key export`), which `doctor` looks at.",
+        examples=["/etc/borg-ovirt/key-backup"],
+    )
+    append_only: str | None = Field(
+        None,
+        description="Who made sure on the server that this machine can only append, and when: `borg serve` "
+        "does not tell.",
+        examples=["root on 2026-03-01, authorized_keys"],
+    )
     remote_path: str | None = Field(
         None, description="Borg's executable on the server.", examples=["/usr/local/bin/borg"]
     )

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from borg_ovirt.config.restore import RestoreMap
 from borg_ovirt.config.schema import Config
 from borg_ovirt.errors import ConfigError
 
@@ -24,10 +25,10 @@ Key = tuple[str | int, ...]
 _LARGEST = 512 << 10
 """Bytes of a configuration: two thousand VMs with rules of their own take less, and a second to read."""
 _DEEPEST = 20
-_MOST = 100_000
-"""Values, each counted as often as aliases repeat it."""
+_MOST = 40_000
+"""Keys and values as written, and values as often as aliases repeat them: some seconds to read, no more."""
 _TOLD = 50
-"""Mistakes that are told: finding words for each takes time."""
+"""Mistakes that are told: finding words for each takes time, and reading them more."""
 _LONGEST = 100
 """Characters of a wrong value that are shown."""
 
@@ -77,17 +78,7 @@ def load(given: str | None = None, settings: Sequence[str] = ()) -> Loaded:
     path = find(given)
     if path is None:
         return Loaded(parse("", SETTING, settings), None)
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
-            raise ConfigError(f"{path}: a configuration of more than {_LARGEST >> 10} KiB is not read.")
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: the file is not UTF-8 text.") from None
-    except OSError as error:
-        raise ConfigError(f"The configuration file {path} cannot be read: {error.strerror}.") from None
-    return Loaded(parse(text, str(path), settings), path)
+    return Loaded(parse(_text_of(path, "configuration"), str(path), settings), path)
 
 
 def parse(text: str, file: str, settings: Sequence[str] = ()) -> Config:
@@ -107,6 +98,48 @@ def parse(text: str, file: str, settings: Sequence[str] = ()) -> Config:
         raise InvalidConfig(problems) from None
 
 
+class _TooMany(Exception):
+    """More keys and values than anybody configures."""
+
+
+class _Bounded(yaml.SafeLoader):
+    """Reads so many keys and values and no more: the time it takes is bounded."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._left = _MOST
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise _TooMany
+        return super().compose_node(parent, index)
+
+
+def load_map(name: str) -> RestoreMap:
+    """The mapping file of that name, with the same care. Raises `ConfigError`."""
+    path = Path(name).expanduser()
+    tree = _Tree(str(path), RestoreMap)
+    data = tree.read(_text_of(path, "mapping"))
+    try:
+        return RestoreMap.model_validate({} if data is None else data)
+    except ValidationError as error:
+        raise InvalidConfig([tree.explain(mistake) for mistake in error.errors()[:_TOLD]]) from None
+
+
+def _text_of(path: Path, what: str) -> str:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise ConfigError(f"{path}: a {what} of more than {_LARGEST >> 10} KiB is not read.")
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: the file is not UTF-8 text.") from None
+    except OSError as error:
+        raise ConfigError(f"The {what} file {path} cannot be read: {error.strerror}.") from None
+
+
 class _Tree:
     """YAML as plain values, and the line of every key.
 
@@ -114,8 +147,9 @@ class _Tree:
     YAML 1.1 thinks); the schema knows what each should be.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, model: type[BaseModel] = Config) -> None:
         self._file = file
+        self._model = model
         self._lines: dict[Key, int] = {}
         self._set: dict[Key, str] = {}
         self._left = _MOST
@@ -124,12 +158,14 @@ class _Tree:
     def read(self, text: str) -> Any:
         """Parse; what PyYAML cannot take, or takes for ever, and a key given twice are mistakes."""
         try:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            root = yaml.compose(text, Loader=_Bounded)
             data = None if root is None else self._value(root, ())
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
             raise InvalidConfig([f"{self._file}:{line}: {error.problem or error.context}"]) from None
+        except _TooMany:
+            raise InvalidConfig([f"{self._file}: more than {_MOST} keys and values"]) from None
         except RecursionError:
             raise InvalidConfig([f"{self._file}: nested too deep"]) from None
         except yaml.YAMLError as error:
@@ -139,6 +175,11 @@ class _Tree:
         if self.problems:
             raise InvalidConfig(self.problems)
         return data
+
+    def _mistake(self, line: int, key: Key | str, what: str) -> None:
+        self.problems.append(f"{self._file}:{line}: {key if isinstance(key, str) else _dotted(key)}: {what}")
+        if len(self.problems) == _TOLD:
+            raise InvalidConfig(self.problems)
 
     def set(self, data: Any, setting: str) -> None:
         """Put the value of `a.b.c=value` in its place; the value is written as in the file."""
@@ -172,7 +213,7 @@ class _Tree:
         if node.tag == "tag:yaml.org,2002:null":
             return None
         if "\0" in node.value:
-            self.problems.append(f"{self._file}:{line}: {_dotted(key)}: holds a NUL character")
+            self._mistake(line, key, "holds a NUL character")
         return node.value
 
     def _mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
@@ -180,15 +221,12 @@ class _Tree:
         for name_node, value_node in node.value:
             line = name_node.start_mark.line + 1
             if not isinstance(name_node, yaml.ScalarNode):
-                self.problems.append(f"{self._file}:{line}: {_dotted(key) or 'a key'}: a key must be a word")
+                self._mistake(line, key or "a key", "a key must be a word")
                 continue
             name = str(name_node.value)
             below = (*key, name)
             if below in self._lines:
-                first = self._lines[below]
-                self.problems.append(
-                    f"{self._file}:{line}: {_dotted(below)}: given twice (first on line {first})"
-                )
+                self._mistake(line, below, f"given twice (first on line {self._lines[below]})")
                 continue
             self._lines[below] = line
             if _is_empty(value_node):
@@ -204,13 +242,13 @@ class _Tree:
             key += (last,) if last != "" else ()
         for end in range(len(key), 0, -1):
             if key[:end] in self._set:
-                return f"{SETTING} {_dotted(key)}: {_words(mistake, key)}"
+                return f"{SETTING} {_dotted(key)}: {_words(mistake, key, self._model)}"
         where = key
         while where and where not in self._lines:
             where = where[:-1]
         line = self._lines.get(where, 1)
         prefix = f"{self._file}:{line}: {_dotted(key)}: " if key else f"{self._file}:{line}: "
-        return prefix + _words(mistake, key)
+        return prefix + _words(mistake, key, self._model)
 
 
 def _is_empty(node: yaml.Node) -> bool:
@@ -229,10 +267,10 @@ def _dotted(key: Key) -> str:
     return text
 
 
-def _words(mistake: Any, key: Key) -> str:
+def _words(mistake: Any, key: Key, model: type[BaseModel]) -> str:
     kind, given = mistake["type"], mistake["input"]
     if kind == "extra_forbidden":
-        return "there is no such key" + _did_you_mean(key)
+        return "there is no such key" + _did_you_mean(key, model)
     if kind == "missing":
         return "is missing"
     if kind in ("model_type", "dict_type", "model_attributes_type"):
@@ -254,16 +292,16 @@ def _shown(given: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
-def _did_you_mean(key: Key) -> str:
+def _did_you_mean(key: Key, model: type[BaseModel]) -> str:
     if not key:  # the whole document is meant
         return ""
-    close = difflib.get_close_matches(str(key[-1])[:_LONGEST], _known_keys(key[:-1]), n=1)
+    close = difflib.get_close_matches(str(key[-1])[:_LONGEST], _known_keys(key[:-1], model), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _known_keys(section: Key) -> list[str]:
+def _known_keys(section: Key, root: type[BaseModel]) -> list[str]:
     """The keys of the section at `section`, found by walking down the models."""
-    model: type[BaseModel] | None = Config
+    model: type[BaseModel] | None = root
     for part in section:
         field = model.model_fields.get(str(part)) if model else None
         if field is None:

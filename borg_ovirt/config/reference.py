@@ -19,8 +19,8 @@ from borg_ovirt.config.types import Room
 from borg_ovirt.units import format_size
 
 HEADER = """\
-# Configuration of borg-ovirt. Lines that begin with `#` show what may be set; most show the default.
-# `borg-ovirt config validate` checks the file.
+# Configuration of borg-ovirt. `# key: value` shows a default, which holds as it is; where nothing is set by
+# default an example is shown, and called so. `borg-ovirt config validate` checks the file.
 """
 
 _WIDTH = 100
@@ -107,9 +107,12 @@ def _section(model: type[BaseModel], width: int) -> list[str]:
 def _key(model: type[BaseModel], name: str, field: FieldInfo, width: int) -> list[str]:
     below = section_of(field.annotation)
     if below is None or _is_list(field):
-        value = _SET.get((model, name), _example(field))
-        mark = "" if (model, name) in _SET else "# "
-        return [mark + line for line in _yaml(name, value)]
+        if (model, name) in _SET:
+            return _yaml(name, _SET[model, name])
+        lines = [f"# {line}" for line in _yaml(name, _example(field))]
+        if _is_default(field):
+            return lines
+        return [f"{lines[0]}  # example", *lines[1:]]
     if _is_map(field):
         inner = [f"{_NAMES[name]}:", *_indented(_section(below, width - 4))]
     else:
@@ -132,9 +135,14 @@ def _inline(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip()
 
 
+def _is_default(field: FieldInfo) -> bool:
+    """Whether what the sample shows holds without being written."""
+    return not field.is_required() and (_default(field) not in (None, [], {}) or not field.examples)
+
+
 def _example(field: FieldInfo) -> Any:
     default = _default(field)
-    if default not in (None, [], {}) and not field.is_required():
+    if _is_default(field):
         return default
     if field.examples:
         return field.examples[0]

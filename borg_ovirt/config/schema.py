@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from borg_ovirt.config.connections import EngineSection, RepositorySection
 from borg_ovirt.config.proving import ProofRules, VerifySection
+from borg_ovirt.config.restore import Restore
 from borg_ovirt.config.section import Name, Section, Words
 from borg_ovirt.config.types import Duration, GoneVms, MinFree, Room, Share, Size, TimeOfDay
 
@@ -226,6 +227,7 @@ class Config(Section):
     limits: Limits = Field(Limits(), description="What a run may take.")
     retention: Retention = Field(Retention(), description="What `prune` keeps.")
     verify: VerifySection = Field(VerifySection(), description="What a run of `verify` may take.")
+    restore: Restore = Field(Restore(), description="How `extract` restores.")
     overrides: list[Override] = Field(
         [],
         description="Other rules for some VMs.",

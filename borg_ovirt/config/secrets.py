@@ -148,6 +148,6 @@ def _from_credential(name: str, what: str) -> str:
     if not directory:
         raise ConfigError(
             f"The {what} is the systemd credential {name}, but no credentials were passed.",
-            "Run inside a unit with LoadCredential= or LoadCredentialEncrypted=.",
+            "Run inside a unit with LoadCredential= or LoadCredentialEncrypted=, or by as-borg-ovirt.",
         )
     return _from_file(Path(directory) / name, what)

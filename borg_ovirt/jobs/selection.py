@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 
 from borg_ovirt.config.schema import Config
-from borg_ovirt.config.select import Searches, Traits, VmSettings, searches_of, selected, settings_for
+from borg_ovirt.config.select import Searches, Traits, VmSettings, fits, searches_of, selected, settings_for
 from borg_ovirt.errors import UsageError, VmNotFound
 from borg_ovirt.ovirt.facts.inventory import Place, places
 from borg_ovirt.ovirt.facts.vm import VmSummary, list_vms, look_up
@@ -27,6 +27,8 @@ class Member:
     settings: VmSettings
     selected: bool
     """Whether the configuration wants it backed up."""
+    excluded: bool = False
+    """Whether it says that it does not."""
 
     @property
     def id(self) -> str:
@@ -69,7 +71,13 @@ def named(engine: Engine, config: Config, name_or_id: str) -> Member:
 def _member(vm: VmSummary, where: Mapping[str, Place], config: Config, searches: Searches) -> Member:
     place = where.get(vm.cluster_id, Place("", ""))
     traits = Traits(vm.id, vm.name, frozenset(vm.tags), place.cluster, place.data_center)
-    return Member(vm, traits, settings_for(config, traits, searches), selected(config, traits, searches))
+    return Member(
+        vm,
+        traits,
+        settings_for(config, traits, searches),
+        selected(config, traits, searches),
+        fits(config.vms.exclude, traits, searches),
+    )
 
 
 def choose(members: Iterable[Member], narrowing: Narrowing) -> list[Member]:

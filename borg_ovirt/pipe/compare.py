@@ -8,6 +8,8 @@ from itertools import zip_longest
 from borg_ovirt.errors import UsageError
 from borg_ovirt.pipe.ports import Content
 
+_OTHERWISE = "Compare archives of one series, or extract both and compare the files."
+
 
 @dataclass
 class Changes:
@@ -67,7 +69,7 @@ def _require_one_grid(old: Content, new: Content) -> None:
     if not (one == other or fits_old or fits_new):
         raise UsageError(
             f"The two archives cut the disk into chunks of {one} and of {other} bytes: none can be the same.",
-            "Compare archives of one series, or extract both and compare the files.",
+            _OTHERWISE,
         )
 
 
@@ -77,5 +79,7 @@ def _grid(content: Content) -> int:
     size = chunks[0].size if chunks else 0
     for index, chunk in enumerate(chunks):
         if chunk.size != size and (index != len(chunks) - 1 or chunk.size > size):
-            raise UsageError(f"A disk is not cut into equal chunks: number {index} has {chunk.size} bytes.")
+            raise UsageError(
+                f"A disk is not cut into equal chunks: number {index} has {chunk.size} bytes.", _OTHERWISE
+            )
     return size

@@ -43,24 +43,23 @@ class Sampling:
         return cls(rate)
 
 
-def choose_sample(
-    plan: Plan, base: Base[object], sampling: Sampling, *, with_first: bool = False
-) -> list[int]:
-    """Some of the cells to reuse, at random, ascending; zeros are left out: extents tell about them.
+def choose_sample(plan: Plan, sampling: Sampling, *, known: bool = False) -> list[int]:
+    """Some of the cells to reuse, at random, ascending; zeros of the base count like all others.
 
-    `with_first`: the first cell always is one of them, if it is reused.
+    Cells that the extents call zeros are left out: the plan has compared these with the base. Of a
+    `known` layer there are no extents: every cell may be looked at, and the first always is one of them.
     """
     if not sampling.rate:
         return []
     candidates = [
-        index for kind, first, end in plan.runs() if kind == REUSE for index in base.data_cells(first, end)
+        index for kind, first, end in plan.runs() if known or kind == REUSE for index in range(first, end)
     ]
     count = max(sampling.minimum, math.ceil(sampling.rate * len(candidates)))
     if count >= len(candidates):
         return candidates
     # The guest must not be able to guess which cells are looked at.
     chosen = set(random.SystemRandom().sample(candidates, count))
-    return sorted(chosen | {0} if with_first and candidates[0] == 0 else chosen)
+    return sorted(chosen | {0} if known else chosen)
 
 
 def check_sample(

@@ -7,7 +7,7 @@ requests; writer threads send them. What waits and what is under way is bounded 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from borg_ovirt.blocks import GiB, MiB
@@ -53,11 +53,13 @@ def upload(
     digests: BlockDigests | None = None,
     progress: Meter | None = None,
     name: str = "the disk",
+    only: Container[int] | None = None,
 ) -> UploadStats:
     """Make the target read as the content, and as zeros after it; flushed when this returns.
 
     `target_is_zero` promises a new target that reads as zeros everywhere: zeros are skipped then. `digests`
     (of the content's size) is filled on the way, for a proof that needs no second read of the archive.
+    `only`: the places of the chunks that are written; the target holds the others already.
     """
     if target.size < content.size:
         raise RestoreFailed(
@@ -68,7 +70,7 @@ def upload(
     gather = _Gatherer(request, sending.send, sending.skip if target_is_zero else None)
     with sending.group:
         sending.group.start(writers, sending.work)
-        for offset, size, view in walk(content, name):
+        for offset, size, view in walk(content, name, only):
             if view is None:
                 gather.zeros(offset, size)
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,8 +58,10 @@ def translate(error: Exception, where: str) -> BorgOvirtError | None:
     """Our error for one of Borg's or the system's; None for what is neither, which is a fault of ours.
 
     Here what lies in a repository and in Borg's cache of it becomes ours: whatever Borg raises over it, a
-    `KeyError` or a parser's error included, is told as its own.
+    `KeyError` or a parser's error included, is told as its own. Raises `MemoryError` where memory was short.
     """
+    if _out_of_memory(error):  # Borg calls a chunk that it had no room to unpack damaged
+        raise MemoryError from error
     for kind, tell in _TABLE:
         if isinstance(error, kind):
             return tell(error, where)
@@ -68,9 +71,10 @@ def translate(error: Exception, where: str) -> BorgOvirtError | None:
         return _remote(error, where)
     if isinstance(error, OSError):
         return _system(error, where)
-    if _raised_in_borg(error):  # the bare class in places; else it stumbled over what it had read
-        name = "" if type(error) is Exception else f"{type(error).__name__}: "
-        return RepositoryError(
+    if module := _module_of_borg(error):  # the bare class in places; else it stumbled over what it had read
+        bare = type(error) is Exception
+        name = "" if bare else f"{type(error).__name__}: "
+        return (RepositoryError if bare or module == "borg.cache" else RepositoryDamaged)(
             f"Borg cannot make sense of what it read in {where}, or in its cache of it: {name}"
             f"{_one_line(error)[:_LONGEST]}.",
             f"{_CHECK} A cache is made anew after `borg delete --cache-only {where}`.",
@@ -78,16 +82,26 @@ def translate(error: Exception, where: str) -> BorgOvirtError | None:
     return None
 
 
-def _raised_in_borg(error: Exception) -> bool:
-    """Whether the error comes out of Borg's code, or of a library's below it, and not out of ours."""
-    if type(error) is Exception:
-        return True
+def _out_of_memory(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if isinstance(error, IntegrityError) and MemoryError.__name__ in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _module_of_borg(error: Exception) -> str:
+    """The innermost module of Borg's that the error comes out of; empty where it comes out of ours."""
     innermost = ""
     for frame, _ in walk_tb(error.__traceback__):
         name = str(frame.f_globals.get("__name__", ""))
         if name.split(".")[0] in ("borg", _OURS):
-            innermost = name.split(".")[0]
-    return innermost == "borg"
+            innermost = name
+    if innermost.startswith("borg."):
+        return innermost
+    return "borg" if type(error) is Exception else ""
 
 
 def _one_line(error: BaseException) -> str:
@@ -193,9 +207,15 @@ def _no_archive(error: Exception, where: str) -> BorgOvirtError:
 
 
 def _remote(error: Exception, where: str) -> BorgOvirtError:
-    told_ = " ".join(str(error.get_message()).split()).rstrip(".")  # type: ignore[attr-defined]
+    try:
+        kind, told_ = error.exception_class, str(error.get_message())  # type: ignore[attr-defined]
+    except (KeyError, TypeError, ValueError, AttributeError):  # what the server says of it is its own
+        return RepositoryError(f"The server of {where} failed, and its words make no sense.", _OTHER_END)
+    told_ = " ".join(told_.split()).rstrip(".")[:_LONGEST]
     if "No space left" in told_ or "Disk quota exceeded" in told_:
         return RepositoryError(f"No space left for the repository {where}: {told_}.", _SPACE)
+    if kind == FileNotFoundError.__name__:
+        return RepositoryDamaged(f"The repository {where} is damaged: a file of it is lost.", _CHECK)
     return RepositoryError(f"The server of {where} failed: {told_}.")
 
 
@@ -204,7 +224,14 @@ def _system(error: OSError, where: str) -> BorgOvirtError:
         return RepositoryError(
             f"No space left for the repository {where} or its cache: {_one_line(error)}.", _SPACE
         )
+    if error.errno in (errno.ENOENT, errno.EIO) and _is_below(error.filename, where):
+        return RepositoryDamaged(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
     return RepositoryError(f"The system refused access to {where} or Borg's cache: {_one_line(error)}.")
+
+
+def _is_below(path: object, where: str) -> bool:
+    """Whether a file of a repository that is there is meant, and not all of it, as after an unmount."""
+    return str(path).startswith(f"{where}/") and os.path.exists(f"{where}/config")
 
 
 _Teller = Callable[[Exception, str], BorgOvirtError]

@@ -11,7 +11,7 @@ from typing import Any
 
 from borg.helpers.msgpack import OutOfData, Unpacker
 
-from borg_ovirt.errors import RepositoryError
+from borg_ovirt.errors import RepositoryDamaged
 from borg_ovirt.repository.borg_session import Session
 from borg_ovirt.repository.packed import PackedChunks
 
@@ -59,7 +59,7 @@ def _sense(where: str) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, struct.error) as error:
-        raise RepositoryError(
+        raise RepositoryDamaged(
             f"The list of files of an archive in {where} makes no sense ({type(error).__name__}: {error}).",
             "Run `borg check` on the repository.",
         ) from None

@@ -22,7 +22,7 @@ from borg.item import ArchiveItem
 from borg.remote import RemoteRepository
 
 from borg_ovirt.blocks import Chunk
-from borg_ovirt.errors import ArchiveNotFound, RepositoryError
+from borg_ovirt.errors import ArchiveNotFound, RepositoryDamaged, RepositoryError
 from borg_ovirt.repository import frames
 from borg_ovirt.repository.borg_behind import WriteBehind
 from borg_ovirt.repository.borg_console import Warnings
@@ -123,7 +123,7 @@ class Session:
         try:
             return self._plain_facts(entry, ArchiveItem(internal_dict=unpacked))
         except (ValueError, TypeError, AttributeError, OverflowError) as error:
-            raise RepositoryError(
+            raise RepositoryDamaged(
                 f"Archive {entry.name} in {self.where} has metadata that make no sense: {error}.",
                 "Run `borg check` on the repository.",
             ) from None

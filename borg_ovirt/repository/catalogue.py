@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
-from borg_ovirt.errors import NotOurArchive, RepositoryError
+from borg_ovirt.errors import NotOurArchive, RepositoryDamaged
 from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
 from borg_ovirt.repository.borg_session import Session, archive_id
 from borg_ovirt.repository.layout import TOOL, ArchiveComment, is_checkpoint_name, parse_comment
@@ -70,7 +70,7 @@ class Catalogue:
             if comment is None and facts.command[:1] == (TOOL,):
                 # Made by us, and somebody changed the comment since: the manifest tells the same.
                 comment = ArchiveReader(self._session, facts).comment
-        except (NotOurArchive, RepositoryError) as error:
+        except (NotOurArchive, RepositoryDamaged) as error:
             _log.warning("%s It is left alone.", error.message)
             return None
         if comment is None:
@@ -87,7 +87,10 @@ class Catalogue:
 
 
 def _readable(session: Session, entries: Sequence[ArchiveEntry]) -> Iterator[ArchiveFacts]:
-    """The facts of all archives that can be read; a damaged one does not hide the others."""
+    """The facts of all archives that can be read; a damaged one does not hide the others.
+
+    A repository that does not answer hides them all, and is no reason to take older ones for the latest.
+    """
     remaining = list(entries)
     while remaining:
         done = 0
@@ -96,6 +99,6 @@ def _readable(session: Session, entries: Sequence[ArchiveEntry]) -> Iterator[Arc
                 done += 1
                 yield facts
             return
-        except RepositoryError as error:
+        except RepositoryDamaged as error:
             _log.warning("Archive %s cannot be read: %s", remaining[done].name, error.message)
         remaining = remaining[done + 1 :]

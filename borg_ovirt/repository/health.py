@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryError
+from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged
 from borg_ovirt.repository.reader import ArchiveReader
 
 
@@ -15,14 +15,15 @@ def damage(read: Callable[[], ArchiveReader]) -> str | None:
     """What is wrong with the archive that `read` gives; None if nothing is.
 
     Costs the list of its chunks, and a look into the index for each. A chunk whose bytes rotted is found by
-    `borg check --verify-data` alone.
+    `borg check --verify-data` alone. Raises `RepositoryError` where the repository does not answer: that
+    says nothing about the archive.
     """
     try:
         reader = read()
         paths = reader.manifest.contents
         reader.ovf  # noqa: B018  (reading it proves it)
         lost = [path for path in paths if reader.disk(path).damaged]
-    except (ArchiveNotFound, NotOurArchive, RepositoryError) as error:
+    except (ArchiveNotFound, NotOurArchive, RepositoryDamaged) as error:
         return error.message.rstrip(".")
     if not lost:
         return None

@@ -10,26 +10,21 @@ from pydantic import ValidationError
 from borg_ovirt.errors import NotOurArchive
 from borg_ovirt.repository.manifest import (
     BaseRecord,
-    Count,
     DiskRecord,
     DiskRunRecord,
-    Flag,
-    Kind,
     LayerRecord,
     Manifest,
-    Mode,
-    Record,
     RunRecord,
     SampleRecord,
     SkippedDisk,
     SnapshotRecord,
-    Uuid,
     VmRecord,
-    When,
 )
 from borg_ovirt.repository.names import archive_name, is_checkpoint_name
 from borg_ovirt.repository.paths import DISKS, MANIFEST, OVF, README, chain_path, disk_path, layer_path
 from borg_ovirt.repository.proof import ProofRecord, UnderWay
+from borg_ovirt.repository.schema import Count, Flag, Kind, Mode, Record, Uuid, When
+from borg_ovirt.repository.settings import NicSetup, NumaRecord, PermissionRecord, SettingsRecord
 
 __all__ = [
     "DISKS",
@@ -45,8 +40,12 @@ __all__ = [
     "HoldRecord",
     "LayerRecord",
     "Manifest",
+    "NicSetup",
+    "NumaRecord",
+    "PermissionRecord",
     "RunRecord",
     "SampleRecord",
+    "SettingsRecord",
     "SkippedDisk",
     "SnapshotRecord",
     "VmRecord",

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import model_validator
 
-from borg_ovirt.blocks import CELL, LARGEST_CELL
+from borg_ovirt.blocks import CELL
 from borg_ovirt.repository.paths import chain_path, disk_path, layer_path
-
-
-def _in_utc(when: datetime) -> datetime:
-    if when.tzinfo is None:
-        raise ValueError("a time without its zone")
-    try:
-        return when.astimezone(timezone.utc)
-    except OverflowError:
-        raise ValueError("a time beyond the years that can be told") from None
-
-
-Uuid = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
-Bytes = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
-Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
-Cell = Annotated[int, Field(strict=True, gt=0, le=LARGEST_CELL)]
-Flag = Annotated[bool, Field(strict=True)]
-When = Annotated[datetime, AfterValidator(_in_utc)]
-Mode = Literal["image", "chain"]
-Kind = Literal["full", "incremental"]
-
-
-class Record(BaseModel):
-    """Unknown keys are refused: a key we do not know is a newer layout or somebody's hand."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from borg_ovirt.repository.schema import Bytes, Cell, Count, Flag, Kind, Mode, Record, Uuid, When
+from borg_ovirt.repository.settings import SettingsRecord
 
 
 class LayerRecord(Record):
@@ -171,6 +147,8 @@ class VmRecord(Record):
     tpm: Flag = False
     template_id: Uuid | None = None
     tags: tuple[str, ...] = ()
+    settings: SettingsRecord | None = None
+    """What no OVF brings back; None in archives that were made before it was asked for."""
 
 
 class BaseRecord(Record):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from borg_ovirt.repository.manifest import Count, Flag, Record, When
+from borg_ovirt.repository.schema import Count, Flag, Record, When
 
 Level = Literal["structure", "data", "content", "restore", "boot"]
 """What a proof looked at, each level all that the ones before it look at."""

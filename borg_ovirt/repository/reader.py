@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import groupby
 
 from borg_ovirt.blocks import CELL, Chunk
-from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged, RepositoryError
+from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged
 from borg_ovirt.repository.borg_facts import ArchiveFacts
 from borg_ovirt.repository.borg_items import StoredFile, stored_files
 from borg_ovirt.repository.borg_session import Session, archive_id
@@ -48,6 +48,11 @@ class DiskContent:
     def damaged(self) -> bool:
         """Whether `borg check --repair` put zeros in place of lost chunks, or a chunk is missing now."""
         return _is_damaged(self._session, self._stored)
+
+    @property
+    def repaired(self) -> bool:
+        """Whether `borg check --repair` put zeros in place of lost chunks."""
+        return self._stored.repaired
 
     def is_zero(self, chunk: Chunk) -> bool:
         """Whether the chunk is known by its id to be all zeros."""
@@ -95,7 +100,7 @@ class DiskContent:
 
     def _checked(self, chunk: Chunk, data: bytes) -> memoryview:
         if len(data) != chunk.size:
-            raise RepositoryError(
+            raise RepositoryDamaged(
                 f"A chunk of {self.path} in archive {self._archive} has {len(data)} bytes, not {chunk.size}.",
                 "Run `borg check --verify-data` on the repository.",
             )

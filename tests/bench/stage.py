@@ -69,7 +69,7 @@ class Stage:
         (root / "config.yaml").write_text("{}\n")
         box.engine.data.truth.switch_off()
         env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("BORG_")},
+            **{name: value for name, value in os.environ.items() if not name.startswith(("BORG_", "PYTHON"))},
             **box.env(),
             "PATH": f"{BIN}:{os.environ.get('PATH', '')}",
             "PYTHONPATH": str(Path(__file__).parents[1]),

@@ -17,8 +17,21 @@ _redact = of("redact.py", "unit/test_redact.py")
 _terminal = of("terminal.py", f"{_BOUNDARY} unit/cli/test_streams.py")
 _streams = of("streams.py", "unit/cli/test_streams.py")
 _passphrase = of("repository/passphrase.py", _CONNECT)
+_limits = of("cli/limits.py", _BOUNDARY)
 
 MUTANTS = (
+    _limits(
+        "few-files-begin",
+        "With too few open files nothing is begun.",
+        "    if may < _LEAST:\n",
+        "    if not may:\n",
+    ),
+    _boundary(
+        "empty-words",
+        "A variable that is not set is no value.",
+        "        if not word or (",
+        "        if (",
+    ),
     _output(
         "table-with-secrets",
         "No secret is in a table.",

@@ -23,8 +23,8 @@ MUTANTS = (
     _create(
         "locked-before-the-ovf",
         "The OVF is fetched before the engine locks anything.",
-        "    ovf = fetch_ovf(engine, vm.id)\n    choice",
-        '    ovf = b""\n    choice',
+        "    ovf = fetch_ovf(engine, vm.id)\n    settings",
+        '    ovf = b""\n    settings',
     ),
     _create(
         "no-full-read-after-a-lost-checkpoint",
@@ -35,7 +35,7 @@ MUTANTS = (
     _create(
         "checkpoints-left-after-a-failure",
         "A backup that failed leaves no checkpoint that nobody needs.",
-        "            for warning in drop_unneeded(engine, vm.id, store.ids, needed):\n                progress.warn",
+        "            for warning in drop_unneeded(engine, vm, store.ids, needed):\n                progress.warn",
         "            for warning in ():\n                progress.warn",
     ),
     _create(
@@ -77,8 +77,8 @@ MUTANTS = (
     _items(
         "header-not-sampled",
         "Of a layer the header is always looked at: every merge writes to it.",
-        "with_first=item.known)",
-        "with_first=False)",
+        "known=item.known)",
+        "known=False)",
         survives="The sampled cells are drawn at random, and eight of them cover a layer of a test.",
     ),
     _items(
@@ -102,8 +102,20 @@ MUTANTS = (
     _items(
         "known-layers-transferred",
         "A known layer needs no transfer.",
-        "self._open([item for item in items if not item.known] + looked_into)",
-        "self._open(items)",
+        "            if item.known or item.source is not None:\n                total",
+        "            if item.source is not None:\n                total",
+    ),
+    _items(
+        "two-layers-of-a-disk-open",
+        "One layer of a disk is open at a time: two transfers hide the snapshots of its VM.",
+        "        item.source = None\n        self._captured.close(item.layer)\n",
+        "",
+    ),
+    _create(
+        "lost-checkpoint-removed-too-late",
+        "A lost checkpoint goes before the full backup: afterwards that could cost the new one.",
+        "                drop_lost(engine, vm, store.ids, needed)",
+        "                pass",
     ),
     _base(
         "marked-base",
@@ -236,6 +248,30 @@ MUTANTS = (
         "So does one that is not ours.",
         '_OURS = re.compile(r"^borg-ovirt repositories=',
         '_OURS = re.compile(r".*repositories=',
+    ),
+    _checkpoints(
+        "unsound-checkpoint-removed",
+        "Of a running VM only a checkpoint that is sound goes: removing a lost one costs all of them.",
+        "    if all(c.created >= started or _is_proven(engine, vm, c, proof) for c in defined):",
+        "    if defined:",
+    ),
+    _checkpoints(
+        "others-lose-theirs",
+        "An unsound checkpoint goes only where nobody else has one.",
+        '    return all(c in going or c.state == "invalid" for c in held)',
+        "    return True",
+    ),
+    _checkpoints(
+        "half-a-proof",
+        "A checkpoint is proven by all its disks.",
+        "proof.disks >= set(checkpoint_disks(engine, vm.id, checkpoint.id))",
+        "bool(proof.disks)",
+    ),
+    _checkpoints(
+        "old-clusters-forgotten",
+        "Below level 4.6 all checkpoints are defined again.",
+        "[checkpoint] if vm.level >= SINGLE_LEVEL else held",
+        "[checkpoint]",
     ),
     _pool_base(
         "zero-if-one-has-zeros",

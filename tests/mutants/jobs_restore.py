@@ -25,8 +25,8 @@ MUTANTS = (
     _restore(
         "dry-run-restores",
         "A dry run touches nothing.",
-        "    if dry_run:\n        return result",
-        "    if dry_run is None:\n        return result",
+        "    if dry_run:\n        return dry(",
+        "    if dry_run is None:\n        return dry(",
     ),
     _restore(
         "no-other-archive-named",
@@ -160,7 +160,7 @@ MUTANTS = (
         "        ids[manifest.vm.id] = str(uuid.uuid4())",
         "        ids[manifest.vm.id] = manifest.vm.id",
     ),
-    _plan(
+    of("jobs/restore/site.py", "unit/jobs/restore/test_restore_plan.py")(
         "any-cluster",
         "A VM goes into the cluster that it is for.",
         "            if word and word in (cluster_id, name):",
@@ -199,8 +199,8 @@ MUTANTS = (
     _placing(
         "domain-too-full",
         "Nor on one that is too full.",
-        "        if need > domain.available:",
-        "        if need > 100 * domain.available:",
+        "        elif need > domain.available:",
+        "        elif need > 100 * domain.available:",
     ),
     _placing(
         "sparse-raw-on-block",

@@ -118,14 +118,20 @@ MUTANTS = (
     _backup(
         "lost-checkpoint-is-an-error",
         "A checkpoint that cannot be started from is told as lost: a full backup is to be made.",
-        "        if any(text in error.detail for text in _CHECKPOINT_REFUSALS):",
-        "        if error.detail in _CHECKPOINT_REFUSALS:",
+        "            if told or any(text in detail for text in _CHECKPOINT_REFUSALS):",
+        "            if told or detail in _CHECKPOINT_REFUSALS:",
     ),
     _backup(
         "any-refusal-is-a-lost-checkpoint",
         "Another refusal is told as it is.",
-        "        if any(text in error.detail for text in _CHECKPOINT_REFUSALS):",
-        "        if error.detail:",
+        "            if told or any(text in detail for text in _CHECKPOINT_REFUSALS):",
+        "            if told or detail:",
+    ),
+    _backup(
+        "wordless-refusal-is-a-lost-checkpoint",
+        "A refusal without words means the checkpoint only if the engine no longer has it.",
+        "        if self.from_checkpoint is not None and not self._held(self.from_checkpoint):",
+        "        if self.from_checkpoint is not None and wordless:",
     ),
     _backup(
         "starting-backup-ended",

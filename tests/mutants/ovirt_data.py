@@ -12,8 +12,15 @@ _connection = of("ovirt/data/imageio_connection.py", _IMAGEIO)
 _transfer_session = of("ovirt/data/transfer_session.py", _IMAGEIO)
 _transfer = of("ovirt/data/transfer.py", _TRANSFERS)
 _answers = of("ovirt/data/answers.py", _IMAGEIO)
+_steady = of("ovirt/data/imageio_connection.py", "unit/ovirt/test_trickle.py")
 
 MUTANTS = (
+    _steady(
+        "drops-for-ever",
+        "An answer that comes in drops ends.",
+        "        elif got and self._waited >",
+        "        elif not got and self._waited >",
+    ),
     _imageio(
         "short-body-accepted",
         "A body that ends early is taken up at the next byte.",

@@ -13,6 +13,7 @@ _rebuild = of("ovirt/make/rebuild.py", _MADE)
 _vm = of("ovirt/facts/vm.py", _FACTS)
 _model = of("ovirt/facts/model.py", _FACTS)
 _chain = of("ovirt/facts/chain.py", "unit/ovirt/facts/test_ovirt_chain.py")
+_ovf_tree = of("ovirt/facts/ovf_tree.py", "unit/ovirt/facts/test_ovf.py unit/ovirt/facts/test_ovirt_ovf.py")
 _ovf = of("ovirt/facts/ovf.py", "unit/ovirt/facts/test_ovf.py unit/ovirt/facts/test_ovirt_ovf.py")
 
 MUTANTS = (
@@ -103,8 +104,8 @@ MUTANTS = (
     _vm(
         "empty-ovf",
         "An empty OVF is asked again.",
-        'return data.encode("utf-8") if data and data.strip() else None',
-        'return data.encode("utf-8") if data else None',
+        'return vm, data.encode("utf-8") if data and data.strip() else None',
+        'return vm, data.encode("utf-8") if data else None',
     ),
     _vm(
         "rounded-size",
@@ -172,7 +173,7 @@ MUTANTS = (
         "    if header.virtual_size != layer.capacity:",
         "    if header.virtual_size < layer.capacity:",
     ),
-    _ovf(
+    _ovf_tree(
         "dtd-read",
         "An OVF with a DTD is refused.",
         "forbid_dtd=True",
@@ -182,8 +183,8 @@ MUTANTS = (
     _ovf(
         "macs-kept",
         "A copy gets MAC addresses of its own.",
-        "        _drop_macs(root)\n",
-        "",
+        "        nics = {nic.id: NicChange(new_mac=True) for nic in facts.nics} if fresh else {}",
+        "        nics = {}",
     ),
     _ovf(
         "ids-in-snapshots-kept",

@@ -12,8 +12,21 @@ _engine = of("ovirt/session/engine.py", _SESSION)
 _faults = of("ovirt/session/faults.py", _SESSION)
 _ca = of("ovirt/session/ca.py", _SESSION)
 _events = of("ovirt/session/events.py", _SESSION)
+_sense = of("ovirt/session/sense.py", "unit/ovirt/session/test_sense.py")
 
 MUTANTS = (
+    _sense(
+        "another-kind-taken",
+        "An answer of another kind than was asked for is refused.",
+        "    if found != expected:\n",
+        "    if not found:\n",
+    ),
+    _sense(
+        "paths-as-ids",
+        "An id that could be a path is none.",
+        "not _ID.fullmatch(value)",
+        "not _ID.match(value)",
+    ),
     _web(
         "login-without-verification",
         "No password goes to an engine for which no CA vouches.",
@@ -134,7 +147,7 @@ MUTANTS = (
         "        if self._left < 0:",
         "        if self._left == 1:",
     ),
-    of("ovirt/session/sense.py", _SESSION)(
+    of("ovirt/session/sense.py", "unit/ovirt/session/test_sense.py")(
         "cut-answer-believed",
         "An answer that was cut off is none.",
         "        parser.Parse(body, True)",

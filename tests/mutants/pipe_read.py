@@ -211,6 +211,12 @@ MUTANTS = (
         "count = math.ceil(sampling.rate * len(candidates))",
     ),
     _sample(
+        "sample-without-layers-zeros",
+        "Of a known layer every cell may be looked at, those that were zeros too.",
+        "if known or kind == REUSE",
+        "if kind == REUSE",
+    ),
+    _sample(
         "sample-believed",
         "A sampled cell whose bytes are not the base's is named.",
         "if zero else base.same(index, arrival.prepared)):",
@@ -225,7 +231,7 @@ MUTANTS = (
     _sample(
         "first-cell-left-out",
         "Where the first cell holds a header it is among the sample.",
-        "chosen | {0} if with_first and candidates[0] == 0 else chosen",
+        "chosen | {0} if known else chosen",
         "chosen",
     ),
     _sample(

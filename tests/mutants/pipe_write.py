@@ -179,6 +179,7 @@ MUTANTS = (
         "Anything but zeros after the archived size is found.",
         "elif index >= digests.count:\n            raise",
         "elif index < 0:\n            raise",
+        survives="A block past the last one has no digest, which nothing is equal to: it is found one step later.",
     ),
     _proof(
         "last-block-proven",

@@ -11,14 +11,29 @@ _reader = of("repository/reader.py", _READING)
 _catalogue = of("repository/catalogue.py", f"{_READING}::test_which_archives_are_ours")
 _frames = of("repository/frames.py", "unit/repository/test_frames.py")
 _layout = of("repository/layout.py", "unit/repository/test_layout.py")
+_schema = of("repository/schema.py", "unit/repository/test_layout.py")
 _manifest = of("repository/manifest.py", "unit/repository/test_layout.py")
 _names = of("repository/names.py", "unit/repository/test_names.py")
 _packed = of("repository/packed.py", "unit/repository/test_packed.py")
 _readme = of("repository/readme.py", "unit/repository/test_readme.py")
 _retention = of("repository/retention.py", "unit/repository/test_retention.py")
 _series = of("repository/series.py", "unit/repository/test_series.py")
+_listed = of("repository/catalogue.py", "unit/repository/test_catalogue.py")
+_health = of("repository/health.py", "unit/repository/test_health.py")
 
 MUTANTS = (
+    _listed(
+        "no-answer-no-archive",
+        "A repository that does not answer is no list of what it has.",
+        '        except RepositoryDamaged as error:\n            _log.warning("Archive',
+        '        except Exception as error:\n            error.message = str(error)  # type: ignore[attr-defined]\n            _log.warning("Archive',
+    ),
+    _health(
+        "no-answer-is-damage",
+        "A repository that does not answer says nothing about an archive.",
+        '    except (ArchiveNotFound, NotOurArchive, RepositoryDamaged) as error:\n        return error.message.rstrip(".")',
+        '    except Exception as error:\n        return str(error).rstrip(".")',
+    ),
     _reader(
         "repaired-zeros-restored",
         "A disk in which `borg check --repair` put zeros is damaged.",
@@ -148,7 +163,7 @@ MUTANTS = (
         "marked=any(sample.mismatches for sample in samples if sample),",
         "marked=False,",
     ),
-    _manifest(
+    _schema(
         "unknown-key",
         "A key that we do not know is refused: somebody's hand, or a newer layout.",
         'extra="forbid", frozen=True)',
@@ -159,6 +174,7 @@ MUTANTS = (
         "A disk's path is the one of its id: nothing is written elsewhere.",
         "if self.path not in (disk_path(self.id), chain_path(self.id)):",
         "if not self.path:",
+        survives="A manifest whose disks are not where its mode puts them is refused as a whole, too.",
     ),
     _manifest(
         "layer-path-outside",
@@ -178,7 +194,7 @@ MUTANTS = (
         "if len({disk.id for disk in self.disks}) != len(self.disks):",
         "if not self.disks and self.skipped:",
     ),
-    _manifest(
+    _schema(
         "time-without-zone",
         "A time has a zone.",
         "    if when.tzinfo is None:\n        raise",

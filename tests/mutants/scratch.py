@@ -72,8 +72,8 @@ class Scratch:
         path.write_text(text, encoding="utf-8")
         os.utime(path, (when, when))
 
-    def pytest(self, words: Sequence[str], *options: str) -> Ended:
-        """Run these tests (named under `tests/`) until one fails."""
+    def pytest(self, words: Sequence[str], *options: str, limit: float = _RUN_TIMEOUT) -> Ended:
+        """Run these tests (named under `tests/`) until one fails; more than `limit` seconds are a failure."""
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=short", "-rfE", "-p", "no:cacheprovider"]
         command += ["-p", "mutants.quick", f"--timeout={_TEST_TIMEOUT}", "--timeout-method=thread", *options]
         try:
@@ -83,7 +83,7 @@ class Scratch:
                 env={**os.environ, "PYTHONPATH": f"{self.path}:{self.path / 'tests'}"},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=_RUN_TIMEOUT,
+                timeout=limit,
                 text=True,
                 errors="replace",
             )

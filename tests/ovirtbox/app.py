@@ -26,6 +26,7 @@ COLLECTIONS = (
     "pki",
     "root",
     "inventory",
+    "beside",
     "vms",
     "templates",
     "attachments",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ovirtbox.disks import VM_IS_LOCKED, refuse_locked, status_text
+from ovirtbox.disks import VM_IS_LOCKED, refuse_inactive_domain, refuse_locked, status_text
 from ovirtbox.engine import USER, EngineCore
 from ovirtbox.events import NORMAL
 from ovirtbox.faults import conflict, internal
@@ -64,6 +64,7 @@ def _check(engine: EngineCore, vm: Vm, disk: Disk, wanted: Attachment) -> None:
         raise conflict(f"{ATTACH}. The disk belongs to a template.")
     if disk.storage_type == "image":
         domain = world.domains[disk.domain]
+        refuse_inactive_domain(ATTACH, domain)
         if domain.data_center != world.clusters[vm.cluster].data_center:
             raise conflict(f"{ATTACH}. The target Data Center does not contain the Virtual Disk.")
         if domain.backup and vm.status != "down":

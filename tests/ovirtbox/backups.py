@@ -77,6 +77,9 @@ def start(engine: EngineCore, vm: Vm, wanted: Wanted) -> Backup:
         lock = f"backup {new_id()}" if owner in world.backups else owner
         disks = _lock_and_check(engine, vm, wanted, backup, lock)
         _begin(engine, vm, backup, disks)
+        if kind == "hybrid":
+            _start_hybrid(engine, vm, backup, disks)
+            return backup
     if kind == "live" and wanted.from_checkpoint is not None:
         _redefine(engine, vm, backup, disks)
     backup.busy = False
@@ -100,9 +103,10 @@ def _kind(engine: EngineCore, vm: Vm, wanted: Wanted) -> str:
 def _lock_and_check(engine: EngineCore, vm: Vm, wanted: Wanted, backup: Backup, lock: str) -> list[Disk]:
     if backup.kind == "hybrid":
         busy = "Disk is locked. Please try again later."
-        wants = [exclusive(VM_BACKUP, vm.id, DURING_BACKUP)]
-        wants += [exclusive(DISK, disk_id, busy) for disk_id in wanted.disks]
-        engine.locks.check(ADD, exclusive(VM, vm.id), owner=lock)
+        # All image disks of the VM, those that are not plugged in too. [seen]
+        wants = [exclusive(VM_BACKUP, vm.id, busy)]
+        mine = [d for a in vm.attachments if (d := engine.world.disks[a.disk_id]).layers]
+        wants += [exclusive(DISK, disk.id, busy) for disk in mine]
     else:
         wants = [exclusive(VM, vm.id, DURING_BACKUP), exclusive(VM_BACKUP, vm.id, DURING_BACKUP)]
     engine.locks.take(lock, ADD, *wants)
@@ -121,7 +125,8 @@ def _validate(engine: EngineCore, vm: Vm, wanted: Wanted, backup: Backup) -> lis
     if missing:
         raise bad(f"{ADD}. The following disk(s) ID(s) does not exist: {', '.join(missing)}.")
     disks = [world.disks[disk_id] for disk_id in wanted.disks]
-    refuse_locked(ADD, [disk for disk in disks if disk.layers])
+    if backup.kind != "hybrid":  # there the snapshot is refused, and nobody says why
+        refuse_locked(ADD, [disk for disk in disks if disk.layers])
     _check_plugged(vm, disks)
     _check_checkpoint(engine, vm, wanted)
     level = world.clusters[vm.cluster].level
@@ -246,8 +251,7 @@ def _step(engine: EngineCore, backup: Backup) -> None:
         else:
             _enter(engine, backup, "starting")
     elif backup.phase == "starting":
-        start_it = _start_live if backup.kind == "live" else _start_hybrid
-        start_it(engine, vm, backup, disks)
+        _start_live(engine, vm, backup, disks)
     elif backup.phase == "ready" and backup.stopped:
         _enter(engine, backup, "finalizing")
     elif backup.phase == "finalizing":
@@ -320,10 +324,11 @@ def _start_cold(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
 
 
 def _start_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -> None:
+    """The snapshot is asked for within the POST; where it is refused, the answer has no words. [seen]"""
     modes = _modes(engine, backup, disks)
     checkpoint = new_id()
     frozen = {disk.id: disk.active.image_id for disk in disks}
-    backup.busy = True
+    backup.phase = "starting"
 
     def done(error: Exception | None) -> None:
         backup.busy = False
@@ -345,9 +350,11 @@ def _start_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk])
             on_done=done,
         )
     except Fault as fault:
+        text = f"Failed to create Snapshot {SNAPSHOT} for VM {vm.name} (User: {USER})."
+        engine.log(117, ERROR, text, vm_id=vm.id)
         backup.busy = False
         _fail(engine, backup, str(fault))
-        return
+        raise bad() from fault
     backup.snapshot_id = snapshot.id
 
 
@@ -361,7 +368,9 @@ def _ready(
 ) -> None:
     backup.modes = modes
     backup.to_checkpoint = checkpoint
-    if backup.stopped or backup.phase in OVER:  # somebody ended it while it was being started
+    if backup.phase in OVER or (
+        backup.stopped and backup.kind != "hybrid"
+    ):  # somebody ended it while it was being started
         _abort(engine, backup, "premature backup stop")
         return
     if checkpoint is not None:
@@ -382,14 +391,21 @@ def _keeps_bitmaps(backup: Backup, disk: Disk) -> bool:
 def finalize(engine: EngineCore, vm: Vm, backup: Backup) -> None:
     with engine.world.lock:
         named = f"vm '{vm.id}' backup '{backup.id}'"
-        if backup.phase in ("finalizing", *OVER) or backup.stopped:
-            phase = "finalizing" if backup.stopped and backup.phase == "ready" else backup.phase
-            raise bad(f"{named} is already in '{phase}' phase, no need to stop the backup again")
+        if backup.stopped and backup.phase in ("starting", "ready"):  # hybrid [seen]
+            raise bad(f"{named} is already stopped, no need to stop the backup again")
+        if backup.phase in ("finalizing", *OVER):
+            raise bad(f"{named} is already in '{backup.phase}' phase, no need to stop the backup again")
+        if backup.phase != "ready" and backup.kind == "hybrid":  # it goes on to ready and then ends [seen]
+            backup.stopped = True
+            return
         if backup.phase != "ready":
             backup.stopped = True
             if not backup.busy:
                 _abort(engine, backup, "premature backup stop")
-            raise bad(f"{named} is not ready yet, premature backup stop was initiated")
+            raise bad(
+                f"backup '{backup.id}' is in 'creating scratch disks' phase, premature backup stop was"
+                " initiated."
+            )
         active = [
             t
             for t in engine.world.transfers.values()
@@ -439,6 +455,11 @@ def _end_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
     if snapshot is None:
         done(None)
         return
+    if vm.snapshots.index(snapshot) + 2 < len(
+        vm.snapshots
+    ):  # somebody took another: it is not even tried [seen]
+        done(Fault(409))
+        return
     try:
         backup.busy = True
         snapshots.remove(engine, vm, snapshot, during_backup=True, on_done=done)
@@ -449,7 +470,10 @@ def _end_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
 
 
 def _leftover(engine: EngineCore, vm: Vm) -> None:
-    text = f"Failed to remove the snapshot that was automatically created for the backup of VM {vm.name}."
+    text = (
+        "Possible failure while removing a snapshot that was generated automatically during backup of VM"
+        f" '{vm.name}'. The snapshot may be removed manually"
+    )
     engine.log(10813, WARNING, text, vm_id=vm.id)
 
 

@@ -14,6 +14,7 @@ from types import TracebackType
 
 from ovirtbox import attachments, backups, disks, machines, moving, restoring, rights, snapshots
 from ovirtbox.app import make_app
+from ovirtbox.beside import MacPool
 from ovirtbox.clock import Clock
 from ovirtbox.dataplane import DataPlane
 from ovirtbox.disks import layer_path
@@ -143,6 +144,8 @@ class Box:
     def _furnish(self) -> None:
         center = DataCenter(new_id(), "Default")
         self.world.data_centers[center.id] = center
+        pool = MacPool("Default")
+        self.world.beside.mac_pools[pool.id] = pool
         self.make_cluster("Default", (4, 7))
         self.make_profile("ovirtmgmt")
         self.make_domain("data", "file")
@@ -214,7 +217,8 @@ class Box:
         """A cluster with one host that is up."""
         with self.world.lock:
             center = next(iter(self.world.data_centers))
-            cluster = Cluster(new_id(), name, center, level)
+            pools = self.world.beside.mac_pools
+            cluster = Cluster(new_id(), name, center, level, next(iter(pools)))
             self.world.clusters[cluster.id] = cluster
             host = Host(new_id(), f"host-{name.lower()}", cluster.id)
             self.world.hosts[host.id] = host
@@ -236,6 +240,7 @@ class Box:
     def make_profile(self, name: str, network: str = "ovirtmgmt") -> Profile:
         """A vNIC profile."""
         with self.world.lock:
+            self.world.beside.network(network)
             profile = Profile(new_id(), name, network)
             self.world.profiles[profile.id] = profile
             return profile
@@ -324,6 +329,15 @@ class Box:
     def stop_vm(self, vm: Vm) -> None:
         machines.stop(self.engine, vm)
         self.wait(lambda: vm.status == "down", f"VM {vm.name} to stop")
+
+    def crash_vm(self, vm: Vm) -> None:
+        """The guest dies as when its host loses power: no dirty bitmap can be trusted any more."""
+        self.engine.data.crash_vm(vm.id)
+        self.engine.data.freeze_truth(f"crash of {vm.id}", [d for d in self.disks(vm) if d.layers])
+        with self.world.lock:
+            vm.status, vm.host, vm.started = "down", None, None
+            for call in self.engine.on_vm_down:
+                call(vm)
 
     def remove_vm(self, vm: Vm) -> None:
         made = [a.disk_id for a in vm.attachments]
@@ -540,14 +554,15 @@ class Box:
                 found += [
                     f"snapshot {s.description!r} of VM {vm.name} is {s.status}"
                     for s in vm.snapshots
-                    if s.status != "ok" or self._is_stray(vm, s)
+                    if s.status != "ok" or self.is_stray(vm, s)
                 ]
             found += [
                 f"{owner} holds a lock of {want.kind} {want.key}" for owner, want in self.engine.locks.all()
             ]
         return found + self.engine.data.leftovers()
 
-    def _is_stray(self, vm: Vm, snapshot: Snapshot) -> bool:
+    def is_stray(self, vm: Vm, snapshot: Snapshot) -> bool:
+        """Whether a client made it, or the engine for a client's backup."""
         if snapshot.type == "active":
             return False
         if snapshot.description.startswith("Auto-generated"):

@@ -5,16 +5,16 @@ from __future__ import annotations
 from ovirtbox import jobs
 from ovirtbox.engine import USER, EngineCore
 from ovirtbox.events import ERROR, NORMAL, WARNING
-from ovirtbox.faults import conflict
+from ovirtbox.faults import bad, conflict
 from ovirtbox.locks import VM, exclusive
 from ovirtbox.model import Checkpoint, Disk, Vm
 
-REMOVE = "Cannot remove VM checkpoint"
+REMOVE = "Cannot remove checkpoint"
 
 
 def install(engine: EngineCore) -> None:
     engine.on_disk_detached.append(lambda vm, disk: disk_left(engine, vm, disk))
-    engine.on_restore.append(lambda vm: lose_all(engine, vm))
+    engine.on_restore.append(lambda vm: invalidate_all(engine, vm))
 
 
 def chain(engine: EngineCore, vm_id: str) -> list[Checkpoint]:
@@ -57,6 +57,8 @@ def remove(engine: EngineCore, vm: Vm, checkpoint: Checkpoint) -> None:
             raise conflict(f"{REMOVE}. The VM is during a backup operation.")
         owner = f"remove checkpoint {checkpoint.id}"
         engine.locks.take(owner, REMOVE, exclusive(VM, vm.id))
+        if vm.status != "down" and _is_broken(engine, vm, checkpoint):
+            _lose_with(engine, vm, checkpoint, owner)
         checkpoint.state = "invalid"
         disks = _with_bitmaps(engine, checkpoint.disks)
         job = jobs.start(engine, f"Removing checkpoint {checkpoint.id} of VM {vm.name}")
@@ -75,6 +77,29 @@ def remove(engine: EngineCore, vm: Vm, checkpoint: Checkpoint) -> None:
     engine.background(1, lambda: _remove_bitmaps(engine, disks, [checkpoint.id]), done, "checkpoint removed")
 
 
+def _is_broken(engine: EngineCore, vm: Vm, checkpoint: Checkpoint) -> bool:
+    """Whether the host cannot define it again. Below level 4.6 the whole chain is defined, else it alone."""
+    single = engine.world.clusters[vm.cluster].level >= (4, 6)
+    plugged = {a.disk_id for a in vm.attachments if a.active}
+    return any(
+        not engine.data.has_bitmap(disk.active, defined.id)
+        for defined in ([checkpoint] if single else chain(engine, vm.id))
+        for disk in _with_bitmaps(engine, defined.disks)
+        if disk.id in plugged
+    )
+
+
+def _lose_with(engine: EngineCore, vm: Vm, checkpoint: Checkpoint, owner: str) -> None:
+    """A running VM: the engine defines the checkpoints again first, and when that fails removes them all,
+    those of others too; the answer has no words. [seen]
+    """
+    engine.locks.drop(owner)
+    text = f"Failed to remove checkpoint {checkpoint.id} of VM {vm.name}."
+    engine.log(10798, ERROR, text, vm_id=vm.id)
+    lose_all(engine, vm)
+    raise bad()
+
+
 def lose_all(engine: EngineCore, vm: Vm) -> None:
     """The chain cannot be trusted any more: every checkpoint of the VM is deleted."""
     with engine.world.lock:
@@ -83,6 +108,17 @@ def lose_all(engine: EngineCore, vm: Vm) -> None:
         disks = _with_bitmaps(engine, {d for c in gone for d in c.disks})
     if gone:
         engine.clock.work(lambda: _remove_bitmaps(engine, disks, [c.id for c in gone]))
+
+
+def invalidate_all(engine: EngineCore, vm: Vm) -> None:
+    """After a commit of a snapshot they stay in the list, good for nothing. [seen; a bug of the engine]"""
+    with engine.world.lock:
+        known = chain(engine, vm.id)[:]
+        for checkpoint in known:
+            checkpoint.state = "invalid"
+        disks = _with_bitmaps(engine, {d for c in known for d in c.disks})
+    if known:
+        engine.clock.work(lambda: _remove_bitmaps(engine, disks, [c.id for c in known]))
 
 
 def full_backup_needed(engine: EngineCore, vm: Vm, checkpoint_id: str) -> None:

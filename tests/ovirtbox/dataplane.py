@@ -195,7 +195,10 @@ class DataPlane:
         """The host lost power: bitmaps are inconsistent ever after."""
         with self._graph_lock(vm_id), self._taken_away(vm_id) as machine:
             if machine is not None:
+                lost = machine.disks
                 machine.kill()
+                for disk_id in lost:  # what was not flushed is gone: it holds what QEMU reads now
+                    self.truth.forget(disk_id)
 
     @contextlib.contextmanager
     def _taken_away(self, vm_id: str) -> Iterator[Machine | None]:

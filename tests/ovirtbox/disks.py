@@ -45,6 +45,7 @@ class NewDisk:
     shareable: bool = False
     wipe_after_delete: bool = False
     propagate_errors: bool = False
+    quota: str | None = None
 
 
 # --- rules that others share -----------------------------------------------------------------------
@@ -88,7 +89,7 @@ def available(engine: EngineCore, domain: StorageDomain) -> int:
 
 
 def refuse_full_domain(engine: EngineCore, action: str, domain: StorageDomain, needed: int) -> None:
-    if domain.full or available(engine, domain) < needed:
+    if domain.full or available(engine, domain) < max(needed, domain.reserve << 30):
         raise conflict(f"{action}. Low disk space on Storage Domain {domain.name}.")
 
 
@@ -118,6 +119,7 @@ def add(engine: EngineCore, new: NewDisk, *, vm: Vm | None = None) -> Disk:
             shareable=new.shareable,
             wipe_after_delete=new.wipe_after_delete,
             propagate_errors=new.propagate_errors,
+            quota=new.quota,
         )
         image_id = new.image_id or new_id()
         layer = Layer(

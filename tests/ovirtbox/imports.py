@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from ovirtbox import attachments
@@ -52,7 +51,7 @@ def import_vm(
             failed = _attach_disks(engine, target, ovf)
         finally:
             engine.locks.drop(owner)
-        _report(engine, vm, failed)
+        _report(engine, vm, ovf.nics, failed)
         return vm
 
 
@@ -69,7 +68,7 @@ def check_name(name: str) -> None:
     """Before everything else."""
     if not 1 <= len(name) <= LONGEST_NAME:
         raise bad("size must be between 1 and 255", "Attribute: vm.vmStatic.name")
-    if not re.fullmatch(r"[\w.-]+", name):
+    if not all(sign.isalpha() or sign in "0123456789._-" for sign in name):
         raise bad(
             "Can not import VM. The given name contains special characters. Only lower-case and upper-case"
             " letters, numbers, '_', '-', '.' are allowed.",
@@ -81,7 +80,9 @@ def _define(
     engine: EngineCore, ovf: OvfVm, cluster: Cluster, over: Overrides, name: str, regenerate_ids: bool
 ) -> Vm:
     world = engine.world
-    nics = _nics(engine, ovf.nics, regenerate_ids)  # their addresses are looked at before id and name
+    nics = _nics(
+        engine, ovf.nics, cluster, regenerate_ids
+    )  # their addresses are looked at before id and name
     identifier = new_id() if regenerate_ids else (over.id or ovf.id)
     if identifier in world.vms:
         existing = world.vms[identifier].name
@@ -119,9 +120,11 @@ def _define(
     )
 
 
-def _nics(engine: EngineCore, nics: list[OvfNic], regenerate: bool) -> list[Nic]:
-    taken = {nic.mac.lower() for vm in engine.world.vms.values() for nic in vm.nics}
-    clashes = [nic for nic in nics if not regenerate and nic.mac and nic.mac.lower() in taken]
+def _nics(engine: EngineCore, nics: list[OvfNic], cluster: Cluster, regenerate: bool) -> list[Nic]:
+    taken = _macs_of_pool(engine, cluster)
+    pool = engine.world.beside.mac_pools.get(cluster.mac_pool or "")
+    unique = pool is None or not pool.allow_duplicates
+    clashes = [n for n in nics if unique and not regenerate and n.mac and n.mac.lower() in taken]
     if clashes:
         names = "\t" + ", ".join(nic.name for nic in clashes)
         raise conflict(
@@ -133,7 +136,7 @@ def _nics(engine: EngineCore, nics: list[OvfNic], regenerate: bool) -> list[Nic]
     for nic in nics:
         mac = free_mac(taken) if regenerate or not nic.mac else nic.mac
         taken.add(mac.lower())
-        profile = _profile(engine, nic)
+        profile = _profile(engine, nic, cluster)
         made.append(
             Nic(
                 id=new_id() if regenerate else nic.id,
@@ -142,6 +145,7 @@ def _nics(engine: EngineCore, nics: list[OvfNic], regenerate: bool) -> list[Nic]
                 network=profile.network if profile else "",
                 profile=profile.name if profile else "",
                 plugged=nic.plugged and mac.lower() not in engine.world.given_macs,
+                linked=nic.linked,
             )
         )
         if mac.lower() in engine.world.given_macs:
@@ -150,8 +154,18 @@ def _nics(engine: EngineCore, nics: list[OvfNic], regenerate: bool) -> list[Nic]
     return made
 
 
-def _profile(engine: EngineCore, nic: OvfNic) -> Profile | None:
+def _macs_of_pool(engine: EngineCore, cluster: Cluster) -> set[str]:
+    """The addresses that VMs of all clusters with the same pool have."""
+    clusters = engine.world.clusters
+    sharing = {c.id for c in clusters.values() if c.mac_pool == cluster.mac_pool}
+    vms = [vm for vm in engine.world.vms.values() if vm.cluster in sharing]
+    return {nic.mac.lower() for vm in vms for nic in vm.nics}
+
+
+def _profile(engine: EngineCore, nic: OvfNic, cluster: Cluster) -> Profile | None:
     """The profile of that name; else another one of its network, without a word; else none."""
+    if cluster.networks is not None and nic.network not in cluster.networks:
+        return None
     known = [p for p in engine.world.profiles.values() if p.network == nic.network]
     return next((p for p in known if p.name == nic.profile), known[0] if known else None)
 
@@ -186,8 +200,9 @@ def _attach_disks(engine: EngineCore, vm: Vm | None, ovf: OvfVm) -> list[str]:
     return failed
 
 
-def _report(engine: EngineCore, vm: Vm, failed: list[str]) -> None:
-    unknown = [nic.name for nic in vm.nics if not nic.network]
+def _report(engine: EngineCore, vm: Vm, wanted: list[OvfNic], failed: list[str]) -> None:
+    named = {nic.name for nic in wanted if nic.network}
+    unknown = [nic.name for nic in vm.nics if not nic.network and nic.name in named]
     if unknown:
         text = (
             f"While importing VM {vm.name}, the Network/s were found to be Non-VM Networks or do not exist in"

@@ -13,16 +13,25 @@ from flask import Request, Response
 
 from ovirtbox.faults import Fault, refusal
 from ovirtbox.model import Disk, StorageDomain, Vm
+from ovirtbox.processes import ToolFailed
+from ovirtbox.restart import Restart, html_page
 from ovirtbox.xml import API, empty, fault_reply
 
 if TYPE_CHECKING:
     from ovirtbox.engine import EngineCore
 
-_UNAVAILABLE = (
-    "<!DOCTYPE HTML><html><head><title>{status} {name}</title></head><body><h1>{name}</h1>"
-    "<p>The server is temporarily unable to service your request.</p></body></html>"
-)
-_NAMES = {401: "Unauthorized", 404: "Not Found", 500: "Internal Server Error", 503: "Service Unavailable"}
+WIRE = "ovirtbox.wire"
+"""In the WSGI environment: what is sent instead of the answer, by the server that puts it there."""
+
+
+@dataclass
+class Wire:
+    """What becomes of one answer on its way."""
+
+    lost: bool = False
+    """It is not sent: the connection is closed without a byte."""
+    instead: int = 0
+    """The status of a page that is sent in its place."""
 
 
 @dataclass
@@ -38,6 +47,8 @@ class _Rule:
     body: str = "fault"
     detail: str | None = None
     seconds: float = 0.0
+    served: bool = False
+    """The request is carried out first; only its answer is lost or another one."""
     seen: int = field(default=0)
 
     def hits(self, method: str, path: str) -> bool:
@@ -61,7 +72,8 @@ class Inject:
         self._hits: Counter[str] = Counter()
         self._rules: list[_Rule] = []
         self._guard = threading.Lock()
-        self._down_until = 0.0
+        self._restart = Restart()
+        self._bad_merges = 0
         self.engine: EngineCore | None = None
 
     @property
@@ -99,6 +111,18 @@ class Inject:
         """Matching requests wait before they are served."""
         self._arm(_Rule("latency", method, path, 1, times, seconds=seconds))
 
+    def lose(self, method: str, path: str, *, nth: int = 1, times: int = 1) -> None:
+        """The request is carried out, then the connection is closed without a byte of an answer.
+
+        As when httpd, a balancer or a firewall goes away in between. libcurl sends a request again by itself
+        when that happens on a connection that was used before [seen with 8.x and the SDK 4.6].
+        """
+        self._arm(_Rule("lose", method, path, nth, times, served=True))
+
+    def garble(self, method: str, path: str, status: int = 502, *, nth: int = 1, times: int = 1) -> None:
+        """The request is carried out, and the answer is a page of the proxy in front."""
+        self._arm(_Rule("garble", method, path, nth, times, status, "html", served=True))
+
     def clear(self) -> None:
         """Disarm what `status` and `latency` armed."""
         with self._guard:
@@ -112,8 +136,9 @@ class Inject:
         """Asked for every request from outside. One that only asks for a right (rights.py) is not among the
         requests that rules count.
         """
-        if time.monotonic() < self._down_until:
-            return _html(503)
+        answer = self._restart.answer(request)
+        if answer is not None:
+            return answer
         if only_asks:
             return None
         with self._guard:
@@ -121,11 +146,13 @@ class Inject:
             self._rules = [rule for rule in self._rules if not rule.spent]
             for rule in due:
                 self._hits[rule.name] += 1
-        answer = None
         for rule in due:
             if rule.seconds:
                 time.sleep(rule.seconds)
-            if rule.status and answer is None:
+            if rule.served:
+                wire: Wire = request.environ[WIRE]
+                wire.lost, wire.instead = not rule.status, rule.status
+            elif rule.status and answer is None:
                 answer = _answer(rule)
         return answer
 
@@ -140,10 +167,20 @@ class Inject:
         self._core.data.restart_imageio()
         self._hits["restart_imageio"] += 1
 
-    def restart_engine(self, seconds: float = 0.0) -> None:
-        """The engine is away for a while (503), then knows no session; backups with a chosen id fail."""
+    def restart_engine(
+        self, seconds: float = 0.0, *, stopping: float = 0.0, settling: float = 0.0, database: bool = False
+    ) -> None:
+        """The engine is away for a while (503), then knows no session; backups with a chosen id fail.
+
+        `stopping`: before that it refuses for so long, with Java names and "not found" (2-3 s when seen).
+        `settling`: for so long after it is healthy again it does not know the state of its storage domains
+        (9 s when seen). `database`: only PostgreSQL is away, and the engine stays unhealthy.
+        """
         engine = self._core
-        self._down_until = time.monotonic() + seconds
+        self._restart = Restart(time.monotonic(), stopping, seconds, database=database)
+        if settling:
+            domains = [d for d in engine.world.domains.values() if d.status == "active"]
+            self._restart.settle(domains, settling)
         with engine.world.lock:
             engine.tokens.clear()
             for call in engine.on_restart:
@@ -156,6 +193,17 @@ class Inject:
         assert domains, f"no storage domain {name}"
         domains[0].full = full
         self._hits["fill_domain"] += 1
+
+    def fail_merges(self, times: int = 1) -> None:
+        """The next merges of snapshots fail on the host."""
+        self._bad_merges = times
+
+    def merging(self) -> None:
+        """A merge begins on the host."""
+        if self._bad_merges:
+            self._bad_merges -= 1
+            self._hits["fail_merges"] += 1
+            raise ToolFailed("the merge failed on the host")
 
     # --- checkpoints ---
 
@@ -184,19 +232,9 @@ class Inject:
 
 def _answer(rule: _Rule) -> Response:
     if rule.body == "html":
-        return _html(rule.status)
+        return html_page(rule.status)
     if rule.body == "empty":
         return empty(rule.status)
     if rule.detail is not None:
         return fault_reply(Fault(rule.status, rule.detail))
     return fault_reply(refusal(rule.status))
-
-
-def _html(status: int) -> Response:
-    name = _NAMES.get(status, "Error")
-    answer = Response(
-        _UNAVAILABLE.format(status=status, name=name), status, content_type="text/html;charset=iso-8859-1"
-    )
-    if status == 401:
-        answer.headers["WWW-Authenticate"] = 'Basic realm="RESTAPI"'
-    return answer

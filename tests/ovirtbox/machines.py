@@ -71,7 +71,7 @@ def start(engine: EngineCore, vm: Vm) -> Job:
             vm.status, vm.host = "down", None
             engine.log(119, ERROR, f"VM {vm.name} is down with error. {error}.", vm_id=vm.id)
             return
-        vm.status = "powering_up"
+        vm.status, vm.started = "powering_up", engine.clock.now()
         engine.clock.after(1, up)
 
     def up() -> None:
@@ -110,7 +110,7 @@ def stop(engine: EngineCore, vm: Vm, *, gently: bool = False, force: bool = Fals
     def done(error: Exception | None) -> None:
         engine.locks.drop(owner)
         jobs.finish(engine, job, error is None)
-        vm.status, vm.host = "down", None
+        vm.status, vm.host, vm.stopped = "down", None, engine.clock.now()
         vm.generation += 1
         engine.log(61, NORMAL, f"VM {vm.name} is down. Exit message: User shut down", vm_id=vm.id)
         for call in engine.on_vm_down:
@@ -128,6 +128,8 @@ def freeze(engine: EngineCore, vm: Vm, *, thaw: bool = False) -> None:
             shown = disk_rules.status_text(vm)
             raise conflict(f"Cannot {verb} VM because the VM is in {shown} status.")
         if not vm.agent:
+            raise bad(f"Unable to {verb} guest filesystems")
+        if vm.frozen and not thaw:  # read in QEMU's agent: frozen, it takes no command but to thaw
             raise bad(f"Unable to {verb} guest filesystems")
         vm.frozen = not thaw
         code = 10768 if thaw else 10767

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from ovirtbox.beside import Beside
+
 BLANK = "00000000-0000-0000-0000-000000000000"
 """The id of the Blank template, and the parent of a base layer."""
 
@@ -34,6 +36,9 @@ class Cluster:
     data_center: str
     level: tuple[int, int] = (4, 7)
     """Compatibility level: below 4.5 no cold backups, from 4.7 hybrid backups."""
+    mac_pool: str | None = None
+    networks: frozenset[str] | None = None
+    """Names of those attached to it; None: all."""
 
 
 @dataclass
@@ -56,6 +61,8 @@ class StorageDomain:
     capacity: int
     status: str = "active"
     backup: bool = False
+    reserve: int = 0
+    """GiB: where less is free no disk is made (`critical_space_action_blocker`; an engine's default is 5)."""
     full: bool = False
     """Fault: refuses new volumes and fails writes that grow."""
 
@@ -103,6 +110,7 @@ class Disk:
     shareable: bool = False
     wipe_after_delete: bool = False
     propagate_errors: bool = False
+    quota: str | None = None
     layers: list[Layer] = field(default_factory=list)
     """Base first; the last one is active."""
     is_template: bool = False
@@ -191,6 +199,10 @@ class Vm:
     delete_protected: bool = False
     generation: int = 1
     created: datetime | None = None
+    started: datetime | None = None
+    """While it runs."""
+    stopped: datetime | None = None
+    """When it stopped last."""
     attachments: list[Attachment] = field(default_factory=list)
     nics: list[Nic] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
@@ -378,6 +390,7 @@ class World:
     given_macs: set[str] = field(default_factory=set)
     """Addresses that other NICs were given a moment ago, in lower case: an import does not refuse them."""
     tags: dict[str, Tag] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
 
     def vms_of_disk(self, disk_id: str) -> Iterator[Vm]:
         """The VMs a disk is attached to."""

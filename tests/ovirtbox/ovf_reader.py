@@ -46,6 +46,7 @@ class OvfNic:
     mac: str
     profile: str = ""
     plugged: bool = True
+    linked: bool = True
 
 
 @dataclass
@@ -267,5 +268,6 @@ def _read_nic(vm: OvfVm, item: ET.Element) -> None:
             mac=_optional(item, f"{RASD}MACAddress"),
             profile=_optional(item, f"{RASD}OtherResourceType"),
             plugged=_optional(item, "IsPlugged", "true") == "true",
+            linked=_optional(item, f"{RASD}Linked", "true") == "true",
         )
     )

@@ -13,7 +13,9 @@ from flask import Flask
 from werkzeug import Response
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 
+from ovirtbox.inject import WIRE, Wire
 from ovirtbox.pki import Pki
+from ovirtbox.restart import html_page
 
 log = logging.getLogger("ovirtbox.server")
 
@@ -49,7 +51,13 @@ class _Handler(WSGIRequestHandler):
         environ["wsgi.input"] = io.BytesIO(self._body(environ))
         environ["CONTENT_LENGTH"] = str(len(environ["wsgi.input"].getvalue()))
         environ["wsgi.input_terminated"] = True
+        environ[WIRE] = wire = Wire()
         answer = _Answer.from_app(self.server.app, environ, buffered=True)
+        if wire.lost:
+            self.close_connection = True
+            return
+        if wire.instead:
+            answer = html_page(wire.instead)
         body = b"" if self.command == "HEAD" else answer.get_data()
         self.send_response(answer.status_code)
         for name, value in answer.headers:

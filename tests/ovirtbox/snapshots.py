@@ -270,6 +270,7 @@ def remove(
                 disk.active.status = "locked"
 
     def merge() -> None:
+        engine.faults_injection.merging()
         for disk, layer in pairs:
             engine.data.merge(running, disk, layer)
             with engine.world.lock:

@@ -45,7 +45,14 @@ def diff(repository: Repository, old: str, new: str) -> ArchiveDiff:
         if key not in old_items:
             found.append(_lone(item, "added"))
             continue
-        changes = changed_ranges(before.disk(old_items[key].path), after.disk(item.path))
+        try:
+            changes = changed_ranges(before.disk(old_items[key].path), after.disk(item.path))
+        except UsageError as error:
+            raise UsageError(
+                f"{item.name} of {names[0]} and of {names[1]}: one is not on the grid of the other, as "
+                f"after borg recreate or import-tar. {error.message}",
+                error.hint,
+            ) from None
         same = not changes.ranges and changes.old_size == changes.new_size
         found.append(DiskDiff(item.name, item.id, "same" if same else "changed", item.size, changes))
     found += [_lone(item, "removed") for key, item in old_items.items() if key not in new_items]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 
 from borg_ovirt.errors import VmNotSuitable
@@ -35,6 +36,13 @@ def base_query(engine: Engine, vm_id: str, options: CreateOptions, now: datetime
     held = list_checkpoints(engine, vm_id) if options.mode == "image" else []
     checkpoints = {checkpoint.id: checkpoint.state for checkpoint in held}
     return BaseQuery(vm_id, options.mode, checkpoints, options.full, options.full_every, now, engine.identity)
+
+
+def without_use(choice: Choice, disks: list[DiskFacts], options: CreateOptions) -> Choice:
+    """The choice without its base where no disk could use it: raw ones keep no record of changes."""
+    if options.mode != "image" or choice.base is None or any(disk.format != "raw" for disk in disks):
+        return choice
+    return replace(choice, base=None, reason="raw disks keep no record of changes", fallback=False)
 
 
 def capture(

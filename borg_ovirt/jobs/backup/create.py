@@ -1,8 +1,9 @@
 """Back up one VM: one instant of all its disks, read where it changed, stored as one complete archive.
 
-The order is the promise. The repository is open and the OVF fetched before the engine locks anything; every
-transfer runs and every disk's extents are known before the first chunk is stored; the archive is committed
-only when every item is complete and every transfer is finished. Anything else leaves no archive.
+The order is the promise. The repository is open and the OVF fetched before the engine locks anything; the
+transfer of every disk runs and its extents are known before the first chunk is stored (frozen layers are
+opened one after the other); the archive is committed only when every item is complete and every transfer is
+finished. Anything else leaves no archive.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from borg_ovirt.blocks import CELL
 from borg_ovirt.errors import CheckpointLost
 from borg_ovirt.jobs.backup import wording
 from borg_ovirt.jobs.backup.base import Choice
-from borg_ovirt.jobs.backup.begin import base_query, capture, choose
-from borg_ovirt.jobs.backup.checkpoints import describe, drop_unneeded
+from borg_ovirt.jobs.backup.begin import base_query, capture, choose, without_use
+from borg_ovirt.jobs.backup.checkpoints import describe, drop_lost, drop_unneeded, prove
 from borg_ovirt.jobs.backup.disks import choose_disks
 from borg_ovirt.jobs.backup.items import DiskItems, Items
 from borg_ovirt.jobs.backup.options import CreateOptions
@@ -24,6 +25,7 @@ from borg_ovirt.jobs.backup.record import DiskOutcome, RunFacts, manifest
 from borg_ovirt.jobs.backup.stores import Archive, Store, Stored
 from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
+from borg_ovirt.ovirt.facts.settings import SettingsFacts, read_settings
 from borg_ovirt.ovirt.facts.storage import domain_names
 from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm
 from borg_ovirt.ovirt.session.engine import Engine
@@ -75,19 +77,25 @@ def create(
     vm = find_vm(engine, vm_name)
     chosen, skipped = choose(vm, options)
     ovf = fetch_ovf(engine, vm.id)
-    choice = store.choose(base_query(engine, vm.id, options, started))
+    settings = read_settings(engine, vm)
+    choice = without_use(store.choose(base_query(engine, vm.id, options, started)), chosen, options)
     domains = domain_names(engine)
-    job = _Job(store, engine, vm, chosen, skipped, ovf, domains, options, journal, progress, started)
+    job = _Job(
+        store, engine, vm, chosen, skipped, ovf, settings, domains, options, journal, progress, started
+    )
     needed = store.needed(vm.id, engine.identity)
     try:
         try:
             return job.run(choice)
         except CheckpointLost as lost:
             progress.warn(f"{vm.name}: {lost.message} A full backup is made instead.")
+            if choice.base and choice.base.checkpoint:
+                needed.discard(choice.base.checkpoint)
+                drop_lost(engine, vm, store.ids, needed)
             return job.run(Choice(None, lost.message, fallback=True, cell=choice.cell))
     except BaseException:
         if options.mode == "image":
-            for warning in drop_unneeded(engine, vm.id, store.ids, needed):
+            for warning in drop_unneeded(engine, vm, store.ids, needed):
                 progress.warn(warning)
         raise
 
@@ -102,6 +110,7 @@ class _Job:
     chosen: list[DiskFacts]
     skipped: list[layout.SkippedDisk]
     ovf: bytes
+    settings: SettingsFacts
     domains: dict[str, tuple[str, str]]
     """Storage domain id -> name and storage type."""
     options: CreateOptions
@@ -138,6 +147,8 @@ class _Job:
                     self.progress.step(f"{loss} (expected)")
                 else:
                     self._warn(loss)
+            for note in wording.notes(captured.vm):
+                self.progress.step(note)
             items.lay_out(choice)
             self._tell(items, choice)
             name = layout.archive_name(self.vm.name, captured.instant, self.store.all_names())
@@ -228,6 +239,7 @@ class _Job:
             cell=cell,
             consistency_asked=self.options.freeze,
             warnings=(*self.warnings, *self.expected),
+            settings=self.settings,
         )
         archive.commit(manifest(captured, done, skipped, self.domains, facts))
         self._warn_of_lost_repositories()
@@ -255,14 +267,15 @@ class _Job:
 
     def _ending(self, captured: Capture) -> Callable[[], list[str]]:
         """What the engine still does when the archive is there."""
-        engine, vm_id, opened = self.engine, self.vm.id, list(self.store.ids)
+        engine, vm, opened = self.engine, self.vm, list(self.store.ids)
         ours = captured.to_checkpoint
         needed = {ours, *self.store.still_needed()} if ours else set()
+        proof = prove(captured)
 
         def wait_for_merge() -> list[str]:
             warnings = list(captured.wait_merge())
             if needed:
-                warnings += drop_unneeded(engine, vm_id, opened, needed)
+                warnings += drop_unneeded(engine, vm, opened, needed, proof)
             return warnings
 
         return wait_for_merge

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from borg_ovirt.blocks import CELL
 from borg_ovirt.errors import CheckpointLost
 from borg_ovirt.jobs.backup.base import Choice
-from borg_ovirt.jobs.backup.begin import base_query, capture, choose
+from borg_ovirt.jobs.backup.begin import base_query, capture, choose, without_use
 from borg_ovirt.jobs.backup.checkpoints import describe, drop_unneeded
 from borg_ovirt.jobs.backup.items import DiskItems, Items
 from borg_ovirt.jobs.backup.options import CreateOptions
@@ -61,7 +61,8 @@ def estimate(
     options = replace(options, freeze="never", sampling=Sampling(0, 0))
     vm = find_vm(engine, vm_name)
     chosen, _ = choose(vm, options)
-    choice = store.choose(base_query(engine, vm.id, options, datetime.now(timezone.utc)))
+    query = base_query(engine, vm.id, options, datetime.now(timezone.utc))
+    choice = without_use(store.choose(query), chosen, options)
     domains = domain_names(engine)
     needed = store.needed(vm.id, engine.identity)
 
@@ -79,6 +80,7 @@ def estimate(
             cell = choice.cell or options.cell or CELL
             items = Items(captured, domains, cell, options.sampling, options.readers)
             items.lay_out(choice)
+            items.measure()
         base = choice.base.name if choice.base else None
         return Estimate(captured.vm.name, base, choice.reason, [_measured(disk) for disk in items.disks])
 
@@ -89,7 +91,7 @@ def estimate(
             return measure(Choice(None, lost.message, fallback=True, cell=choice.cell))
     finally:
         if options.mode == "image":
-            for warning in drop_unneeded(engine, vm.id, store.ids, needed):
+            for warning in drop_unneeded(engine, vm, store.ids, needed):
                 progress.warn(warning)
 
 

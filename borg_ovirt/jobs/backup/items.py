@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,18 +119,42 @@ class Items:
         self._sampling = sampling
         self._readers = readers
         self._through = through or (lambda source: source)
+        self._picked: set[Item] = set()
+        """Known layers that are looked into all the same."""
         self._snapshots = frozenset(s.id for s in captured.vm.snapshots if s.type == "regular")
 
     def lay_out(self, choice: Choice) -> None:
-        """Look up what can be reused, start the transfers of the rest, and lay their extents on the grid."""
+        """Look up what can be reused, start the transfers of whole disks, and lay their extents on the grid.
+
+        Layers are opened one after the other, when their turn comes: they are frozen and lose nothing.
+        """
         for disk in self._captured.disks:
             items = [self._item(disk, layer, choice) for layer in disk.layers]
             self.disks.append(DiskItems(disk, items))
         items = [item for disk in self.disks for item in disk.items]
-        looked_into = [item for disk in self.disks for item in self._pick(disk)]
-        self._open([item for item in items if not item.known] + looked_into)
+        self._picked = {item for disk in self.disks for item in self._pick(disk)}
+        whole = [item for item in items if item.layer.facts is None]
+        self._open(whole)
         for item in items:
-            self._plan(item)
+            if item.known or item in whole:
+                self._plan(item)
+
+    def measure(self) -> None:
+        """Lay out the layers that would be read, too; nothing of them is read."""
+        for disk in self.disks:
+            for item in disk.items:
+                if not item.known and item.source is None:
+                    with self._reading(item):
+                        self._plan(item)
+
+    @contextmanager
+    def _reading(self, item: Item) -> Iterator[Source]:
+        """Its source, for so long: no two layers of a disk may be open at once."""
+        self._open([item])
+        assert item.source is not None
+        yield item.source
+        item.source = None
+        self._captured.close(item.layer)
 
     def _item(self, disk: CapturedDisk, layer: CapturedLayer, choice: Choice) -> Item:
         name = disk.facts.alias or disk.facts.id
@@ -189,17 +214,19 @@ class Items:
         for item in disk.items:
             if item.base is not None and item.source is not None:
                 self._check(disk, item, item.base, item.source, buffers)
+            elif item.base is not None and item in self._picked:
+                with self._reading(item) as source:
+                    self._check(disk, item, item.base, source, buffers)
         if not disk.mismatches:
             return
-        doubted = [item for item in disk.items if item.base is not None]
-        self._open([item for item in doubted if item.source is None])
-        for item in doubted:
+        for item in [item for item in disk.items if item.base is not None]:
             if item.known:
                 item.reason = "a sample of the disk's reused layers differs from the archive"
+                item.base = None  # it is read when its turn comes
             else:
                 item.reason = f"its change tracking is wrong: {disk.mismatches} cells differ from the base"
-            item.base = None
-            self._plan(item)
+                item.base = None
+                self._plan(item)
 
     def _check(
         self, disk: DiskItems, item: Item, base: ItemBase[object], source: Source, buffers: Buffers
@@ -210,7 +237,7 @@ class Items:
             disk.mismatches += len(item.plan.mismatches)
         else:
             # Of a layer always the header: it is what every merge writes to.
-            cells = choose_sample(item.plan, base, self._sampling, with_first=item.known)
+            cells = choose_sample(item.plan, self._sampling, known=item.known)
             wrong = check_sample(item.plan, base, cells, source, readers=self._readers, buffers=buffers)
             disk.sampled += len(cells)
             disk.mismatches += len(wrong)
@@ -219,7 +246,12 @@ class Items:
         """Bring the disk's items into the archive."""
         total = DownloadStats()
         for item in disk.items:
-            total.add(self._store(disk, item, archive, buffers, progress))
+            if item.known or item.source is not None:
+                total.add(self._store(disk, item, archive, buffers, progress))
+                continue
+            with self._reading(item):
+                self._plan(item)
+                total.add(self._store(disk, item, archive, buffers, progress))
         return total
 
     def _store(

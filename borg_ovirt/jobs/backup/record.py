@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from borg_ovirt import __version__
 from borg_ovirt.jobs.backup.items import DiskItems, Item
 from borg_ovirt.ovirt.capture.capture import Capture
+from borg_ovirt.ovirt.facts.settings import SettingsFacts
 from borg_ovirt.ovirt.facts.vm import DiskFacts, SnapshotFacts, VmFacts
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.repository import layout
@@ -53,6 +54,7 @@ class RunFacts:
     cell: int
     consistency_asked: str
     warnings: tuple[str, ...]
+    settings: SettingsFacts | None = None
 
 
 def manifest(
@@ -73,7 +75,7 @@ def manifest(
     return layout.Manifest.model_validate(
         {
             "mode": facts.mode,
-            "vm": _vm_record(captured.vm),
+            "vm": _vm_record(captured.vm, facts.settings),
             "disks": records,
             "snapshots": [
                 layout.SnapshotRecord(id=s.id, description=s.description, date=s.date, memory=s.memory)
@@ -162,7 +164,7 @@ def _layer_record(
     )
 
 
-def _vm_record(vm: VmFacts) -> layout.VmRecord:
+def _vm_record(vm: VmFacts, settings: SettingsFacts | None) -> layout.VmRecord:
     return layout.VmRecord(
         id=vm.id,
         name=vm.name,
@@ -176,6 +178,7 @@ def _vm_record(vm: VmFacts) -> layout.VmRecord:
         tpm=vm.has_tpm,
         template_id=vm.template_id,
         tags=vm.tags,
+        settings=layout.SettingsRecord.model_validate(asdict(settings)) if settings else None,
     )
 
 

@@ -29,6 +29,14 @@ def losses(vm: VmFacts, skipped: Iterable[SkippedDisk], options: CreateOptions) 
         yield f"VM {vm.name} runs: what was written since its last snapshot is not backed up", False
 
 
+def notes(vm: VmFacts) -> Iterator[str]:
+    """What of the VM does not come back, and is no loss worth a warning each night."""
+    if vm.next_run:
+        yield f"{vm.name}: a changed configuration waits for its next start: it is not in the archive"
+    if vm.quota:
+        yield f"{vm.name}: its quota is not restored"
+
+
 def layers(vm: VmFacts, disks: Iterable[DiskItems]) -> Iterator[str]:
     """Which layers are known, and why the others are read."""
     for disk in disks:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -32,6 +32,9 @@ class CleanupResult:
     found: list[CleanupLine]
     removed: list[str]
     left: list[str]
+    """Ours, or asked for by `tagged`, and still there."""
+    others: list[str] = field(default_factory=list)
+    """Nobody here can tell whether a run on another machine is at it, or whose it is."""
 
 
 def cleanup(
@@ -50,24 +53,28 @@ def cleanup(
     may be a living run's on another machine, so that is asked for, never assumed.
     """
     journalled = leftovers(state, engine.instance_id)
-    living = _living(state)
-    strangers = find_tagged(engine, {line.run_id for line in journalled} | living)
     found = [CleanupLine(x.kind, x.id, x.description, x.run_id, True) for x in journalled]
-    found += [CleanupLine(t.kind, t.id, str(t), t.run_id, False) for t in strangers]
-    if dry_run:
-        return CleanupResult(found, [], [])
+    living = _living(state) | {line.run_id for line in journalled}
     left: list[str] = []
+    removed: list[str] = []
 
     def report(text: str) -> None:
         log(text)
         if text.startswith("could not"):
             left.append(text)
 
-    removed = heal(engine, state, report)
+    if not dry_run:
+        # First what the journals know: transfers may keep the engine from telling about the rest.
+        removed = heal(engine, state, report)
+    strangers = find_tagged(engine, living, log)
+    found += [CleanupLine(t.kind, t.id, str(t), t.run_id, False) for t in strangers]
+    if dry_run:
+        return CleanupResult(found, [], [])
+    others = []
     for stranger in strangers:
         why = _why_not(stranger, now, tagged, older_than)
         if why:
-            left.append(f"{stranger}: {why}")
+            others.append(f"{stranger}: {why}")
             continue
         try:
             remove_tagged(engine, stranger)
@@ -76,10 +83,14 @@ def cleanup(
         else:
             removed.append(str(stranger))
             log(f"removed the {stranger}")
-    return CleanupResult(found, removed, left)
+    return CleanupResult(found, removed, left, others)
 
 
 def _why_not(stranger: Tagged, now: datetime, tagged: bool, older_than: timedelta) -> str | None:
+    if not stranger.run_id:
+        return (
+            "the engine left it; whose backup it was cannot be told: remove it in the engine if it is yours"
+        )
     if not tagged:
         return "no journal here knows it; --tagged removes it, if no run on another machine is at it"
     if now - stranger.created < older_than:

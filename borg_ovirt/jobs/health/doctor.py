@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
@@ -14,11 +13,14 @@ from pathlib import Path
 
 from borg_ovirt import __version__
 from borg_ovirt.blocks import MiB
+from borg_ovirt.config.schema import Config
 from borg_ovirt.config.types import Room
 from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.jobs.health.doctor_files import look_at_files
 from borg_ovirt.jobs.health.doctor_ports import look_at_ports
-from borg_ovirt.jobs.health.doctor_repository import look_at_repository
+from borg_ovirt.jobs.health.doctor_repository import LookedAt, look_at_repository
 from borg_ovirt.jobs.health.doctor_rights import look_at_rights
+from borg_ovirt.jobs.health.doctor_selection import Unselected
 from borg_ovirt.jobs.health.doctor_way import look_at_way
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
 from borg_ovirt.ovirt.facts.inventory import domain_room, engine_time, image_disks
@@ -27,7 +29,7 @@ from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.tracked.cleanup import leftovers
 from borg_ovirt.ovirt.tracked.journal import Journal
-from borg_ovirt.repository.open import Repository
+from borg_ovirt.ovirt.tracked.tagged import find_tagged
 from borg_ovirt.repository.version import check_borg_version
 from borg_ovirt.units import format_duration, format_size
 
@@ -42,9 +44,12 @@ class DoctorPlan:
     """What to look at."""
 
     access: EngineAccess | None
-    repositories: dict[str, Callable[[], AbstractContextManager[Repository]]]
-    """Name -> opens it for reading."""
+    repositories: dict[str, LookedAt]
+    """By name."""
     state: Path
+    config_file: Path | None = None
+    secrets: tuple[Path, ...] = ()
+    """Files that hold one."""
     min_free: Room | None = None
     host_port: int = 54322
     proxy_port: int | None = None
@@ -53,19 +58,23 @@ class DoctorPlan:
     """Prove every right on a VM of each cluster."""
     probe_write: bool = False
     probe_domain: str | None = None
+    config: Config | None = None
+    """Which VMs are to be backed up; None: nobody asks."""
 
 
 def doctor(plan: DoctorPlan) -> Iterator[Finding]:
     """Every check, one after the other; one that fails spares those that need it."""
+    unselected = Unselected(plan.config) if plan.config is not None else None
     yield from _machine(plan)
+    yield from look_at_files(plan.config_file, plan.secrets)
     if plan.access is None:
         yield warn("engine", "no engine is given", "Write `engines` in the configuration, or use --url.")
     else:
-        yield from _engine(plan, plan.access)
+        yield from _engine(plan, plan.access, unselected)
     if not plan.repositories:
         yield warn("repository", "none is given", "Write `repositories` in the configuration, or name one.")
-    for name, opener in plan.repositories.items():
-        yield from look_at_repository(name, opener)
+    for name, looked_at in plan.repositories.items():
+        yield from look_at_repository(name, looked_at, unselected)
 
 
 def _machine(plan: DoctorPlan) -> Iterator[Finding]:
@@ -89,7 +98,7 @@ def _machine(plan: DoctorPlan) -> Iterator[Finding]:
         )
 
 
-def _engine(plan: DoctorPlan, access: EngineAccess) -> Iterator[Finding]:
+def _engine(plan: DoctorPlan, access: EngineAccess, unselected: Unselected | None) -> Iterator[Finding]:
     way = list(look_at_way(access))
     yield from way
     if any(finding.about == "web proxy" and finding.status == "failure" for finding in way):
@@ -98,6 +107,8 @@ def _engine(plan: DoctorPlan, access: EngineAccess) -> Iterator[Finding]:
         with Engine(access) as engine:
             yield ok("login", f"{access.username} at {engine.host}")
             yield from _logged_in(plan, engine)
+            if unselected is not None:
+                unselected.ask(engine)
     except BorgOvirtError as error:
         yield failed("login", error.message, error.hint)
 
@@ -201,11 +212,19 @@ def _domains(plan: DoctorPlan, engine: Engine) -> Iterator[Finding]:
 
 def _leftovers(plan: DoctorPlan, engine: Engine) -> Finding:
     found = leftovers(plan.state, engine.instance_id)
+    living = {path.stem for path in plan.state.glob("*.jsonl")} if plan.state.is_dir() else set()
+    others = [str(stray) for stray in find_tagged(engine, living)]
     if found:
         return warn(
             "leftovers",
-            f"{len(found)} of runs that died",
+            f"{len(found)} of runs that died" + (f"; besides {'; '.join(others)}" if others else ""),
             "The next run removes them, or `borg-ovirt cleanup`.",
+        )
+    if others:
+        return warn(
+            "leftovers",
+            "; ".join(others[:_SHOWN]) + (" ..." if len(others) > _SHOWN else ""),
+            "Of a run on another machine, or left by the engine: see `borg-ovirt cleanup`.",
         )
     return ok("leftovers", "none")
 

@@ -61,11 +61,12 @@ class Protection:
     """Archives that failed theirs."""
     verdict: str
     """`ok`, `old`, `unproven` (no proof is young enough), `damaged` (none can be restored whole),
-    `no backup`; `-` for a VM not to be backed up."""
+    `no backup`, `unselected` (it has archives, and is neither selected nor excluded any more); `-` for a VM
+    not to be backed up."""
 
     @property
     def failed(self) -> bool:
-        return self.verdict in ("old", "unproven", "damaged", "no backup")
+        return self.verdict in ("old", "unproven", "damaged", "no backup", "unselected")
 
 
 def history(repository: Repository, *, check: bool = True) -> History:
@@ -112,6 +113,7 @@ def protection(
                 member.id,
                 member.summary.status,
                 member.selected,
+                member.excluded,
                 max_age or policy.max_age,
                 max_proof_age or policy.max_proof_age,
                 "structure" if policy.verify.level == "none" else policy.verify.level,
@@ -119,14 +121,14 @@ def protection(
             lines.append(look.line(vm, by_vm.get(member.id, []), checkpoints.get(member.id, frozenset())))
         for vm_id, mine in by_vm.items():
             if vm_id not in known:
-                vm = _Vm(mine[0].vm_name, vm_id, "gone", False)
+                vm = _Vm(mine[0].vm_name, vm_id, "gone", False, True)
                 lines.append(look.line(vm, mine, frozenset()))
     return sorted(lines, key=_need)
 
 
 def _need(line: Protection) -> tuple[bool, float, str, str]:
     age = float("inf") if line.age is None else line.age.total_seconds()
-    return (not line.selected, -age, line.vm, line.repository)
+    return (not (line.selected or line.failed), -age, line.vm, line.repository)
 
 
 def _checkpoints(
@@ -149,6 +151,8 @@ class _Vm:
     id: str
     status: str
     selected: bool
+    excluded: bool
+    """Nobody expects backups of it."""
     max_age: timedelta | None = None
     max_proof_age: timedelta | None = None
     level: Level = "structure"
@@ -205,7 +209,7 @@ class _Look:
 
     def _verdict(self, vm: _Vm, last: ArchiveInfo | None, age: timedelta | None, count: int) -> str:
         if not vm.selected:
-            return "-"
+            return "unselected" if count and not vm.excluded else "-"
         if last is None:
             return "damaged" if count else "no backup"
         return "old" if vm.max_age is not None and (age is None or age > vm.max_age) else "ok"

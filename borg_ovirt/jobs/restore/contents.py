@@ -22,23 +22,25 @@ from borg_ovirt.repository.reader import ArchiveReader
 
 
 class Contents:
-    """What an archive holds, as it is to be written. `shared`: several threads ask for it."""
+    """What an archive holds, as it is to be written. `lock`: around the repository, which serves one thread
+    at a time; None where only one asks.
+    """
 
     def __init__(
-        self, reader: ArchiveReader, work_dir: Path | None, progress: Progress, *, shared: bool
+        self, reader: ArchiveReader, work_dir: Path | None, progress: Progress, lock: threading.Lock | None
     ) -> None:
         self._reader = reader
         self._work_dir = work_dir
         self._progress = progress
-        self._shared = shared
-        self._lock = threading.Lock()
-        """Around the repository, which serves one at a time."""
+        self._lock = lock
 
     def archived(self, path: str) -> Content:
         """An item as it lies."""
+        if self._lock is None:
+            return self._reader.disk(path)
         with self._lock:
-            content: Content = self._reader.disk(path)
-        return SharedContent(content, self._lock) if self._shared else content
+            content = self._reader.disk(path)
+        return SharedContent(content, self._lock)
 
     def layer(self, disk: WantedDisk, layer: LayerPlan) -> Content:
         """A layer as it is to be uploaded: under its new parent, and no longer than its volume."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -47,6 +48,8 @@ class Filling:
     options: RestoreOptions
     journal: Journal
     progress: Progress
+    stop: threading.Event | None = None
+    """Set: it ends as by an interrupt."""
     vm_id: str | None = None
     """The VM that has the disks by now."""
     under_way: set[Upload] = field(default_factory=set)
@@ -57,7 +60,7 @@ class Filling:
         with ThreadPoolExecutor(at_once, thread_name_prefix="restore") as pool:
             running = [pool.submit(self._fill, disk) for disk in disks]
             try:
-                failed = _first_failure(running)
+                failed = _first_failure(running, self.stop)
             except BaseException:
                 self._stop()
                 raise
@@ -105,6 +108,7 @@ class Filling:
             vm_id=self.vm_id,
             image_id=layer.image_id if layer else None,
             format="raw" if raw else None,
+            keep_disk=disk.exists,
         )
         # Elsewhere the daemon exports more than the disk, and its checksum would cover that too.
         exact = raw and (not disk.domain.block or (layer is None and disk.format == "cow"))
@@ -113,6 +117,11 @@ class Filling:
             try:
                 stats, proof = self._move(content, transfer.target, name, raw and disk.reads_zero, exact)
                 transfer.finish()
+            except BaseException:
+                if disk.exists:
+                    again = f"restore over it again (--over {disk.disk_id})"
+                    self.progress.warn(f"disk {name} stays, and may be overwritten in part: {again}")
+                raise
             finally:
                 self.under_way.discard(transfer)
         return stats, proof
@@ -137,9 +146,11 @@ class Filling:
         return stats, prove(digests, target, use_checksum=exact, name=f"disk {name}").value
 
 
-def _first_failure(running: list[Future[RestoredDisk]]) -> BaseException | None:
+def _first_failure(running: list[Future[RestoredDisk]], stop: threading.Event | None) -> BaseException | None:
     left = set(running)
     while left:  # in slices, so that a signal gets its turn
+        if stop is not None and stop.is_set():
+            raise Interrupted("Interrupted.")
         done, left = wait(left, timeout=0.5, return_when=FIRST_EXCEPTION)
         for future in done:
             if future.exception() is not None:

@@ -23,8 +23,9 @@ from borg_ovirt.jobs.restore.site import has_qemu_img
 from borg_ovirt.jobs.restore.wanted import Wanted
 from borg_ovirt.pipe.file_target import sync, write_small, write_sparse
 from borg_ovirt.progress import Progress
-from borg_ovirt.repository.layout import MANIFEST, OVF
+from borg_ovirt.repository.layout import MANIFEST, OVF, README, disk_path
 from borg_ovirt.repository.reader import ArchiveReader
+from borg_ovirt.repository.readme import readme_of_files
 
 _BESIDE = ".borg-ovirt-"
 """Begins the name of the directory in which everything is written first."""
@@ -39,16 +40,17 @@ class Folder:
     """Those of the planned files that exist, relative to it."""
     left: tuple[str, ...] = ()
     """What restores that were killed left in it."""
-    small: Mapping[str, int] = field(default_factory=dict)
-    """The small files of the archive that can be read, and their sizes in bytes."""
+    small: Mapping[str, bytes] = field(default_factory=dict)
+    """The small files of the archive that can be read."""
     has_qemu_img: bool = True
 
 
 def look_at(reader: ArchiveReader, wanted: Wanted, health: Health, options: RestoreOptions) -> Folder:
     """Ask the file system (and the archive for its small files) for all that a plan depends on."""
     directory = options.directory or Path()
-    small = {} if health.ovf_damaged else {OVF: len(reader.ovf)}
-    small[MANIFEST] = len(reader.manifest.to_json())
+    small = {} if health.ovf_damaged else {OVF: reader.ovf}
+    small[MANIFEST] = reader.manifest.to_json()
+    small[README] = guide_of(wanted, options)
     files = _files(wanted, options, directory, small)
     return Folder(
         is_file=directory.exists() and not directory.is_dir(),
@@ -81,18 +83,32 @@ def plan_into_files(wanted: Wanted, health: Health, folder: Folder, options: Res
 
 
 def _files(
-    wanted: Wanted, options: RestoreOptions, directory: Path, small: Mapping[str, int]
+    wanted: Wanted, options: RestoreOptions, directory: Path, small: Mapping[str, bytes]
 ) -> list[FilePlan]:
-    files = [FilePlan(directory / name, size, name) for name, size in small.items()]
+    files = [FilePlan(directory / name, len(text), name, text=text) for name, text in small.items()]
     for disk in wanted.disks:
-        if disk.joined or options.form == "qcow2":
-            path = directory / f"{disk.record.id}.{options.form or 'raw'}"
-            files.append(FilePlan(path, disk.record.size, disk=disk))
-        elif disk.whole:
-            files.append(FilePlan(directory / f"{disk.record.id}.raw", disk.record.size, disk.layers[0].path))
-        else:
-            files += [FilePlan(directory / x.path, x.size, x.path, disk) for x in disk.layers]
+        form = options.form or "raw"
+        if disk.whole or form == "qcow2":
+            item = None if disk.joined or form == "qcow2" else disk.layers[0].path
+            files.append(FilePlan(directory / f"{disk.record.id}.{form}", disk.record.size, item, disk, form))
+            continue
+        for layer in disk.layers:
+            form = "qcow2" if layer.format == "cow" else "raw"
+            files.append(FilePlan(directory / layer.path, layer.size, layer.path, disk, form))
     return files
+
+
+def guide_of(wanted: Wanted, options: RestoreOptions) -> bytes:
+    """README.txt: which file is which disk, and how each goes back by hand."""
+    records = [disk.record for disk in wanted.disks]
+    files = {}
+    manifest = wanted.manifest
+    if all(disk.whole for disk in wanted.disks):  # what was joined of layers is an image like any other
+        records = [r.model_copy(update={"layers": (), "path": disk_path(r.id)}) for r in records]
+        files = {record.path: f"{record.id}.{options.form or 'raw'}" for record in records}
+        manifest = manifest.model_copy(update={"mode": "image"})
+    manifest = manifest.model_copy(update={"disks": tuple(records)})
+    return readme_of_files(manifest, wanted.archive, files).encode()
 
 
 def write_files(
@@ -100,13 +116,12 @@ def write_files(
 ) -> None:
     """Write all files of a plan."""
     directory = options.directory or Path()
-    contents = Contents(reader, options.work_dir, progress, shared=False)
-    small = {OVF: lambda: reader.ovf, MANIFEST: reader.manifest.to_json}
+    contents = Contents(reader, options.work_dir, progress, None)
     with _Placing.into(directory) as placing:
         for file in plan.files:
             part = placing.part(file.path)
-            if file.item in small:
-                write_small(part, small[file.item]())
+            if file.text is not None:
+                write_small(part, file.text)
                 continue
             name = f"disk {file.disk.name}" if file.disk else file.path.name
             if file.item is not None:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 
+from borg_ovirt.jobs.restore.again import plan_again
 from borg_ovirt.jobs.restore.chains import chain_notes, place_chain, snapshot_steps
 from borg_ovirt.jobs.restore.health import Health
+from borg_ovirt.jobs.restore.nics import plan_nics
 from borg_ovirt.jobs.restore.options import RestoreOptions
-from borg_ovirt.jobs.restore.placing import Placing, check_space, first_size
+from borg_ovirt.jobs.restore.placing import FILE_BLOCK, Placing, check_space, check_target, first_size
 from borg_ovirt.jobs.restore.plan import DiskPlan, RestorePlan, SnapshotStep, VmPlan, missing_tool
-from borg_ovirt.jobs.restore.site import NOWHERE, Site
+from borg_ovirt.jobs.restore.site import NOWHERE, Site, Target, pick_cluster
 from borg_ovirt.jobs.restore.wanted import Wanted
+from borg_ovirt.ovirt.facts.ovf import OvfNic
 from borg_ovirt.repository.layout import Manifest
 from borg_ovirt.units import format_size
 
-_NAME = re.compile(r"[\w.-]{1,255}")
-"""A VM's name, as the engine checks it."""
+_LONGEST_NAME = 255
 
 
-def plan_into_ovirt(wanted: Wanted, health: Health, site: Site, options: RestoreOptions) -> RestorePlan:
-    """Lay out a restore under the user's options on that site."""
+def may_be_named(name: str) -> bool:
+    """Whether a VM can have that name: letters of any script, ASCII digits and ._-, 1 to 255 of them."""
+    length = len(name.encode("utf-16-le")) // 2  # as Java counts
+    return 1 <= length <= _LONGEST_NAME and all(c.isalpha() or c in "0123456789._-" for c in name)
+
+
+def plan_into_ovirt(
+    wanted: Wanted, health: Health, site: Site, options: RestoreOptions, cards: Sequence[OvfNic] = ()
+) -> RestorePlan:
+    """Lay out a restore under the user's options on that site. `cards`: the VM's, as its OVF has them."""
     blockers = [*wanted.blockers, *health.faults]
     tool = missing_tool(wanted)
     if tool and not site.has_qemu_img:
@@ -47,19 +57,30 @@ def plan_into_ovirt(wanted: Wanted, health: Health, site: Site, options: Restore
         blockers.append("cutting layers of block storage to their data needs qemu-img: install qemu-utils")
     layered = [disk for disk in disks if disk.layers]
     steps = snapshot_steps(wanted.manifest, layered, blockers) if layered else ()
-    vm = None
+    vm: VmPlan | None = None
+    lost: tuple[str, ...] = ()
     if whole_vm:
         vm = _vm(wanted.manifest, disks, site, options, (cluster_id, cluster_name), blockers)
+        again, lost = plan_again(wanted.manifest, site.held, options)
+        vm = replace(vm, nics=plan_nics(cards, site, options, blockers), again=again)
+    if options.attach is not None:
+        check_target(site, options.attach, disks, blockers)
     return RestorePlan(
-        title="disks alone"
-        if vm is None
-        else f"VM {vm.name} ({vm.id}) in cluster {vm.cluster_name or 'none'}",
+        title=_title(vm, site.attach),
+        attach=site.attach,
         disks=tuple(disks),
         vm=vm,
         snapshots=steps,
         blockers=tuple(blockers),
         notes=tuple(_notes(wanted.manifest, layered, steps)),
+        lost=lost,
     )
+
+
+def _title(vm: VmPlan | None, target: Target | None) -> str:
+    if vm is not None:
+        return f"VM {vm.name} ({vm.id}) in cluster {vm.cluster_name or 'none'}"
+    return f"disks for VM {target.name} ({target.id})" if target is not None else "disks alone"
 
 
 def _notes(manifest: Manifest, layered: list[DiskPlan], steps: tuple[SnapshotStep, ...]) -> list[str]:
@@ -74,15 +95,13 @@ def _notes(manifest: Manifest, layered: list[DiskPlan], steps: tuple[SnapshotSte
 def _cluster(
     manifest: Manifest, site: Site, options: RestoreOptions, blockers: list[str]
 ) -> tuple[str, str, str | None]:
-    """Id, name and data center; a cluster of the archived name will do in another engine."""
-    words = [options.cluster] if options.cluster else [manifest.vm.cluster_id, manifest.vm.cluster]
-    for word in words:
-        for cluster_id, (name, data_center) in site.clusters.items():
-            if word and word in (cluster_id, name):
-                return cluster_id, name, data_center
-    blockers.append(
-        f"there is no cluster {options.cluster or manifest.vm.cluster}: choose one with --cluster"
-    )
+    """Id, name and data center."""
+    chosen = pick_cluster(manifest, site.clusters, options)
+    if chosen is not None:
+        return (chosen, *site.clusters[chosen])
+    archived = manifest.vm.cluster or ""
+    missing = options.cluster or options.mapping.clusters.get(archived, archived)
+    blockers.append(f"there is no cluster {missing}: choose one with --cluster")
     return "", "", None
 
 
@@ -107,7 +126,7 @@ def _vm(
         blockers.append(
             f"VM {manifest.vm.name} ({manifest.vm.id}) exists: restore beside it with --name, or remove it"
         )
-    elif not _NAME.fullmatch(name):
+    elif not may_be_named(name):
         blockers.append(
             f"no VM can be named {name!r}: choose a name with --name, of letters, digits and ._- only, "
             "1 to 255 of them"
@@ -127,6 +146,9 @@ def _over(wanted: Wanted, site: Site, options: RestoreOptions, blockers: list[st
         blockers.append(f"disk {disk.alias} cannot be written: {disk.skip_reason}")
     if disk.status != "ok":
         blockers.append(f"disk {disk.alias} is {disk.status}")
+    domain = site.domain(disk.storage_domain) or NOWHERE
+    if disk.format == "raw" and disk.size % FILE_BLOCK and not domain.block:
+        blockers.append(f"disk {disk.alias} is raw of {disk.size} bytes: file storage takes no upload to it")
     for name, status in site.users:
         if status != "down":
             blockers.append(f"VM {name}, which uses the disk, is {status}: shut it down")
@@ -146,14 +168,14 @@ def _over(wanted: Wanted, site: Site, options: RestoreOptions, blockers: list[st
             image_id=disk.image_id or "",
             alias=disk.alias or disk.id,
             size=disk.size,
-            domain=site.domain(disk.storage_domain) or NOWHERE,
+            domain=domain,
             format=disk.format,
             sparse=disk.sparse,
             exists=True,
         )
         for source in wanted.disks
     )
-    note = "its present content is lost; if the upload fails, the engine removes the whole disk"
+    note = "its present content is lost; if the upload fails, it may be half the one and half the other"
     return RestorePlan(
         title=f"disk {disk.alias} ({disk.id}) overwritten",
         disks=plans,

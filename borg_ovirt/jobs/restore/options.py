@@ -6,6 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+NONE = "none"
+"""The word for no network."""
+
+
+@dataclass(frozen=True)
+class SiteMap:
+    """What takes the place of what at another site, by name; what is not named stays."""
+
+    clusters: Mapping[str, str] = field(default_factory=dict)
+    storage_domains: Mapping[str, str] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
+    mac: str | None = None
+
 
 @dataclass(frozen=True)
 class RestoreOptions:
@@ -18,7 +31,17 @@ class RestoreOptions:
     storage_domains: Mapping[str, str] = field(default_factory=dict)
     """Disk alias or id, or empty for all others -> storage domain name or id; else each disk's own."""
     disks: tuple[str, ...] = ()
-    """Aliases or ids: only these, without the VM."""
+    """Aliases or ids, each with `=NEW` if it is to be called otherwise: only these, without the VM."""
+    attach: str | None = None
+    """Name or id of a VM that gets the disks."""
+    networks: Mapping[str, str] = field(default_factory=dict)
+    """Archived network -> NETWORK, NETWORK/PROFILE or `none`."""
+    nics_off: bool = False
+    """No network card is linked."""
+    mac: str | None = None
+    """`keep`, `new` or `new-if-taken`; None keeps them, and gives new ones beside the original."""
+    no_tags: bool = False
+    mapping: SiteMap = field(default_factory=SiteMap)
     over: str | None = None
     """Id of an existing disk to overwrite with the one disk of `disks`."""
     yes: bool = False
@@ -40,6 +63,8 @@ class RestoreOptions:
     """Into files there, without any engine."""
     form: str | None = None
     """Of the images in files: `raw` (as None), or `qcow2`."""
+    hypervisor: str | None = None
+    """`libvirt`: with the files, the VM as a domain of its."""
 
     @property
     def fresh(self) -> bool:

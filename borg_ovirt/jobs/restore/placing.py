@@ -13,6 +13,8 @@ from borg_ovirt.jobs.restore.wanted import WantedDisk
 from borg_ovirt.repository.layout import DiskRecord
 from borg_ovirt.units import format_size
 
+FILE_BLOCK = 4096
+"""Bytes: an upload to a raw disk on file storage is refused unless its size is a multiple of this."""
 _QCOW2_HEAD = 16 * MiB
 """What the tables of a qcow2 file take at least."""
 
@@ -31,6 +33,8 @@ class Placing:
         record = disk.record
         domain = self._domain(record)
         form, sparse, notes = _form(record, domain)
+        if form == "raw" and record.size % FILE_BLOCK and not domain.block and domain is not NOWHERE:
+            form, sparse, notes = self._odd(disk, notes)
         fresh = self.options.fresh
         if not fresh and record.id in self.site.disk_ids:
             self.blockers.append(
@@ -45,18 +49,31 @@ class Placing:
             layers=(),
             disk_id=str(uuid.uuid4()) if fresh else record.id,
             image_id=str(uuid.uuid4()) if fresh or not record.image_id else record.image_id,
-            alias=record.alias,
+            alias=disk.alias,
             size=record.size,
             domain=domain,
             format=form,
             sparse=sparse,
             backup=record.backup,
+            quota=record.quota if record.quota in self.site.held.quotas.values() else None,
             notes=notes,
         )
+
+    def _odd(self, disk: WantedDisk, notes: tuple[str, ...]) -> tuple[str, bool, tuple[str, ...]]:
+        """File storage takes no upload to such a raw disk: it answers 400 when others have gone up."""
+        what = f"raw of {disk.record.size} bytes, no multiple of {FILE_BLOCK}"
+        if disk.whole:
+            return "cow", True, (*notes, f"{what}, becomes qcow2 sparse: file storage takes no such raw disk")
+        self.blockers.append(
+            f"the base of disk {disk.name} is {what}: file storage takes none; choose block storage with "
+            "--storage-domain, or --flatten"
+        )
+        return "raw", disk.record.sparse, notes
 
     def _domain(self, record: DiskRecord) -> Domain:
         words = self.options.storage_domains
         chosen = words.get(record.alias) or words.get(record.id) or words.get("")
+        chosen = chosen or self.options.mapping.storage_domains.get(record.storage_domain or "")
         for word in (chosen,) if chosen else (record.storage_domain_id, record.storage_domain):
             domain = self.site.domain(word)
             if domain is not None:
@@ -99,7 +116,12 @@ def check_space(disks: list[DiskPlan], blockers: list[str]) -> None:
             needs[disk.domain.id] = needs.get(disk.domain.id, 0) + expected_size(disk)
     for domain_id, need in needs.items():
         domain = domains[domain_id]
-        if need > domain.available:
+        if domain.available < domain.reserve:
+            blockers.append(
+                f"storage domain {domain.name} has {format_size(domain.available)} free, less than its "
+                f"critical space of {format_size(domain.reserve)}: the engine makes no disk there"
+            )
+        elif need > domain.available:
             blockers.append(
                 f"storage domain {domain.name} has {format_size(domain.available)} free, "
                 f"the disks need about {format_size(need)}"
@@ -124,3 +146,20 @@ def first_size(disk: DiskPlan) -> int | None:
         return None
     tables = disk.size // 1024 + _QCOW2_HEAD
     return min(expected_size(disk) + tables, disk.size + tables)
+
+
+def check_target(site: Site, wanted: str, disks: list[DiskPlan], blockers: list[str]) -> None:
+    """Whether the VM that is to get the disks can take them."""
+    target = site.attach
+    if target is None:
+        blockers.append(f"there is no VM {wanted} to attach to")
+        return
+    if target.status not in ("up", "paused", "down"):
+        blockers.append(f"VM {target.name} is {target.status}: no disk can be attached to it now")
+    for disk in disks:
+        if None not in (center := disk.domain.data_center_id, target.data_center_id) and (
+            center != target.data_center_id
+        ):
+            blockers.append(
+                f"storage domain {disk.domain.name} is in another data center than VM {target.name}"
+            )

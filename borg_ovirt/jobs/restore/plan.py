@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from borg_ovirt.jobs.restore.site import Domain
+from borg_ovirt.jobs.restore.again import Again
+from borg_ovirt.jobs.restore.nics import NicPlan
+from borg_ovirt.jobs.restore.site import Domain, Target
 from borg_ovirt.jobs.restore.wanted import Wanted, WantedDisk
 from borg_ovirt.qcow2 import Patch
 from borg_ovirt.repository.layout import LayerRecord
@@ -43,6 +45,8 @@ class DiskPlan:
     backup: str = "none"
     initial_size: int | None = None
     """Block domains: first size of the base layer's volume."""
+    quota: str | None = None
+    """Id of the quota that it counts against, where the engine has the archived one."""
     exists: bool = False
     notes: tuple[str, ...] = ()
 
@@ -98,6 +102,8 @@ class VmPlan:
     cluster_name: str
     ids: Mapping[str, str]
     """Old id -> new id, everywhere in the OVF; empty for a restore as the original."""
+    nics: tuple[NicPlan, ...] = ()
+    again: Again = field(default_factory=Again)
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,10 @@ class FilePlan:
     item: str | None = None
     """What of the archive it holds; None for an image joined from the layers of `disk`."""
     disk: WantedDisk | None = None
+    form: str = "raw"
+    """Of an image or a layer: `raw` or `qcow2`."""
+    text: bytes | None = field(default=None, repr=False)
+    """What is in it, of the small files."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +131,14 @@ class RestorePlan:
     disks: tuple[DiskPlan, ...] = ()
     vm: VmPlan | None = None
     """None: disks alone, attached to nothing, or files."""
+    attach: Target | None = None
+    """A VM that is there and gets the disks."""
     snapshots: tuple[SnapshotStep, ...] = ()
     files: tuple[FilePlan, ...] = ()
     blockers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    """What the VM had and does not get back."""
     advice: str | None = None
     """What to do instead, where the archive is damaged."""
 
@@ -135,6 +149,10 @@ class RestorePlan:
             words += disk.lines()
         words += [f"would write {file.path} ({format_size(file.size)})" for file in self.files]
         words += [f"snapshot {step.description} of {len(step.layers)} disks" for step in self.snapshots]
+        if self.vm is not None:
+            words += [line for nic in self.vm.nics for line in nic.lines()]
+            words += self.vm.again.lines()
+        words += [f"not restored: {what}" for what in self.lost]
         words += [f"note: {note}" for note in self.notes]
         words += [f"BLOCKED: {blocker}" for blocker in self.blockers]
         return [*words, self.advice] if self.advice else words

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from borg_ovirt.errors import BorgOvirtError, NotOurArchive, RepositoryError, RestoreBlocked
+from borg_ovirt.errors import (
+    BorgOvirtError,
+    NotAuthorized,
+    NotOurArchive,
+    RepositoryDamaged,
+    RestoreBlocked,
+)
 from borg_ovirt.jobs.archives.find import find_archive
-from borg_ovirt.jobs.restore.fill import RestoredDisk
+from borg_ovirt.jobs.restore.fill import AT_ONCE, RestoredDisk
 from borg_ovirt.jobs.restore.health import advice, examine, newest_intact
 from borg_ovirt.jobs.restore.into_files import look_at, plan_into_files, write_files
-from borg_ovirt.jobs.restore.into_ovirt import IntoOvirt
+from borg_ovirt.jobs.restore.into_ovirt import IntoOvirt, prove_rights
 from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
+from borg_ovirt.jobs.restore.libvirt_plan import DOMAIN, with_domain
 from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.jobs.restore.plan import RestorePlan
 from borg_ovirt.jobs.restore.site import survey
@@ -20,6 +30,7 @@ from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.layout import OVF
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.reader import ArchiveReader
 from borg_ovirt.units import format_size
@@ -60,6 +71,25 @@ class Destination:
     journal: Journal
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A restore that is planned; nothing is touched yet."""
+
+    info: ArchiveInfo
+    reader: ArchiveReader
+    wanted: Wanted
+    options: RestoreOptions
+    ovf: bytes | None
+    """The VM's configuration; None where no VM is made."""
+    plan: RestorePlan
+    exists: bool = False
+    """The VM is there, and nobody asked for one beside it."""
+
+    @property
+    def vm_name(self) -> str:
+        return self.plan.vm.name if self.plan.vm else self.info.comment.vm_name
+
+
 def restore(
     repository: Repository,
     name: str,
@@ -68,55 +98,114 @@ def restore(
     progress: Progress,
     *,
     dry_run: bool = False,
+    at_once: int = AT_ONCE,
     scratch: bool = False,
 ) -> RestoreResult:
     """Restore an archive (or the latest one of a VM) into the engine, or into `options.directory`.
 
     With `scratch` only to see that it can be done: what the engine made is removed when it is proven.
     """
+    prepared = prepare(repository, name, options, destination)
+    if dry_run:
+        return dry(prepared, destination)
+    return carry_out(prepared, destination, progress, at_once=at_once, scratch=scratch)
+
+
+def prepare(
+    repository: Repository, name: str, options: RestoreOptions, destination: Destination | None
+) -> Prepared:
+    """Find the archive, look at it and at where it goes, and plan."""
     info = find_archive(repository, name)
     reader = repository.archive(info.name)
     try:
         wanted = want(info.name, reader.manifest, options)
-        plan = _plan(repository, info, reader, wanted, options, destination)
-    except (NotOurArchive, RepositoryError) as error:
+        ovf = _ovf(reader, wanted, options) if _makes_a_vm(reader, options, destination) else None
+        health = examine(reader, wanted)
+        exists = False
+        if destination is not None:
+            cards = parse(ovf).nics if ovf is not None else ()
+            site = survey(destination.engine, wanted.manifest, options, cards)
+            plan = plan_into_ovirt(wanted, health, site, options, cards)
+            exists = not options.fresh and wanted.manifest.vm.id in site.vm_ids
+        else:
+            plan = plan_into_files(wanted, health, look_at(reader, wanted, health, options), options)
+            if options.hypervisor and not health.ovf_damaged:
+                there = os.path.lexists((options.directory or Path()) / DOMAIN)
+                plan = with_domain(plan, wanted, _ovf(reader, wanted, options), options, exists=there)
+        if plan.blockers:
+            plan = replace(plan, advice=advice(repository, info, reader, health))
+    except (NotOurArchive, RepositoryDamaged) as error:
         raise _unreadable(repository, info, error) from error
-    files = [(str(file.path), file.size) for file in plan.files]
-    result = RestoreResult(info.name, plan, dry_run, files=files)
-    if dry_run:
-        return result
+    return Prepared(info, reader, wanted, options, ovf, plan, exists)
+
+
+def dry(prepared: Prepared, destination: Destination | None) -> RestoreResult:
+    """What it would do, and what is in its way."""
+    plan = prepared.plan
+    if destination is not None:
+        plan = _with_rights(destination.engine, plan)
+    return RestoreResult(prepared.info.name, plan, True, files=_files_of(plan))
+
+
+def carry_out(
+    prepared: Prepared,
+    destination: Destination | None,
+    progress: Progress,
+    *,
+    lock: threading.Lock | None = None,
+    at_once: int = AT_ONCE,
+    stop: threading.Event | None = None,
+    scratch: bool = False,
+) -> RestoreResult:
+    """Do what was planned. `lock` is around a repository that others read meanwhile; `stop` ends it early."""
+    plan, info = prepared.plan, prepared.info
     if plan.blockers:
         raise RestoreBlocked(
             f"Archive {info.name} cannot be restored: {'; '.join(plan.blockers)}.", plan.advice
         )
+    result = RestoreResult(info.name, plan, False, files=_files_of(plan))
     if destination is None:
-        write_files(plan, reader, options, progress)
+        for note in plan.notes:
+            progress.step(f"note: {note}")
+        write_files(plan, prepared.reader, prepared.options, progress)
         return result
     for line in plan.lines():
         progress.step(line)
-    ovf = _ovf(reader, wanted, options) if plan.vm else None
-    job = IntoOvirt(destination.engine, destination.journal, progress, options, plan, ovf, scratch)
-    result.disks = job.run(reader, result.warnings)
+    job = IntoOvirt(
+        destination.engine,
+        destination.journal,
+        progress,
+        prepared.options,
+        plan,
+        prepared.ovf,
+        lock=lock,
+        at_once=at_once,
+        stop=stop,
+        scratch=scratch,
+    )
+    result.disks = job.run(prepared.reader, result.warnings)
     result.snapshots = [step.description for step in plan.snapshots]
-    result.started = options.start
+    result.started = prepared.options.start
     return result
 
 
-def _plan(
-    repository: Repository,
-    info: ArchiveInfo,
-    reader: ArchiveReader,
-    wanted: Wanted,
-    options: RestoreOptions,
-    destination: Destination | None,
-) -> RestorePlan:
-    health = examine(reader, wanted)
-    if destination is not None:
-        site = survey(destination.engine, wanted.manifest, options)
-        plan = plan_into_ovirt(wanted, health, site, options)
-    else:
-        plan = plan_into_files(wanted, health, look_at(reader, wanted, health, options), options)
-    return replace(plan, advice=advice(repository, info, reader, health)) if plan.blockers else plan
+def _files_of(plan: RestorePlan) -> list[tuple[str, int]]:
+    return [(str(file.path), file.size) for file in plan.files]
+
+
+def _with_rights(engine: Engine, plan: RestorePlan) -> RestorePlan:
+    """A right that is missing is in the way like anything else."""
+    try:
+        prove_rights(engine, plan)
+    except NotAuthorized as error:
+        text = error.message.removesuffix(": nothing was begun.")
+        return replace(plan, blockers=(*plan.blockers, f"{text} ({error.hint})"))
+    return plan
+
+
+def _makes_a_vm(reader: ArchiveReader, options: RestoreOptions, destination: Destination | None) -> bool:
+    """Whether the VM's configuration is needed, and there."""
+    return destination is not None and not options.disks and not reader.damaged(OVF)
 
 
 def _unreadable(repository: Repository, info: ArchiveInfo, error: BorgOvirtError) -> BorgOvirtError:

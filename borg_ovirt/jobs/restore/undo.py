@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
+from borg_ovirt.ovirt.make.machines import MadeVm
 from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.progress import Progress
 
@@ -21,12 +20,15 @@ class Undo:
         self._made.append(made)
         made.make()
 
+    def take_back(self, made: MadeVm) -> None:
+        """Remove a VM to make it anew on the same disks."""
+        made.remove_alone()
+        self._made.remove(made)
+
     def forget(self) -> None:
         """All went well: what was made belongs to the user from now on."""
         while self._made:
-            # The journal is removed with its last entry, even where it cannot be written.
-            with suppress(OSError):
-                self._made.pop().keep()
+            self._made.pop().keep()
 
     def __enter__(self) -> Undo:
         return self

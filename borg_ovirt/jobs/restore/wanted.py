@@ -9,6 +9,9 @@ from borg_ovirt.errors import ArchiveNotFound, UsageError
 from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.repository.layout import DiskRecord, LayerRecord, Manifest, SnapshotRecord
 
+_LONGEST_ALIAS = 255
+"""Characters; the engine checks nothing else of a new disk's name (seen on 4.5.8)."""
+
 
 @dataclass(frozen=True)
 class WantedDisk:
@@ -19,10 +22,17 @@ class WantedDisk:
     """Base first; of an archive of images the one image."""
     whole: bool
     """As one image rather than layer by layer."""
+    renamed: str | None = None
+    """What it is to be called, if not as it was."""
 
     @property
     def name(self) -> str:
         return self.record.alias or self.record.id
+
+    @property
+    def alias(self) -> str:
+        """Its name in the engine."""
+        return self.record.alias if self.renamed is None else self.renamed
 
     @property
     def joined(self) -> bool:
@@ -53,11 +63,13 @@ def want(archive: str, manifest: Manifest, options: RestoreOptions) -> Wanted:
                 raise UsageError(f"--{option}: archive {archive} holds no snapshot chains.")
     if options.snapshot is not None:
         manifest, _ = as_of(manifest, options.snapshot)
-    records, blockers = _chosen(manifest.disks, options.disks)
+    chosen, blockers = _chosen(manifest.disks, options.disks)
+    if options.directory is not None and any(name is not None for _, name in chosen):
+        raise UsageError("--disk DISK=NEW names a disk in the engine: it makes no sense with --to.")
     # A disk without its VM has no snapshots; in files its layers can lie beside each other.
     alone = bool(options.disks) and options.directory is None
     whole = manifest.mode == "image" or options.flatten or alone
-    disks = tuple(WantedDisk(record, layers_of(record), whole) for record in records)
+    disks = tuple(WantedDisk(record, layers_of(record), whole, name) for record, name in chosen)
     return Wanted(archive, manifest, disks, tuple(blockers))
 
 
@@ -78,16 +90,25 @@ def layers_of(disk: DiskRecord) -> tuple[LayerRecord, ...]:
     return (image,)
 
 
-def _chosen(records: Sequence[DiskRecord], words: Sequence[str]) -> tuple[list[DiskRecord], list[str]]:
+def _chosen(
+    records: Sequence[DiskRecord], words: Sequence[str]
+) -> tuple[list[tuple[DiskRecord, str | None]], list[str]]:
+    """The disks that are named, each with its new name if it gets one; and what is wrong with the words."""
     if not words:
-        return list(records), []
-    chosen: dict[str, DiskRecord] = {}
+        return [(record, None) for record in records], []
+    chosen: dict[str, tuple[DiskRecord, str | None]] = {}
     blockers = []
     have = ", ".join(d.alias or d.id for d in records)
     for word in words:
+        new: str | None = None
         found = [d for d in records if word in (d.alias, d.id)]
+        if not found and "=" in word:  # an alias may hold a = itself
+            word, _, new = word.rpartition("=")
+            found = [d for d in records if word in (d.alias, d.id)]
         if len(found) == 1:
-            chosen[found[0].id] = found[0]
+            chosen[found[0].id] = found[0], new
+            if new is not None and not 1 <= len(new) <= _LONGEST_ALIAS:
+                blockers.append(f"no disk can be named {new!r}: 1 to {_LONGEST_ALIAS} characters")
         else:
             what = "several disks" if found else "no disk"
             blockers.append(f"the archive has {what} {word}; it has {have}")

@@ -28,7 +28,6 @@ class Audit:
 
     def _post(self, text: str, severity: str, vm_id: str) -> None:
         try:
-            if not post_event(self._engine, text, severity=severity, vm_id=vm_id):
-                self._tell("the engine did not take an event")
+            post_event(self._engine, text, severity=severity, vm_id=vm_id)
         except BorgOvirtError as error:
             self._tell(f"the engine did not take an event: {error.message}")

@@ -15,7 +15,7 @@ from borg_ovirt.jobs.runs.plan import RunPlan
 from borg_ovirt.jobs.runs.turns import Turns
 from borg_ovirt.jobs.selection import neediest_first
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
-from borg_ovirt.ovirt.tracked.cleanup import heal
+from borg_ovirt.ovirt.tracked.cleanup import heal, leftovers, nobody
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
 
@@ -55,7 +55,6 @@ def _carry_out(
             Engine(access, run_id=plan.run_id) as engine,
             Journal(plan.state, engine.instance_id, engine.run_id) as journal,
         ):
-            heal(engine, plan.state, progress.step)
             _back_up(plan, engine, journal, hooks, progress, result)
     except Exception as error:
         result.end(error)
@@ -68,9 +67,13 @@ def _back_up(
     plan: RunPlan, engine: Engine, journal: Journal, hooks: Hooks, progress: Progress, result: RunResult
 ) -> None:
     members = plan.members(engine)
+    heal(engine, plan.state, progress.step, nobody)
+    stuck = {left.vm_id for left in leftovers(plan.state, engine.instance_id)}
     merges = PendingMerges()
     with plan.repositories.opened():
         ordered = neediest_first(members, plan.repositories.last_good(engine.identity))
+        # What one waits for holds up no other.
+        ordered = sorted(ordered, key=lambda member: member.id in stuck)
         result.vms = [VmOutcome(vm=member.name, vm_id=member.id) for member in ordered]
         turns = Turns(plan, engine, plan.repositories, journal, merges, hooks, progress)
         turns.take(list(zip(ordered, result.vms, strict=True)))

@@ -24,6 +24,7 @@ from borg_ovirt.jobs.runs.plan import RunPlan
 from borg_ovirt.jobs.runs.slots import try_lock
 from borg_ovirt.jobs.selection import Member
 from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.tracked.cleanup import heal, of_vm
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
 
@@ -129,6 +130,7 @@ class Turns:
         outcome.warnings += self._hooks.call("before-vm", self._facts(outcome))
         options = self._plan.options(member)
         outcome.mode = options.mode
+        self._heal(member)
         try:
             for result in back_up_limited(
                 self._repositories.store(),
@@ -146,6 +148,11 @@ class Turns:
         self._repositories.conclude(None)
         outcome.fill(results)
         self._miss(outcome)
+
+    def _heal(self, member: Member) -> None:
+        """End what a run that died left of this VM; it would be in the way."""
+        patience, of_it = self._engine.patience, of_vm(member.id)
+        heal(self._engine, self._plan.state, self._progress.step, only=of_it, at_most=patience.end)
 
     def _miss(self, outcome: VmOutcome) -> None:
         """A repository that was given up before has no archive of this VM either."""

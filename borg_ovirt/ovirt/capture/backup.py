@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from borg_ovirt.errors import BackupFailed, CheckpointLost, EngineRefused, Timeout
+from borg_ovirt.errors import BackupFailed, BorgOvirtError, CheckpointLost, EngineRefused, Timeout
+from borg_ovirt.ovirt.capture.refused import Obstacle, seen
+from borg_ovirt.ovirt.capture.snapshot import merge_away
+from borg_ovirt.ovirt.data.transfers import end_transfers_of
+from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
-from borg_ovirt.ovirt.facts.vm import read_snapshots, utc
+from borg_ovirt.ovirt.facts.storage import refuse_inactive
+from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.session.engine import Engine, types
 from borg_ovirt.ovirt.session.events import FULL_NEEDED, EventMark
 from borg_ovirt.ovirt.session.faults import NotFound
@@ -25,10 +32,20 @@ _CHECKPOINT_REFUSALS = (
     "not included in the",  # previous VM backup: old clusters mix no full and incremental
 )
 _ENDED = {"succeeded", "failed", "gone"}
+_RESTARTS = 2
+"""So many restarts of the engine one backup sits out while it is being started."""
 
 
 class FreezeFailed(BackupFailed):
     """The backup failed with consistency demanded; the guest may not have been able to freeze."""
+
+
+class _InTheWay(Exception):
+    """The engine refused the backup without a word: something is in the way of its snapshot."""
+
+    def __init__(self, refusal: BackupFailed, obstacle: Obstacle | None) -> None:
+        self.refusal = refusal
+        self.obstacle = obstacle
 
 
 class Backup:
@@ -69,29 +86,58 @@ class Backup:
         `FreezeFailed`, `BackupFailed` or the engine's refusal is raised.
         """
         self.from_checkpoint = from_checkpoint
+        patience, restarts = self._engine.patience, _RESTARTS
+        deadline, pauses = time.monotonic() + patience.lock, [patience.unclear, patience.unclear / 2]
+        while True:
+            away = patience.absence.seconds
+            try:
+                self._start(from_checkpoint, legacy=legacy, consistent=consistent)
+                return
+            except _InTheWay as error:
+                self._wait_out(error, deadline, pauses)
+            except (EngineRefused, BackupFailed, CheckpointLost) as error:
+                if not restarts or patience.absence.seconds <= away:
+                    raise
+                # Not its verdict: it was restarted meanwhile, and forgot what it was about to do.
+                log.warning("%s The engine was away meanwhile: once more.", error.message)
+                restarts -= 1
+                refuse_inactive(self._engine, self._vm, self._disks)  # it learns their states first
+
+    def _start(self, from_checkpoint: str | None, *, legacy: bool, consistent: bool) -> None:
         mark = EventMark(self._engine)
         try:
             self._begin(from_checkpoint, legacy, consistent)
             self._wait_ready()
-        except EngineRefused as error:
-            refusal = self._explain(error, mark)
+        except (EngineRefused, BackupFailed) as error:
+            told = self._explain(error, mark, consistent)
             self.abort()
-            raise refusal from None
-        except BackupFailed as error:
-            told = mark.texts(FULL_NEEDED, self._vm.id)
-            self.abort()
-            if from_checkpoint and told:
-                raise CheckpointLost(told[0]) from None
-            if consistent:
-                raise FreezeFailed(error.message, error.hint) from None
-            if from_checkpoint:
-                raise CheckpointLost(
-                    f"{error.message} It was to start from checkpoint {from_checkpoint}."
-                ) from None
-            raise
+            raise told from None
         except BaseException:
             self.abort()
             raise
+
+    def _wait_out(self, error: _InTheWay, deadline: float, pauses: list[float]) -> None:
+        """Wait until what is in the way may be gone; raise the refusal where it will not go."""
+        found = error.obstacle
+        stays = not pauses if found is None else not found.passes
+        if stays or time.monotonic() > deadline:
+            raise error.refusal from None
+        text = found.text if found else "the engine gives no reason"
+        log.warning("VM %s: no backup can be made yet, %s; waiting", self._vm.name, text)
+        if found is None:  # a command that works on the VM is not to be seen
+            time.sleep(pauses.pop())
+        else:
+            self._wait_free(deadline)
+
+    def _wait_free(self, deadline: float) -> None:
+        """Until what was in the way is gone, or until it is too late."""
+
+        def probe() -> bool | None:
+            found = seen(self._engine, self._vm)
+            return None if found is not None and found.passes else True
+
+        with suppress(Timeout):
+            self._engine.patience.wait("", probe, max(0.0, deadline - time.monotonic()))
 
     def _begin(self, from_checkpoint: str | None, legacy: bool, consistent: bool) -> None:
         engine, vm = self._engine, self._vm
@@ -111,18 +157,36 @@ class Backup:
             lambda: find_backup(engine, vm.id, description),
         )
 
-    def _explain(self, error: EngineRefused, mark: EventMark) -> Exception:
-        """A refusal that means that the checkpoint cannot be started from, told as such."""
-        if self.from_checkpoint is None:
-            return error
-        if any(text in error.detail for text in _CHECKPOINT_REFUSALS):
-            return CheckpointLost(error.detail)
-        if error.status == 400 and not error.detail:
+    def _explain(self, error: BorgOvirtError, mark: EventMark, consistent: bool) -> Exception:
+        """What a refusal or a failure means. Only what is known of the checkpoint is laid to it."""
+        detail = error.detail if isinstance(error, EngineRefused) else ""
+        if self.from_checkpoint is not None:
             told = mark.texts(FULL_NEEDED, self._vm.id)
-            return CheckpointLost(
-                told[0] if told else "The engine could not prepare the checkpoint on the host."
-            )
+            if told or any(text in detail for text in _CHECKPOINT_REFUSALS):
+                return CheckpointLost(told[0] if told else detail)
+        wordless = isinstance(error, EngineRefused) and error.status == 400 and not detail
+        if not wordless and not isinstance(error, BackupFailed):
+            return error
+        if self.from_checkpoint is not None and not self._held(self.from_checkpoint):
+            return CheckpointLost(f"The engine no longer has the checkpoint {self.from_checkpoint}.")
+        found = seen(self._engine, self._vm)
+        if wordless:
+            return _InTheWay(_refused(self._vm, found), found)
+        if found is not None:
+            return BackupFailed(f"{error.message} The likely reason: {found.text}.", _hint(found))
+        if consistent:
+            return FreezeFailed(error.message, error.hint)
+        if self.from_checkpoint is not None:
+            return CheckpointLost(f"{error.message} It was to start from checkpoint {self.from_checkpoint}.")
         return error
+
+    def _held(self, checkpoint_id: str) -> bool:
+        """Whether the engine has it still, as far as it says."""
+        try:
+            held = list_checkpoints(self._engine, self._vm.id)
+        except BorgOvirtError:
+            return True
+        return any(c.id == checkpoint_id and c.state != "invalid" for c in held)
 
     def _wait_ready(self) -> None:
         patience = self._engine.patience
@@ -134,6 +198,8 @@ class Backup:
         self.created = utc(backup.creation_date)
         self.to_checkpoint = backup.to_checkpoint_id
         self.snapshot_id = backup.snapshot.id if backup.snapshot else None
+        if self.snapshot_id:
+            self._tracked.note(snapshot=self.snapshot_id)
         self.kind = "hybrid" if self.snapshot_id else ("live" if self._vm.status == "up" else "cold")
         self.modes = self._read_modes()
 
@@ -161,21 +227,14 @@ class Backup:
 
     def finalize(self) -> None:
         """Ask the engine to end the backup; every transfer of it has ended. Does not wait."""
-        finalize_backup(self._engine, self._vm.id, self.id)
+        finalize_backup(self._engine, self._vm.id, self.id, [disk.id for disk in self._disks])
         self._finalized = True
 
-    def wait_ended(self, seconds: float) -> str:
-        """The phase in which the backup ended: `succeeded`, `failed`, or `gone` on old engines."""
+    def wait_ended(self, seconds: float) -> tuple[str, str | None]:
+        """The phase in which the backup ended (`succeeded`, `failed`, or `gone` on old engines), and why its
+        snapshot is still there, if it is."""
         phase = wait_backup(self._engine, self._vm.id, self.id, seconds)
-        self._tracked.gone()
-        return phase
-
-    def leftover(self) -> str | None:
-        """The snapshot of a hybrid backup that should be merged and is still there."""
-        if self.snapshot_id is None:
-            return None
-        left = [s for s in read_snapshots(self._engine, self._vm.id) if s.id == self.snapshot_id]
-        return left[0].id if left else None
+        return phase, self._ended()
 
     def abort(self) -> None:
         """End the backup, whatever its phase, and wait for the end. All its transfers must have ended."""
@@ -193,11 +252,38 @@ class Backup:
                 )
                 return  # it stays in the journal
         else:
-            end_backup(self._engine, self._vm.id, self.id, self._vm.name)
-        self._tracked.gone()
+            disks = [disk.id for disk in self._disks]
+            end_backup(self._engine, self._vm.id, self.id, self._vm.name, disks)
+        left = self._ended()
+        if left:
+            log.warning("%s. The next run or `borg-ovirt cleanup` tries again.", left)
+
+    def _ended(self) -> str | None:
+        """It is over. A snapshot that the engine made for it, and could not merge, is merged now: a snapshot
+        of somebody else's, or a host that failed, may have been in the way."""
+        if self.snapshot_id is None:
+            self._tracked.gone()
+            return None
+        left = merge_away(self._engine, self._vm.id, self.snapshot_id)
+        if left is None:
+            self._tracked.gone()
+        return left
 
     def read(self) -> Any | None:
         return read_backup(self._engine, self._vm.id, self.id)
+
+
+def _refused(vm: VmFacts, found: Obstacle | None) -> BackupFailed:
+    if found is None:
+        return BackupFailed(
+            f"The engine refuses a backup of VM {vm.name} and gives no reason.",
+            "Look at the engine's events and at engine.log.",
+        )
+    return BackupFailed(f"The engine refuses a backup of VM {vm.name}: {found.text}.", _hint(found))
+
+
+def _hint(found: Obstacle) -> str:
+    return "Try again when that is over." if found.passes else "Mend that, then try again."
 
 
 # -- by id, for this run and for the one that cleans up after it ------------------------------------------
@@ -225,16 +311,28 @@ def read_backup(engine: Engine, vm_id: str, backup_id: str) -> Any | None:
 
 
 def find_backup(engine: Engine, vm_id: str, description: str) -> str | None:
-    """The id of the backup with that description, if it came to be."""
+    """The id of the backup with that description, if it came to be and has not ended."""
     try:
         backups = engine.call(f"list the backups of VM {vm_id}", lambda s: _backups(s, vm_id).list())
     except NotFound:
         return None
-    return next((str(b.id) for b in backups or () if b.description == description), None)
+    alive = (b for b in backups or () if backup_phase(b) not in _ENDED)
+    return next((str(b.id) for b in alive if b.description == description), None)
 
 
-def finalize_backup(engine: Engine, vm_id: str, backup_id: str) -> None:
-    """Ask for the end of a backup; a transfer that has not quite ended is waited for."""
+def finalize_backup(
+    engine: Engine,
+    vm_id: str,
+    backup_id: str,
+    disk_ids: Collection[str] = (),
+    seconds: float | None = None,
+) -> None:
+    """Ask for the end of a backup; a transfer that has not quite ended is waited for.
+
+    One of `disk_ids`, the backup's, that nobody knows of (its answer was lost, and it was made again) is
+    ended after a while: while the backup lasts nobody else can have one of them.
+    """
+    started = time.monotonic()
 
     def probe() -> bool | None:
         try:
@@ -246,13 +344,17 @@ def finalize_backup(engine: Engine, vm_id: str, backup_id: str) -> None:
             return True
         except EngineRefused as error:
             if error.status == 409:
+                if time.monotonic() - started > engine.patience.unclear:
+                    end_transfers_of(engine, disk_ids)
                 return None
-            if "already in" in error.detail:
+            if "no need to stop the backup again" in error.detail:  # an answer was lost
                 return True
             raise
         return True
 
-    engine.patience.wait(f"the engine to finalize the backup {backup_id}", probe, engine.patience.end)
+    if seconds is None:
+        seconds = engine.patience.end
+    engine.patience.wait(f"the engine to finalize the backup {backup_id}", probe, seconds)
 
 
 def wait_backup(engine: Engine, vm_id: str, backup_id: str, seconds: float) -> str:
@@ -265,7 +367,7 @@ def wait_backup(engine: Engine, vm_id: str, backup_id: str, seconds: float) -> s
     return engine.patience.wait(f"the backup {backup_id} to end", probe, seconds)
 
 
-def end_backup(engine: Engine, vm_id: str, backup_id: str, name: str) -> None:
+def end_backup(engine: Engine, vm_id: str, backup_id: str, name: str, disk_ids: Collection[str] = ()) -> None:
     """End a backup whatever its phase; one that is starting cannot be stopped cleanly and is waited for."""
 
     def settled() -> str | None:
@@ -277,8 +379,5 @@ def end_backup(engine: Engine, vm_id: str, backup_id: str, name: str) -> None:
     except Timeout:
         phase = "ready"
     if phase == "ready":
-        try:
-            finalize_backup(engine, vm_id, backup_id)
-        except EngineRefused as error:
-            log.warning("%s", error)
+        finalize_backup(engine, vm_id, backup_id, disk_ids, engine.patience.unwind)
     wait_backup(engine, vm_id, backup_id, engine.patience.merge)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
-from borg_ovirt.errors import BorgOvirtError, CheckpointLost, EngineRefused
+from borg_ovirt.errors import (
+    BackupFailed,
+    BorgOvirtError,
+    CheckpointLost,
+    EngineRefused,
+    EngineUnreachable,
+)
 from borg_ovirt.ovirt.capture.methods import CaptureMethod, Log, check_suitable
 from borg_ovirt.ovirt.data.imageio import Source, export_size
 from borg_ovirt.ovirt.data.transfer import Download, TransferRequest
@@ -18,6 +26,7 @@ from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.facts.storage import refuse_inactive
 from borg_ovirt.ovirt.facts.vm import read_snapshots, vm_status
 from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.events import VM_DOWN, EventMark
 from borg_ovirt.ovirt.session.probes import prove_reading
 from borg_ovirt.ovirt.tracked.journal import Journal
 
@@ -73,10 +82,13 @@ class Capture:
     made_by: CaptureMethod
     method_reason: str
     log: Log
+    mark: EventMark | None = None
+    """The moment before it was begun, of a VM that runs."""
     disks: list[CapturedDisk] = field(default_factory=list)
     left_out: list[tuple[DiskFacts, str]] = field(default_factory=list)
     """Disks that were to be captured and that hold nothing that can be, with the reason."""
     _transfers: list[Download] = field(default_factory=list)
+    _of: dict[CapturedLayer, Download] = field(default_factory=dict)
     _finished: bool = False
     _merged: bool = False
 
@@ -108,10 +120,25 @@ class Capture:
         return self.made_by.backup.to_checkpoint if self.made_by.backup else None
 
     def open(self, layers: Iterable[CapturedLayer]) -> None:
-        """Start the transfers of these layers; the first that fails is raised when all were tried."""
+        """Start the transfers of these layers; the first that fails is raised when all were tried.
+
+        No two of one disk: while two transfers of a disk are unfinished the engine shows nobody the snapshots
+        of its VM (400 `duplicate key`, seen on 4.5.8).
+        """
         made = [(layer, Download(self.engine, self.journal, layer.request)) for layer in layers]
+        self._of.update(made)
+        disks = [layer.request.disk_id for layer in self._of]
+        assert len(set(disks)) == len(disks), "two transfers of one disk"
         self._transfers += [transfer for _, transfer in made]
         _each(lambda item: _start(*item), made)
+
+    def close(self, layer: CapturedLayer) -> None:
+        """All of it was read: end its transfer with success; another layer of its disk can be opened then."""
+        transfer = self._of[layer]
+        transfer.finish()
+        layer.source = None
+        del self._of[layer]
+        self._transfers.remove(transfer)
 
     def finish(self) -> None:
         """Every byte was read: end every transfer with success and let go of the instant.
@@ -137,11 +164,32 @@ class Capture:
         """Whatever happens inside, nothing unfinished is left behind."""
         try:
             yield self
+        except BorgOvirtError as error:
+            reason = self._went_down()
+            self._unwind()
+            if reason:
+                raise BackupFailed(
+                    f"VM {self.vm.name} went down while its live backup was read: {reason}",
+                    "Nothing was stored. Try again: a VM that is down can be backed up, too.",
+                ) from error
+            raise
         except BaseException:
             self._unwind()
             raise
         if not self._finished:  # a merge may go on, anything unfinished may not
             self._unwind()
+
+    def _went_down(self) -> str | None:
+        """What the engine tells of a guest that is no more: the instant of a live backup went with it."""
+        if self.mark is None or self._finished or self.method != "live backup":
+            return None
+        try:
+            if vm_status(self.engine, self.vm.id) not in ("down", "powering_down"):
+                return None
+            told = self.mark.texts(VM_DOWN, self.vm.id)
+        except BorgOvirtError:
+            return None
+        return told[-1] if told else "the engine does not say why."
 
     def _unwind(self) -> None:
         """End everything, in order: readers, transfers, backup, snapshot. Errors are logged, not raised."""
@@ -153,11 +201,36 @@ class Capture:
             return
         if self._transfers:
             self.log(f"ending {len(self._transfers)} transfers")
-        _each(
-            lambda transfer: self._guard(f"end the transfer of {transfer.request.name}", transfer.abort),
-            self._transfers,
-        )
-        self._guard(f"end the {self.method}", self.made_by.abort)
+            self._end_transfers()
+        self._guard(f"end the {self.method}", self._abort)
+
+    def _abort(self) -> None:
+        """What is refused is asked for again, for minutes."""
+        give_up = time.monotonic() + self.engine.patience.unwind
+        for pause in self.engine.patience.pauses():
+            try:
+                self.made_by.abort()
+                return
+            except (EngineRefused, EngineUnreachable):
+                if time.monotonic() + pause > give_up:
+                    raise
+            time.sleep(pause)
+
+    def _end_transfers(self) -> None:
+        """What could not be ended is tried again, for minutes; what the user may not end is left at once."""
+        left, patience = list(self._transfers), self.engine.patience
+        give_up = time.monotonic() + patience.unwind
+        for pause in patience.pauses():
+            troubles: dict[Download, Exception] = {}
+            _each(lambda transfer, into=troubles: _abort(transfer, into), left)  # type: ignore[misc]
+            last = time.monotonic() + pause > give_up
+            for transfer, error in troubles.items():
+                if last or not _may_pass(error):
+                    self._guard(f"end the transfer of {transfer.request.name}", partial(_raise, error))
+            left = [] if last else [t for t, error in troubles.items() if _may_pass(error)]
+            if not left:
+                return
+            time.sleep(pause)
 
     def _guard(self, what: str, step: Callable[[], list[str] | None]) -> list[str] | None:
         try:
@@ -167,6 +240,21 @@ class Capture:
         except Exception as error:  # whatever it is, the steps after this one must still be taken
             self.log(f"could not {what}: {error!r}")
         return None
+
+
+def _abort(transfer: Download, troubles: dict[Download, Exception]) -> None:
+    try:
+        transfer.abort()
+    except Exception as error:  # whatever it is, the others must still be ended
+        troubles[transfer] = error
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, EngineRefused | EngineUnreachable)
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def look_again(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> VmFacts:

@@ -20,6 +20,7 @@ from borg_ovirt.ovirt.capture.methods import (
 from borg_ovirt.ovirt.capture.snapshot_method import SnapshotMethod
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.session.events import EventMark
 from borg_ovirt.ovirt.tracked.journal import Journal
 
 _NO_SUCH_BACKUP = re.compile(
@@ -50,6 +51,7 @@ def capture_image(
     vm = look_again(engine, vm, disks)
     active = [disk for disk in disks if disk.active]
     resort = _without_backup(engine, vm, active, journal, description, freeze, log)
+    legacy = _why_legacy(vm, disks, freeze, live)
     backup = BackupMethod(
         engine,
         journal,
@@ -58,12 +60,14 @@ def capture_image(
         description=description,
         from_checkpoint=from_checkpoint,
         freeze=freeze,
-        legacy=live or (vm.status == "up" and freeze == "require" and vm.level >= HYBRID_LEVEL),
+        legacy=legacy is not None,
         log=log,
     )
-    method, reason = _start(engine, vm, active, backup, resort, asked=live)
+    reason = legacy or f"the engine's own at level {_level(vm)}"
+    mark = EventMark(engine) if vm.status == "up" else None
+    method, reason = _start(engine, vm, active, backup, resort, reason)
     resting = AsItIs(vm)
-    captured = Capture(engine, journal, vm, method, reason, log)
+    captured = Capture(engine, journal, vm, method, reason, log, mark)
     with captured.unwinding():
         for disk in disks_at_the_instant(captured, disks):
             captured.disks.append(_disk(disk, method if disk.active else resting))
@@ -97,8 +101,7 @@ def _start(
     active: Sequence[DiskFacts],
     backup: BackupMethod,
     resort: CaptureMethod,
-    *,
-    asked: bool,
+    reason: str,
 ) -> tuple[CaptureMethod, str]:
     """Start the engine's backup; only where it cannot do it at all, the last resort. Tells the reason."""
     refusal = _no_backup(engine, vm, active)
@@ -111,13 +114,24 @@ def _start(
             refusal = error.detail
             backup.log(f"{vm.name}: {refusal}")
         else:
-            if asked:
-                return backup, "asked for"
-            if backup.legacy:
-                return backup, "only a live backup can demand frozen file systems"
-            return backup, f"the engine's own at level {_level(vm)}"
+            return backup, reason
     resort.start()
     return resort, refusal
+
+
+def _why_legacy(vm: VmFacts, disks: Sequence[DiskFacts], freeze: str, asked: bool) -> str | None:
+    """Why a live (or cold) backup is made where the engine's own would be a hybrid one; None where not."""
+    if asked:
+        return "asked for"
+    if vm.level < HYBRID_LEVEL:
+        return None
+    resting = [disk.alias or disk.id for disk in disks if not disk.active]
+    if resting:
+        # It holds every image disk of the VM exclusively until its merge has ended (seen on 4.5.8).
+        return f"a hybrid backup would lock what is not plugged in: disk {', '.join(resting)}"
+    if vm.status == "up" and freeze == "require":
+        return "only a live backup can demand frozen file systems"
+    return None
 
 
 def _no_backup(engine: Engine, vm: VmFacts, active: Sequence[DiskFacts]) -> str | None:

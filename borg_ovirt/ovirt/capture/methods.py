@@ -173,7 +173,7 @@ class BackupMethod:
         assert self.backup is not None
         self.backup.finalize()
         if self.backup.kind != "hybrid":
-            phase = self.backup.wait_ended(self._engine.patience.end)
+            phase, _ = self.backup.wait_ended(self._engine.patience.end)
             if phase == "failed":
                 raise BackupFailed(
                     f"The backup of VM {self._vm.name} failed at its end.", "Look at the engine's events."
@@ -183,12 +183,11 @@ class BackupMethod:
         backup = self.backup
         if backup is None or backup.kind != "hybrid":
             return []
-        phase = backup.wait_ended(self._engine.patience.merge)
-        left = backup.leftover()
+        phase, left = backup.wait_ended(self._engine.patience.merge)
         if left:
             return [
-                f"the snapshot {left} (Auto-generated for Backup VM) of VM {self._vm.name} could not be "
-                "merged: remove it in the engine"
+                f"the snapshot that the engine made for the backup of VM {self._vm.name} (Auto-generated for "
+                f"Backup VM) is still there: {left}. The next run or `borg-ovirt cleanup` tries again"
             ]
         if phase == "failed":
             return [f"the engine calls the backup of VM {self._vm.name} failed after it was read"]

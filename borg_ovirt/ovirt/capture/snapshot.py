@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from borg_ovirt.errors import BackupFailed
+from borg_ovirt.errors import BackupFailed, EngineRefused, Timeout
 from borg_ovirt.ovirt.facts.model import VmFacts
 from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.session.engine import Engine, types
@@ -194,3 +194,14 @@ def wait_merged(engine: Engine, vm_id: str, snapshot_id: str) -> str | None:
         return None
 
     return engine.patience.wait(f"snapshot {snapshot_id} to be merged", probe, engine.patience.merge) or None
+
+
+def merge_away(engine: Engine, vm_id: str, snapshot_id: str) -> str | None:
+    """Remove a snapshot and wait for the merge; None when it is gone, else why it is still there."""
+    if read_snapshot(engine, vm_id, snapshot_id) is None:
+        return None
+    try:
+        remove_snapshot(engine, vm_id, snapshot_id)
+        return wait_merged(engine, vm_id, snapshot_id)
+    except (EngineRefused, Timeout) as error:
+        return error.message

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
-from borg_ovirt.errors import BackupFailed, EngineRefused, NotAuthorized
+from borg_ovirt.errors import BackupFailed, BorgOvirtError, EngineRefused, NotAuthorized, Timeout
 from borg_ovirt.ovirt.capture.backup import Backup
 from borg_ovirt.ovirt.capture.methods import Log, disk_name, freeze_told
 from borg_ovirt.ovirt.capture.snapshot import TemporarySnapshot
 from borg_ovirt.ovirt.data.transfer import TransferRequest
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
+from borg_ovirt.ovirt.facts.vm import vm_status
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.events import EventMark
+from borg_ovirt.ovirt.session.faults import NotFound, Unclear
 from borg_ovirt.ovirt.tracked.journal import Entry, Journal
+
+log = logging.getLogger(__name__)
 
 
 class SnapshotMethod:
@@ -62,10 +67,11 @@ class SnapshotMethod:
         """Freeze for the time of the snapshot. The journal knows: a guest left frozen is a dead guest."""
         self._thaw = self._journal.intend("freeze", vm=self._vm.id, id=self._vm.id)
         try:
-            self._engine.call(
-                f"freeze the file systems of VM {self._vm.name}",
-                lambda s: s.vms_service().vm_service(self._vm.id).freeze_filesystems(),
-            )
+            try:
+                self._ask_to_freeze()
+            except Unclear:  # a guest that is frozen refuses to be frozen again
+                thaw(self._engine, self._vm.id)
+                self._ask_to_freeze()
         except NotAuthorized:  # nothing was frozen, and thawing is not ours either
             self._thaw.done()
             self._thaw = None
@@ -80,12 +86,27 @@ class SnapshotMethod:
             self._thaw_guest()
             raise
 
+    def _ask_to_freeze(self) -> None:
+        self._engine.call(
+            f"freeze the file systems of VM {self._vm.name}",
+            lambda s: s.vms_service().vm_service(self._vm.id).freeze_filesystems(),
+            once=True,
+        )
+
     def _thaw_guest(self) -> None:
+        """Whatever happened. A guest that could not be thawed stays in the journal, and is told loudly."""
         if self._thaw is None:
             return
-        thaw(self._engine, self._vm.id)
-        self._thaw.done()
-        self._thaw = None
+        try:
+            thaw(self._engine, self._vm.id)
+        except BorgOvirtError as error:
+            log.warning("%s", self._still_frozen(error.message))
+        else:
+            self._thaw.done()
+            self._thaw = None
+
+    def _still_frozen(self, why: str) -> str:
+        return f"VM {self._vm.name} MAY STILL BE FROZEN: {why} Thaw it; `borg-ovirt cleanup` tries again."
 
     def request(self, disk: DiskFacts) -> TransferRequest:
         image = self._snapshot.frozen.get(disk.id)
@@ -99,22 +120,38 @@ class SnapshotMethod:
         return False, "a temporary snapshot knows no changes"
 
     def end(self) -> None:
+        self._thaw_guest()
         self._snapshot.ask_to_go()
 
     def wait_ended(self) -> list[str]:
         left = self._snapshot.wait_gone()
-        return [f"{left}: remove it in the engine"] if left else []
+        warnings = [f"{left}: remove it in the engine"] if left else []
+        return warnings + ([self._still_frozen("thawing failed.")] if self._thaw is not None else [])
 
     def abort(self) -> None:
+        self._thaw_guest()
         self._snapshot.abort()
 
 
 def thaw(engine: Engine, vm_id: str) -> None:
-    """Thaw the guest; one that was not frozen, or is no longer up, refuses, and that is fine."""
+    """Thaw the guest; one that is no longer up refuses, and that is fine."""
+
+    def probe() -> bool | None:
+        try:
+            engine.call(
+                f"thaw the file systems of VM {vm_id}",
+                lambda s: s.vms_service().vm_service(vm_id).thaw_filesystems(),
+                wait_for_locks=engine.patience.lock,
+            )
+        except NotFound:
+            return True
+        except EngineRefused as error:
+            refused.append(error)
+            return None if vm_status(engine, vm_id) == "up" else True
+        return True
+
+    refused: list[EngineRefused] = []
     try:
-        engine.call(
-            f"thaw the file systems of VM {vm_id}",
-            lambda s: s.vms_service().vm_service(vm_id).thaw_filesystems(),
-        )
-    except EngineRefused:
-        return
+        engine.patience.wait(f"VM {vm_id} to be thawed", probe, engine.patience.unclear)
+    except Timeout:
+        raise refused[-1] from None

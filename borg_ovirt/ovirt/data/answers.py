@@ -82,6 +82,7 @@ def extents(read: Callable[[int], bytes], name: str) -> Iterator[Extent]:
     decode = json.JSONDecoder().raw_decode
     text, at, end = "", 0, 0
     opened = listed = False
+    blank = 0
     while block := read(_BLOCK):
         try:
             text, at = text[at:] + block.decode("ascii"), 0
@@ -91,7 +92,11 @@ def extents(read: Callable[[int], bytes], name: str) -> Iterator[Extent]:
             at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it matches anything
             sign = text[at : at + 1]
             if not sign:
+                blank += len(block)
+                if blank > _LARGEST_ITEM:
+                    raise _nonsense(name, "its extents are blank")
                 break
+            blank = 0
             if sign == "[" and not opened:
                 opened, at = True, at + 1
                 continue

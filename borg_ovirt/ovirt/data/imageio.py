@@ -296,6 +296,7 @@ def export_size(session: TransferSession) -> int:
 def _extents(connection: ImageioConnection, name: str, query: str = "") -> Iterator[Extent]:
     """The daemon's list of extents; `Broken` when it breaks off."""
     response = connection.send("GET", f"/extents{query}", timeout=SLOW_TIMEOUT)
+    connection.hurry()  # the daemon has the whole list before it sends any of it
     try:
         yield from answers.extents(response.read, name)
     except answers.BrokeOff as error:

@@ -9,9 +9,12 @@ The path of a URL holds the ticket, which is the only secret there is: it appear
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
+import io
 import socket
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +28,44 @@ DATA_TIMEOUT = 180.0
 """No byte for this long means that the connection is dead, in seconds."""
 SLOW_TIMEOUT = 3600.0
 """For answers that take their time: extents of a fragmented disk, zeroing, flushing, checksums."""
+
+
+_LEAST = 256 << 10
+"""Bytes that have to come while one timeout is spent in waiting for them: less is no connection."""
+
+
+class _Steady(io.RawIOBase):
+    """What comes over a socket, as long as it comes: drops that each come in time would go on for ever."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._waited = 0.0
+        self._came = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        began = time.monotonic()
+        got: int | None = self._raw.readinto(buffer)
+        self._waited += time.monotonic() - began
+        self._came += got or 0
+        if self._came >= _LEAST:
+            self._waited, self._came = 0.0, 0
+        elif got and self._waited > (self._sock.gettimeout() or DATA_TIMEOUT):
+            raise TimeoutError(errno.ETIMEDOUT, f"{self._came} bytes in {self._waited:.0f} s")
+        return got
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *arguments: Any, **options: Any) -> None:
+        super().__init__(sock, *arguments, **options)
+        self.fp = io.BufferedReader(_Steady(self.fp.detach(), sock))
 
 
 @dataclass(frozen=True)
@@ -104,6 +145,7 @@ class ImageioConnection:
         self.used = False
         """A request has been answered on it: the daemon may have hung up since."""
         self._connection = self._make(address, tls)
+        self._connection.response_class = _Response
         self._connection.auto_open = 0  # a lost connection is for the caller to see, not to be papered over
         try:
             self._connection.connect()
@@ -187,6 +229,11 @@ class ImageioConnection:
         if status >= 500 or status == 408:
             raise Broken(f"{self.address} answers {status}; its reason is in the host's imageio daemon.log")
         raise Refused(status, text)
+
+    def hurry(self) -> None:
+        """From now on bytes come without further thought."""
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(DATA_TIMEOUT)
 
     def answer(self, response: http.client.HTTPResponse) -> Any:
         """The JSON of an answer; None if it is empty. The connection can be used again."""

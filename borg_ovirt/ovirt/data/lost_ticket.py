@@ -1,4 +1,4 @@
-"""An upload whose ticket is gone: what was written is kept, so that another transfer can go on from there."""
+"""An upload that cannot go on: what was written is kept, so that another transfer can go on from there."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from borg_ovirt.ovirt.session.engine import Engine
 log = logging.getLogger(__name__)
 
 
+class UploadLost(TransferFailed):
+    """Nothing can be made of what was uploaded: only another disk, filled from its first byte, can help."""
+
+
 def keep_what_was_written(
     engine: Engine, transfer_id: str, name: str, image_format: str | None, wait_terminal: Callable[[], str]
 ) -> None:
@@ -19,7 +23,7 @@ def keep_what_was_written(
     headers it writes itself, is sound half-way. `TransferFailed` where it cannot be.
     """
     if image_format != "raw":
-        raise TransferFailed(
+        raise UploadLost(
             f"The host lost the ticket of the upload of {name}, and the engine makes no other.",
             "Was its imageio daemon restarted? Try again.",
         )
@@ -30,6 +34,6 @@ def keep_what_was_written(
     )
     phase = wait_terminal()
     if phase != "finished_success":
-        raise TransferFailed(
+        raise UploadLost(
             f"The upload of {name} lost its ticket and ended with {phase}.", "Look at the engine's events."
         )

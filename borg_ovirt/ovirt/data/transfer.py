@@ -10,11 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from borg_ovirt.errors import BorgOvirtError, Timeout, TransferFailed
+from borg_ovirt.errors import BorgOvirtError, TransferFailed
 from borg_ovirt.ovirt.data.imageio import Source, Target
 from borg_ovirt.ovirt.data.imageio_connection import Broken, Refused, TicketGone
 from borg_ovirt.ovirt.data.lost_ticket import keep_what_was_written
 from borg_ovirt.ovirt.data.transfer_session import Persistence, TransferSession, Urls
+from borg_ovirt.ovirt.data.transfers import (
+    PASSING,
+    end_transfer,
+    find_transfer,
+    phase_of,
+    read_transfer,
+    wait_terminal,
+)
 from borg_ovirt.ovirt.session.engine import Engine, types
 from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.tracked.journal import Journal
@@ -26,8 +34,6 @@ INACTIVITY = 3600
 """Seconds without I/O after which the engine ends a transfer. Never 0: the daemon takes that literally."""
 KEEP_ALIVE = 60.0
 """A ticket that waits longer than this is asked for its options, in seconds."""
-_TERMINAL = {"finished_success", "finished_failure"}
-_PASSING = {"initializing", "resuming", "transferring", "unknown"}
 _SPREAD = 9999
 
 
@@ -49,6 +55,9 @@ class TransferRequest:
     format: str | None = "raw"
     """`raw`: the guest's bytes, with extents; None: the file's bytes."""
     shallow: bool = False
+    keep_disk: bool = False
+    """An upload into a disk that was there before: whatever happens, it must not be cancelled, for then the
+    engine removes the disk."""
     inactivity_timeout: int = INACTIVITY
 
     @property
@@ -107,11 +116,13 @@ class Transfer:
             backup=request.backup_id,
             direction=request.direction,
             mark=mark,
+            **({"keep": True} if request.keep_disk else {}),
         )
         self._tracked.make(
             f"start the {request.direction} of {request.name}",
             lambda s: s.image_transfers_service().add(self._describe()),
-            lambda: find_transfer(self._engine, request.disk_id, request.direction, mark),
+            lambda: find_transfer(self._engine, request.disk_id, request.direction, mark, well=True),
+            left=lambda: find_transfer(self._engine, request.disk_id, request.direction, mark),
         )
         return self._wait_transferring()
 
@@ -153,7 +164,7 @@ class Transfer:
             urls = Urls(getattr(transfer, "transfer_url", None), getattr(transfer, "proxy_url", None))
             if phase == "transferring" and any(urls):
                 return phase, urls
-            return None if phase in _PASSING else (phase, None)
+            return None if phase in PASSING else (phase, None)
 
         patience = self._engine.patience
         return patience.wait(f"the transfer of {self.request.name} to start", probe, patience.start)
@@ -189,7 +200,7 @@ class Transfer:
         return self._begin_again()
 
     def _begin_again(self) -> Urls:
-        self._tracked.gone()
+        self._gone()
         self._mark = self.request.inactivity_timeout + random.randint(1, _SPREAD)
         return self._begin()
 
@@ -208,7 +219,7 @@ class Transfer:
         """Wait until the engine has ended the transfer; `TransferFailed` unless it was a success."""
         phase = self._wait_terminal()
         self._ended = True
-        self._tracked.gone()
+        self._gone()
         if phase == "finished_success":
             if self.request.backup_id is None:
                 self._wait_unlocked()
@@ -227,15 +238,27 @@ class Transfer:
         self.wait_success()
 
     def abort(self) -> None:
-        """Cancel and wait for the end. An upload that is cancelled takes its whole disk with it."""
+        """Cancel and wait for the end. A cancelled upload takes its whole disk with it; see `keep`."""
         self.hang_up()
         if self._ended or not self._tracked.there():
             return
-        end_transfer(self._engine, self.id, self.request.name)
+        end_transfer(self._engine, self.id, self.request.name, keep_disk=self.request.keep_disk)
         self._ended = True
-        self._tracked.gone()
+        self._gone()
         if self.request.backup_id is None:
             self._wait_unlocked()
+
+    def _gone(self) -> None:
+        """It has ended. One that was asked for twice, for its answer was lost, may be there twice."""
+        if self._tracked.doubtful:
+            request = self.request
+            other = find_transfer(self._engine, request.disk_id, request.direction, self._mark)
+            try:
+                if other is not None:
+                    end_transfer(self._engine, other, request.name, keep_disk=request.keep_disk)
+            except BorgOvirtError as error:
+                log.warning("%s: a second transfer of it, %s, stays: %s", request.name, other, error.message)
+        self._tracked.gone()
 
     def hang_up(self) -> None:
         self._stop.set()
@@ -317,7 +340,7 @@ def upload(
     """An upload, started. Call `finish()` inside.
 
     Leaving without it cancels the transfer, and then the engine removes the WHOLE disk with all its layers,
-    whether or not it existed before.
+    whether or not it existed before; unless the request says `keep_disk`.
     """
     transfer = Upload(engine, journal, request)
     transfer.start(persistence)
@@ -325,67 +348,3 @@ def upload(
         yield transfer
     finally:
         transfer.abort()
-
-
-# -- by id, for this run and for the one that cleans up after it ------------------------------------------
-
-
-def read_transfer(engine: Engine, transfer_id: str) -> Any | None:
-    """The engine's transfer; None if it has forgotten it."""
-    try:
-        return engine.call(
-            f"read the transfer {transfer_id}",
-            lambda s: s.image_transfers_service().image_transfer_service(transfer_id).get(),
-        )
-    except NotFound:
-        return None
-
-
-def phase_of(transfer: Any | None) -> str:
-    """The phase as the API spells it; `gone` if there is no such transfer."""
-    if transfer is None:
-        return "gone"
-    phase = transfer.phase
-    return str(getattr(phase, "value", phase) or "unknown")
-
-
-def find_transfer(engine: Engine, disk_id: str, direction: str, mark: int) -> str | None:
-    """The id of the transfer that bears our mark, if it came to be."""
-    transfers = engine.call("list the transfers", lambda s: s.image_transfers_service().list())
-    for transfer in transfers or ():
-        same_disk = transfer.image is not None and transfer.image.id == disk_id
-        if same_disk and transfer.inactivity_timeout == mark and str(transfer.direction) == direction:
-            return str(transfer.id)
-    return None
-
-
-def end_transfer(engine: Engine, transfer_id: str, name: str) -> None:
-    """Cancel a transfer unless it is ending already, and wait until it has ended."""
-    phase = phase_of(read_transfer(engine, transfer_id))
-    if phase in _TERMINAL or phase == "gone":
-        return
-    if not phase.startswith(("finalizing", "cancelled", "finished")):
-        try:
-            engine.call(
-                f"cancel the transfer of {name}",
-                lambda s: s.image_transfers_service().image_transfer_service(transfer_id).cancel(),
-            )
-        except NotFound:
-            return
-    wait_terminal(engine, transfer_id, name)
-
-
-def wait_terminal(engine: Engine, transfer_id: str, name: str) -> str:
-    """The phase in which a transfer ended; `gone` if the engine has forgotten it."""
-
-    def probe() -> str | None:
-        phase = phase_of(read_transfer(engine, transfer_id))
-        if phase.startswith("paused"):
-            raise TransferFailed(f"The engine paused the transfer of {name} (phase {phase}).")
-        return phase if phase in _TERMINAL or phase == "gone" else None
-
-    try:
-        return engine.patience.wait(f"the transfer of {name} to end", probe, engine.patience.end)
-    except Timeout as error:
-        error.hint = f"Transfer {transfer_id} is still there; `borg-ovirt cleanup` ends it later."
-        raise

@@ -10,7 +10,7 @@ from borg_ovirt.errors import BackupFailed
 from borg_ovirt.ovirt.facts.model import BLANK_TEMPLATE, DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
-from borg_ovirt.ovirt.session.sense import size, understood
+from borg_ovirt.ovirt.session.sense import size
 from borg_ovirt.qcow2 import BadHeader, read_header
 
 _HINT = "Is a snapshot being merged, or was the chain changed by hand? Nothing was stored."
@@ -56,7 +56,6 @@ class Chain:
         return self.layers[:-1]
 
 
-@understood
 def read_chain(engine: Engine, disk: DiskFacts, vm: VmFacts) -> Chain:
     """Ask the engine for the chain of a disk and put it in order."""
     found = {layer.image_id: layer for layer in _listed(engine, disk)}

@@ -8,7 +8,9 @@ from datetime import datetime
 from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
-from borg_ovirt.ovirt.session.sense import understood
+
+SINGLE_LEVEL = (4, 6)
+"""From this cluster level on the host has to know only the checkpoint that is worked on, before: all."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,6 @@ class CheckpointFacts:
     created: datetime
 
 
-@understood
 def list_checkpoints(engine: Engine, vm_id: str) -> list[CheckpointFacts]:
     """The VM's checkpoints, root first; none where the engine is too old to have any."""
     try:

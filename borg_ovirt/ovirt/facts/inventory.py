@@ -8,7 +8,7 @@ from datetime import datetime
 from borg_ovirt.ovirt.facts.storage import list_clusters
 from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.session.engine import Engine
-from borg_ovirt.ovirt.session.sense import size, understood
+from borg_ovirt.ovirt.session.sense import size
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class DomainRoom:
     total: int
 
 
-@understood
 def places(engine: Engine) -> dict[str, Place]:
     """Cluster id -> names of the cluster and its data center."""
     found = engine.call("list the data centers", lambda s: s.data_centers_service().list()) or ()
@@ -47,14 +46,12 @@ def places(engine: Engine) -> dict[str, Place]:
     return {c.id: Place(c.name, centers.get(c.data_center_id or "", "")) for c in list_clusters(engine)}
 
 
-@understood
 def list_hosts(engine: Engine) -> list[HostFacts]:
     """The hosts that the user may see."""
     found = engine.call("list the hosts", lambda s: s.hosts_service().list()) or ()
     return [HostFacts(h.id, h.name or "", h.address or "", str(h.status or "")) for h in found]
 
 
-@understood
 def domain_room(engine: Engine) -> dict[str, DomainRoom]:
     """Storage domain id -> its room; domains whose size the engine does not tell are left out."""
     found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
@@ -77,7 +74,6 @@ class ImageDisk:
     """Whether `backup` is enabled for it: clusters below level 4.5 ask for that."""
 
 
-@understood
 def image_disks(engine: Engine) -> list[ImageDisk]:
     """The image disks of all VMs; scratch and memory volumes are none."""
     found = engine.call("list the disks", lambda s: s.disks_service().list()) or ()
@@ -88,14 +84,12 @@ def image_disks(engine: Engine) -> list[ImageDisk]:
     ]
 
 
-@understood
 def named_proxies(engine: Engine) -> list[str]:
     """The addresses of the proxy that open transfers name; they hold tickets: never printed."""
     found = engine.call("list the transfers", lambda s: s.image_transfers_service().list()) or ()
     return [transfer.proxy_url for transfer in found if transfer.proxy_url]
 
 
-@understood
 def engine_time(engine: Engine) -> datetime:
     """What time it is for the engine."""
     return utc(engine.call("read the engine's time", lambda s: s.get()).time)

@@ -97,6 +97,9 @@ class VmFacts:
     bios_type: str = ""
     has_tpm: bool = False
     template_id: str = BLANK_TEMPLATE
+    next_run: bool = False
+    """Some of its configuration waits for its next start; the OVF has what holds now."""
+    quota: str | None = None
     guest_agent: bool = False
     """A guest agent has reported something, so it can probably freeze file systems."""
     tags: tuple[str, ...] = ()

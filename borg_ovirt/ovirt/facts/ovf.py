@@ -13,34 +13,23 @@ import re
 import uuid
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
-from xml.etree import ElementTree as Plain
 from xml.etree.ElementTree import Element
 
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import XMLParser
-
 from borg_ovirt.errors import NotOurArchive
-
-_OVF = "http://schemas.dmtf.org/ovf/envelope/1/"
-_CIM = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/"
-_RASD = _CIM + "CIM_ResourceAllocationSettingData"
-_XSI = "http://www.w3.org/2001/XMLSchema-instance"
-for _prefix, _uri in (
-    ("ovf", _OVF),
-    ("rasd", _RASD),
-    ("vssd", _CIM + "CIM_VirtualSystemSettingData"),
-    ("xsi", _XSI),
-):
-    Plain.register_namespace(_prefix, _uri)
+from borg_ovirt.ovirt.facts.ovf_tree import (
+    DISK_ITEM,
+    NIC_ITEM,
+    OVF,
+    RASD,
+    XSI,
+    items,
+    set_text,
+    tree,
+    written,
+)
 
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_PROSE = {"Name", "Description", "Comment", "Info", f"{{{_RASD}}}Caption", f"{{{_RASD}}}Description"}
-_DISK_ITEM, _NIC_ITEM = "17", "10"
-_LARGEST = 32 << 20
-_DEEPEST = 100
-_MOST = 1 << 20
-"""Elements; the OVF of a VM with a hundred snapshots has some ten thousand."""
+_PROSE = {"Name", "Description", "Comment", "Info", f"{{{RASD}}}Caption", f"{{{RASD}}}Description"}
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 
 
@@ -67,6 +56,18 @@ class OvfNic:
     profile: str = ""
     """Name of its vNIC profile."""
     plugged: bool = True
+    linked: bool = True
+
+
+@dataclass(frozen=True)
+class NicChange:
+    """What a card is to be instead; None leaves it as it is."""
+
+    network: str | None = None
+    profile: str | None = None
+    new_mac: bool = False
+    """Its address is dropped: the engine gives one of its pool."""
+    linked: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,15 @@ class OvfFacts:
 
 def parse(ovf: bytes) -> OvfFacts:
     """Read an OVF of the engine's; `NotOurArchive` if it is none."""
-    root = _tree(ovf)
+    root = tree(ovf)
     content = root.find("Content")
     if content is None:
         raise NotOurArchive("The OVF has no content section: it is not an oVirt engine's.")
     system = next(
-        (s for s in content.findall("Section") if "OperatingSystemSection" in s.get(f"{{{_XSI}}}type", "")),
+        (s for s in content.findall("Section") if "OperatingSystemSection" in s.get(f"{{{XSI}}}type", "")),
         None,
     )
-    vm_id = system.get(f"{{{_OVF}}}id") if system is not None else None
+    vm_id = system.get(f"{{{OVF}}}id") if system is not None else None
     if not vm_id:
         raise NotOurArchive("The OVF names no VM: it is not an oVirt engine's.")
     return OvfFacts(
@@ -124,104 +125,75 @@ def rewrite(
     ids: Mapping[str, str],
     *,
     name: str | None = None,
-    fresh_nics_and_macs: bool = False,
+    fresh: bool = False,
+    nics: Mapping[str, NicChange] | None = None,
     keep_disks: Collection[str] | None = None,
 ) -> bytes:
     """The OVF of another VM: `ids` (old to new) replaced everywhere.
 
-    `fresh_nics_and_macs`: ids that `ids` does not name (network cards, snapshots, other layers) become new
-    ones, and MAC addresses are dropped so that the engine gives new ones. `keep_disks`: leave out every disk
-    whose id, old or new, is not among these. Delete protection is left out: what an import makes must be
-    removable until it is whole.
+    `fresh`: ids that `ids` does not name (network cards, snapshots, other layers) become new ones.
+    `nics`: what changes of each network card, by its archived id; unless told, those of a fresh VM get new
+    addresses. `keep_disks`: leave out every disk whose id, old or new, is not among these. Delete protection
+    is left out: what an import makes must be removable until it is whole.
     """
     facts = parse(ovf)
-    root = _tree(ovf)
+    root = tree(ovf)
     if keep_disks is not None:
         _drop_disks(root, {ids.get(disk_id, disk_id) for disk_id in keep_disks}, ids)
     mapping = dict(ids)
-    if fresh_nics_and_macs:
+    if nics is None:
+        nics = {nic.id: NicChange(new_mac=True) for nic in facts.nics} if fresh else {}
+    _change_nics(root, nics)
+    if fresh:
         for old in _own_ids(facts):
             mapping.setdefault(old, str(uuid.uuid4()))
-        _drop_macs(root)
     _replace(root, mapping)
     content = root.find("Content")
     if name is not None and content is not None:
-        _set_text(content, "Name", name)
+        set_text(content, "Name", name)
     if facts.delete_protected and content is not None:
-        _set_text(content, "DeleteProtected", "false")
-    return _written(root)
-
-
-def _tree(ovf: bytes) -> Element:
-    if len(ovf) > _LARGEST:
-        raise NotOurArchive(f"The OVF has {len(ovf)} bytes, more than any VM needs.")
-    try:
-        parser = XMLParser(target=_Bounded(), forbid_dtd=True)
-        parser.feed(ovf)
-        root: Element = parser.close()
-    except (Plain.ParseError, DefusedXmlException, ValueError, LookupError) as error:
-        raise NotOurArchive(f"The OVF cannot be read: {type(error).__name__}.") from None
-    return root
-
-
-class _Bounded(Plain.TreeBuilder):
-    """Builds a tree, but none that takes memory or depth beyond what an OVF has."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._depth = self._count = 0
-
-    def start(self, tag: str, attrs: dict[Any, Any], /) -> Element:
-        self._depth += 1
-        self._count += 1
-        if self._depth > _DEEPEST or self._count > _MOST:
-            raise ValueError("an OVF beyond all bounds")
-        return super().start(tag, attrs)
-
-    def end(self, tag: str, /) -> Element:
-        self._depth -= 1
-        return super().end(tag)
-
-
-def _items(root: Element, kind: str) -> Iterator[Element]:
-    for item in root.iter("Item"):
-        if item.findtext(f"{{{_RASD}}}ResourceType") == kind:
-            yield item
+        set_text(content, "DeleteProtected", "false")
+    return written(root)
 
 
 def _layers(root: Element) -> Iterator[OvfLayer]:
-    disks = {d.get(f"{{{_OVF}}}diskId"): d for d in root.iter("Disk")}
-    for item in _items(root, _DISK_ITEM):
-        image = item.findtext(f"{{{_RASD}}}InstanceId") or ""
-        resource = item.findtext(f"{{{_RASD}}}HostResource") or image
-        parent = item.findtext(f"{{{_RASD}}}Parent") or _NOBODY
+    disks = {d.get(f"{{{OVF}}}diskId"): d for d in root.iter("Disk")}
+    for item in items(root, DISK_ITEM):
+        image = item.findtext(f"{{{RASD}}}InstanceId") or ""
+        resource = item.findtext(f"{{{RASD}}}HostResource") or image
+        parent = item.findtext(f"{{{RASD}}}Parent") or _NOBODY
         disk = disks.get(image)
         yield OvfLayer(
             disk_id=resource.split("/")[0],
             image_id=image,
             parent=None if parent == _NOBODY else parent,
-            snapshot_id=disk.get(f"{{{_OVF}}}vm_snapshot_id") if disk is not None else None,
-            alias=item.findtext(f"{{{_RASD}}}Caption") or "",
-            format="raw" if disk is not None and disk.get(f"{{{_OVF}}}volume-format") == "RAW" else "cow",
+            snapshot_id=disk.get(f"{{{OVF}}}vm_snapshot_id") if disk is not None else None,
+            alias=item.findtext(f"{{{RASD}}}Caption") or "",
+            format="raw" if disk is not None and disk.get(f"{{{OVF}}}volume-format") == "RAW" else "cow",
         )
 
 
 def _nics(root: Element) -> Iterator[OvfNic]:
-    for item in _items(root, _NIC_ITEM):
+    for item in items(root, NIC_ITEM):
         yield OvfNic(
-            id=item.findtext(f"{{{_RASD}}}InstanceId") or item.findtext(f"{{{_RASD}}}InstanceID") or "",
-            name=item.findtext(f"{{{_RASD}}}Name") or "",
-            network=item.findtext(f"{{{_RASD}}}Connection") or "",
-            mac=item.findtext(f"{{{_RASD}}}MACAddress") or None,
-            profile=item.findtext(f"{{{_RASD}}}OtherResourceType") or "",
+            id=_nic_id(item),
+            name=item.findtext(f"{{{RASD}}}Name") or "",
+            network=item.findtext(f"{{{RASD}}}Connection") or "",
+            mac=item.findtext(f"{{{RASD}}}MACAddress") or None,
+            profile=item.findtext(f"{{{RASD}}}OtherResourceType") or "",
             plugged=(item.findtext("IsPlugged") or "true").strip().lower() == "true",
+            linked=(item.findtext(f"{{{RASD}}}Linked") or "true").strip().lower() == "true",
         )
+
+
+def _nic_id(item: Element) -> str:
+    return item.findtext(f"{{{RASD}}}InstanceId") or item.findtext(f"{{{RASD}}}InstanceID") or ""
 
 
 def _snapshots(root: Element) -> Iterator[OvfSnapshot]:
     for snapshot in root.iter("Snapshot"):
         yield OvfSnapshot(
-            id=snapshot.get(f"{{{_OVF}}}id") or "",
+            id=snapshot.get(f"{{{OVF}}}id") or "",
             type=snapshot.findtext("Type") or "",
             description=snapshot.findtext("Description") or "",
             configuration=_decoded(snapshot.findtext("VmConfiguration") or ""),
@@ -255,21 +227,29 @@ def _drop_disks(root: Element, keep: set[str], ids: Mapping[str, str]) -> None:
     for parent in list(root.iter()):
         for child in list(parent):
             gone = (
-                (child.tag == "File" and dropped(child.get(f"{{{_OVF}}}href")))
-                or (child.tag == "Disk" and dropped(child.get(f"{{{_OVF}}}fileRef")))
+                (child.tag == "File" and dropped(child.get(f"{{{OVF}}}href")))
+                or (child.tag == "Disk" and dropped(child.get(f"{{{OVF}}}fileRef")))
                 or (
                     child.tag == "Item"
-                    and child.findtext(f"{{{_RASD}}}ResourceType") == _DISK_ITEM
-                    and dropped(child.findtext(f"{{{_RASD}}}HostResource"))
+                    and child.findtext(f"{{{RASD}}}ResourceType") == DISK_ITEM
+                    and dropped(child.findtext(f"{{{RASD}}}HostResource"))
                 )
             )
             if gone:
                 parent.remove(child)
 
 
-def _drop_macs(root: Element) -> None:
-    for item in _items(root, _NIC_ITEM):
-        for mac in item.findall(f"{{{_RASD}}}MACAddress"):
+def _change_nics(root: Element, changes: Mapping[str, NicChange]) -> None:
+    for item in items(root, NIC_ITEM):
+        change = changes.get(_nic_id(item))
+        if change is None:
+            continue
+        if change.network is not None:
+            set_text(item, f"{{{RASD}}}Connection", change.network)
+            set_text(item, f"{{{RASD}}}OtherResourceType", change.profile or "")
+        if change.linked is not None:
+            set_text(item, f"{{{RASD}}}Linked", "true" if change.linked else "false")
+        for mac in item.findall(f"{{{RASD}}}MACAddress") if change.new_mac else ():
             item.remove(mac)
 
 
@@ -295,20 +275,8 @@ def _stored(text: str, ids: Mapping[str, str]) -> str:
     if stored is None:
         return text
     try:
-        root = _tree(stored)
+        root = tree(stored)
     except NotOurArchive:
         return text
     _replace(root, ids)
-    return base64.b64encode(_written(root)).decode("ascii")
-
-
-def _written(root: Element) -> bytes:
-    text: str = Plain.tostring(root, encoding="unicode")
-    return f'<?xml version="1.0" encoding="UTF-8"?>{text}'.encode()
-
-
-def _set_text(parent: Element, tag: str, text: str) -> None:
-    found = parent.find(tag)
-    if found is None:
-        found = Plain.SubElement(parent, tag)
-    found.text = text
+    return base64.b64encode(written(root)).decode("ascii")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from borg_ovirt.errors import VmNotSuitable
+from borg_ovirt.blocks import GiB
+from borg_ovirt.errors import Timeout, VmNotSuitable
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
-from borg_ovirt.ovirt.session.sense import size, understood
+from borg_ovirt.ovirt.session.sense import size
 
 _BLOCK = {"iscsi", "fcp", "managed_block_storage"}
 
@@ -28,6 +30,8 @@ class DomainFacts:
     """`active`, `maintenance` ...; empty where the engine told none."""
     data_center_id: str | None
     master: bool = False
+    reserve: int = 0
+    """Its critical space: where less is free the engine makes no disk."""
 
     @property
     def is_block(self) -> bool:
@@ -45,7 +49,6 @@ class ClusterFacts:
     data_center_id: str | None
 
 
-@understood
 def list_domains(engine: Engine) -> list[DomainFacts]:
     """The data domains. Their status is asked where the engine is sure of it: at their data center."""
     found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
@@ -57,20 +60,20 @@ def list_domains(engine: Engine) -> list[DomainFacts]:
     ]
 
 
-@understood
 def domain_names(engine: Engine) -> dict[str, tuple[str, str]]:
     """Storage domain id -> name and storage type."""
     found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
     return {d.id: (d.name or "", _text(d.storage.type) if d.storage else "") for d in found}
 
 
-@understood
 def refuse_inactive(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> None:
     """`VmNotSuitable` if a disk lies on a storage domain that is not active: the engine starts a cold backup
     of it all the same and never ends it, with the disks locked for good (seen on 4.5.8).
     """
     if vm.data_center_id is None:
         return
+    disks = list(disks)
+    settle(engine, vm.data_center_id, {disk.storage_domain for disk in disks})
     domains = {d.id: d for d in _attached(engine, vm.data_center_id, "of the VM")}
     for disk in disks:
         domain = domains.get(disk.storage_domain or "")
@@ -83,7 +86,31 @@ def refuse_inactive(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> 
             )
 
 
-@understood
+def settle(engine: Engine, data_center_id: str | None, domain_ids: Collection[str | None]) -> None:
+    """Wait until the engine knows the state of these storage domains, which it does not just after a restart;
+    not for long."""
+    if data_center_id is None:
+        return
+
+    def probe() -> bool | None:
+        attached = _attached(engine, data_center_id, "of the data center")
+        unknown = [d for d in attached if d.id in domain_ids and _text(d.status) == "unknown"]
+        return None if unknown else True
+
+    with suppress(Timeout):
+        engine.patience.wait("the engine to know its storage domains", probe, engine.patience.settle)
+
+
+def short_of_room(engine: Engine, domain_ids: Collection[str]) -> list[str]:
+    """The names of those domains on which the engine lets nothing be made: less room than their blocker."""
+    found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
+    return [
+        d.name or d.id
+        for d in found
+        if d.id in domain_ids and size(d.available) < int(d.critical_space_action_blocker or 0) << 30
+    ]
+
+
 def list_clusters(engine: Engine) -> list[ClusterFacts]:
     """The clusters with their compatibility levels."""
     found = engine.call("list the clusters", lambda s: s.clusters_service().list()) or ()
@@ -91,7 +118,7 @@ def list_clusters(engine: Engine) -> list[ClusterFacts]:
         ClusterFacts(
             id=c.id,
             name=c.name or "",
-            level=(int(c.version.major or 0), int(c.version.minor or 0)) if c.version else (0, 0),
+            level=(c.version.major or 0, c.version.minor or 0) if c.version else (0, 0),
             data_center_id=c.data_center.id if c.data_center else None,
         )
         for c in found
@@ -122,6 +149,7 @@ def _domain(domain: Any, status: str) -> DomainFacts:
         status=status or _text(domain.status),
         data_center_id=next((c.id for c in centers), None),
         master=bool(domain.master),
+        reserve=size(domain.critical_space_action_blocker) * GiB,
     )
 
 

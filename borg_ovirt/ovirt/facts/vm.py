@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from datetime import datetime, timezone
@@ -11,7 +12,9 @@ from borg_ovirt.errors import Timeout, VmNotFound, VmNotSuitable
 from borg_ovirt.ovirt.facts.model import BLANK_TEMPLATE, DiskFacts, SnapshotFacts, VmFacts, VmSummary
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
-from borg_ovirt.ovirt.session.sense import size, understood
+from borg_ovirt.ovirt.session.sense import size, told
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "DiskFacts",
@@ -26,13 +29,13 @@ __all__ = [
     "read_disks",
     "read_snapshots",
     "read_vm",
+    "running_since",
     "vm_status",
 ]
 
 _PAGE = 100
 
 
-@understood
 def find_vm(engine: Engine, name_or_id: str) -> VmFacts:
     """The one VM of exactly that name or id, with its disks and snapshots."""
     vm_id = name_or_id.lower() if _is_id(name_or_id) else look_up(engine, name_or_id).id
@@ -42,7 +45,6 @@ def find_vm(engine: Engine, name_or_id: str) -> VmFacts:
         raise _unknown(engine, vm_id) from None
 
 
-@understood
 def look_up(engine: Engine, name_or_id: str) -> VmSummary:
     """Which VM that is, in one request."""
     if _is_id(name_or_id):
@@ -80,7 +82,6 @@ def _named(engine: Engine, name: str) -> list[Any]:
     return list(engine.call(what, lambda s: s.vms_service().list()) or ())
 
 
-@understood
 def list_vms(engine: Engine, search: str | None = None) -> list[VmSummary]:
     """Every VM, or those that the engine's own search grammar selects, by name."""
     # Without the right to see tags, `follow` of them is a 500 like that of an engine that restarts.
@@ -125,15 +126,15 @@ def _found(engine: Engine, search: str, most: int | None) -> list[Any]:
     )
 
 
-@understood
 def read_vm(engine: Engine, vm_id: str) -> VmFacts:
     """The facts of one VM; `NotFound` if there is none."""
     vm = engine.call(
         f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get(all_content=True)
     )
+    cluster_id = told(vm.cluster, f"cluster of VM {vm.name}").id
     cluster = engine.call(
         f"read the cluster of {vm.name}",
-        lambda s: s.clusters_service().cluster_service(vm.cluster.id).get(),
+        lambda s: s.clusters_service().cluster_service(cluster_id).get(),
     )
     level = vm.custom_compatibility_version or cluster.version
     return VmFacts(
@@ -142,7 +143,7 @@ def read_vm(engine: Engine, vm_id: str) -> VmFacts:
         status=_text(vm.status) or "unknown",
         cluster_id=cluster.id,
         cluster_name=cluster.name or "",
-        level=(int(level.major), int(level.minor or 0)) if level is not None else (0, 0),
+        level=(level.major or 0, level.minor or 0) if level is not None else (0, 0),
         data_center_id=cluster.data_center.id if cluster.data_center else None,
         description=vm.description or "",
         host_id=vm.host.id if vm.host else None,
@@ -150,6 +151,8 @@ def read_vm(engine: Engine, vm_id: str) -> VmFacts:
         bios_type=_text(vm.bios.type) if vm.bios and vm.bios.type else "",
         has_tpm=bool(vm.tpm_enabled),
         template_id=vm.template.id if vm.template else BLANK_TEMPLATE,
+        next_run=bool(vm.next_run_configuration_exists),
+        quota=vm.quota.id if vm.quota else None,
         guest_agent=any((vm.guest_operating_system, vm.guest_time_zone, vm.fqdn)),  # it alone knows them
         tags=_tags(engine, vm_id),
         disks=read_disks(engine, vm_id),
@@ -157,11 +160,18 @@ def read_vm(engine: Engine, vm_id: str) -> VmFacts:
     )
 
 
-@understood
 def vm_status(engine: Engine, vm_id: str) -> str:
     """The VM's status now."""
     vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
     return _text(vm.status) or "unknown"
+
+
+def running_since(engine: Engine, vm_id: str) -> datetime | None:
+    """When the VM was started; None if it is down, the end of time where the engine does not tell."""
+    vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
+    if _text(vm.status) == "down":
+        return None
+    return utc(vm.start_time) if vm.start_time else datetime.max.replace(tzinfo=timezone.utc)
 
 
 def _tags(engine: Engine, vm_id: str) -> tuple[str, ...]:
@@ -171,18 +181,16 @@ def _tags(engine: Engine, vm_id: str) -> tuple[str, ...]:
     return tuple(sorted(tag.name for tag in tags or () if tag.name))
 
 
-@understood
 def read_disks(engine: Engine, vm_id: str) -> tuple[DiskFacts, ...]:
     """The disks attached to a VM, the bootable one first."""
     attachments = engine.call(
         f"list the disks of VM {vm_id}",
         lambda s: s.vms_service().vm_service(vm_id).disk_attachments_service().list(),
     )
-    disks = [_attached(read_disk_object(engine, a.disk.id), a) for a in attachments or ()]
+    disks = [_attached(read_disk_object(engine, told(a.disk, "disk").id), a) for a in attachments or ()]
     return tuple(sorted(disks, key=lambda d: (not d.bootable, d.alias, d.id)))
 
 
-@understood
 def read_disk(engine: Engine, disk_id: str) -> DiskFacts:
     """A disk by itself; `NotFound` if there is none."""
     return _attached(read_disk_object(engine, disk_id), None)
@@ -192,7 +200,6 @@ def read_disk_object(engine: Engine, disk_id: str) -> Any:
     return engine.call(f"read the disk {disk_id}", lambda s: s.disks_service().disk_service(disk_id).get())
 
 
-@understood
 def read_snapshots(engine: Engine, vm_id: str) -> tuple[SnapshotFacts, ...]:
     """The snapshots of a VM, oldest first, the active one among them."""
     snapshots = engine.call(
@@ -202,31 +209,43 @@ def read_snapshots(engine: Engine, vm_id: str) -> tuple[SnapshotFacts, ...]:
     return tuple(_snapshot(s) for s in snapshots or ())
 
 
-@understood
 def fetch_ovf(engine: Engine, vm_id: str) -> bytes:
     """The VM's OVF as the engine writes it.
 
-    The engine leaves it out without a word while a disk is locked or the VM changes under its hands, so an
-    empty answer is asked again.
+    The engine leaves it out without a word while a disk is locked (a snapshot is made or merged cold, a
+    backup starts) or the VM changes under its hands: locks are waited for as everywhere, and told.
     """
-
-    def probe() -> bytes | None:
-        vm = engine.call(
-            f"fetch the OVF of VM {vm_id}",
-            lambda s: s.vms_service().vm_service(vm_id).get(all_content=True),
-        )
-        configuration = vm.initialization.configuration if vm.initialization else None
-        data = configuration.data if configuration else None
-        return data.encode("utf-8") if data and data.strip() else None
-
+    vm, data = _with_ovf(engine, vm_id)
+    if data is not None:
+        return data
+    busy = _not_ok(engine, vm_id)
+    log.warning("VM %s: the engine gives no OVF yet (%s); waiting", vm.name, busy or "the VM is changing")
+    seconds = engine.patience.lock if busy else engine.patience.ovf
     try:
-        return engine.patience.wait(f"the OVF of VM {vm_id}", probe, engine.patience.ovf)
+        return engine.patience.wait("", lambda: _with_ovf(engine, vm_id)[1], seconds)
     except Timeout:
-        locked = ", ".join(d.alias for d in read_disks(engine, vm_id) if d.status != "ok")
-        reason = f"disks not ok: {locked}" if locked else "the VM is changing"
         raise VmNotSuitable(
-            f"The engine gives no OVF of VM {vm_id} ({reason}).", "Wait until nothing works on its disks."
+            f"The engine gives no OVF of VM {vm.name}: {_not_ok(engine, vm_id) or 'the VM is changing'}, for"
+            f" {seconds:.0f} s now.",
+            "Wait until nothing works on its disks.",
         ) from None
+
+
+def _with_ovf(engine: Engine, vm_id: str) -> tuple[Any, bytes | None]:
+    """The VM, and its OVF where the engine gives it."""
+    vm = engine.call(
+        f"fetch the OVF of VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get(all_content=True)
+    )
+    configuration = vm.initialization.configuration if vm.initialization else None
+    data = configuration.data if configuration else None
+    return vm, data.encode("utf-8") if data and data.strip() else None
+
+
+def _not_ok(engine: Engine, vm_id: str) -> str:
+    names = [
+        f"{d.alias or d.id} is {d.status}" for d in read_disks(engine, vm_id) if d.status not in ("ok", None)
+    ]
+    return f"disk {', '.join(names)}" if names else ""
 
 
 def _summary(vm: Any) -> VmSummary:
@@ -280,10 +299,13 @@ def _snapshot(snapshot: Any) -> SnapshotFacts:
 
 
 def utc(when: Any) -> datetime:
-    """A time of the engine in UTC; the epoch where it told none."""
-    if not isinstance(when, datetime):
-        return datetime.fromtimestamp(0, timezone.utc)
-    return when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)
+    """A time of the engine in UTC; the epoch where it told none, or one that is none in UTC."""
+    try:
+        if isinstance(when, datetime):
+            return when.replace(tzinfo=timezone.utc) if when.tzinfo is None else when.astimezone(timezone.utc)
+    except OverflowError:  # in the first or the last hours that there are
+        pass
+    return datetime.fromtimestamp(0, timezone.utc)
 
 
 def _text(value: Any) -> str:

@@ -32,6 +32,8 @@ class NewDisk:
     """Block domains: first size of the volume of a sparse disk."""
     wipe_after_delete: bool = False
     propagate_errors: bool = False
+    quota: str | None = None
+    """Its id; None leaves it to the engine."""
     fresh: bool = True
     """The id is new: no disk of anybody else can have it."""
 
@@ -61,6 +63,7 @@ class MadeDisk(Made):
             wipe_after_delete=new.wipe_after_delete,
             propagate_errors=new.propagate_errors,
             storage_domains=[t.StorageDomain(id=new.storage_domain_id)],
+            quota=t.Quota(id=new.quota) if new.quota else None,
         )
         self._request(f"make the {self.name}", lambda s: s.disks_service().add(disk), alias=new.alias)
         wait_ok(self._engine, new.id, new.alias)

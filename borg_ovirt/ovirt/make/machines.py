@@ -10,7 +10,8 @@ from borg_ovirt.ovirt.facts.ovf import OvfNic
 from borg_ovirt.ovirt.facts.vm import read_vm, vm_status
 from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.session.engine import Engine, types
-from borg_ovirt.ovirt.session.faults import NotFound
+from borg_ovirt.ovirt.session.faults import NotFound, Unclear
+from borg_ovirt.ovirt.session.sense import told
 from borg_ovirt.ovirt.tracked.journal import Journal
 
 
@@ -62,6 +63,11 @@ class MadeVm(Made):
         except NotFound:
             return None
 
+    def remove_alone(self) -> None:
+        """Take it away and keep its disks; it must have no snapshots."""
+        remove_vm(self._engine, self.id, keep_disks=True)
+        self._tracked.gone()
+
     def _remove(self) -> None:
         remove_vm(self._engine, self.id)
 
@@ -72,7 +78,7 @@ def attached_disks(engine: Engine, vm_id: str) -> set[str]:
         f"list the disks of VM {vm_id}",
         lambda s: s.vms_service().vm_service(vm_id).disk_attachments_service().list(),
     )
-    return {str(a.disk.id) for a in attachments or ()}
+    return {str(told(a.disk, "disk").id) for a in attachments or ()}
 
 
 def missing_disks(engine: Engine, vm_id: str, expected: Iterable[str]) -> list[str]:
@@ -93,31 +99,28 @@ def nic_warnings(engine: Engine, vm_id: str, wanted: Iterable[OvfNic]) -> list[s
     there = {nic.name: nic for nic in found or ()}
     profiles = engine.call("list the vNIC profiles", lambda s: s.vnic_profiles_service().list()) or ()
     names = {profile.id: profile.name or "" for profile in profiles}
-    told = []
-    for nic in wanted:
-        told += _nic_warnings(nic, there.get(nic.name), names)
-    return told
+    return [line for nic in wanted for line in _nic_warnings(nic, there.get(nic.name), names)]
 
 
 def _nic_warnings(wanted: OvfNic, found: Any, profiles: Mapping[str, str]) -> list[str]:
     if found is None:
         return [f"network card {wanted.name} is not there"]
-    told = []
+    unlike = []
     mac = found.mac.address if found.mac else None
     if bool(found.plugged) != wanted.plugged:
         state, why = (
             ("plugged", "") if found.plugged else ("unplugged", ": another one may have its MAC address")
         )
-        told.append(f"network card {wanted.name} came back {state}{why}")
+        unlike.append(f"network card {wanted.name} came back {state}{why}")
     if wanted.mac and (mac or "").lower() != wanted.mac.lower():
-        told.append(f"network card {wanted.name} has the MAC address {mac or 'none'}, not {wanted.mac}")
+        unlike.append(f"network card {wanted.name} has the MAC address {mac or 'none'}, not {wanted.mac}")
     profile = profiles.get(found.vnic_profile.id, "") if found.vnic_profile else ""
     if profile != wanted.profile and (profile or wanted.network):
-        told.append(
+        unlike.append(
             f"network card {wanted.name} has {f'the vNIC profile {profile}' if profile else 'no network'}, "
             f"not {wanted.profile or 'none'} (network {wanted.network or 'none'})"
         )
-    return told
+    return unlike
 
 
 def protect_vm(engine: Engine, vm_id: str, name: str) -> None:
@@ -128,6 +131,29 @@ def protect_vm(engine: Engine, vm_id: str, name: str) -> None:
         lambda s: s.vms_service().vm_service(vm_id).update(t.Vm(delete_protected=True)),
         wait_for_locks=engine.patience.lock,
     )
+
+
+def attach_disk(engine: Engine, vm_id: str, disk_id: str, how: Mapping[str, Any]) -> None:
+    """Attach a disk to a VM that is there, never as the one to boot from; `how`: fields of the attachment."""
+    t = types()
+    wanted = t.DiskAttachment(
+        disk=t.Disk(id=disk_id),
+        interface=t.DiskInterface(how["interface"]),
+        bootable=False,
+        active=how["active"],
+        read_only=how["read_only"],
+        pass_discard=how["pass_discard"],
+    )
+    try:
+        engine.call(
+            f"attach the disk {disk_id}",
+            lambda s: s.vms_service().vm_service(vm_id).disk_attachments_service().add(wanted),
+            once=True,
+            wait_for_locks=engine.patience.lock,
+        )
+    except Unclear:
+        if disk_id not in attached_disks(engine, vm_id):
+            raise
 
 
 def deactivate_disk(engine: Engine, vm_id: str, disk_id: str) -> None:
@@ -148,11 +174,16 @@ def deactivate_disk(engine: Engine, vm_id: str, disk_id: str) -> None:
 
 def start_vm(engine: Engine, vm_id: str, name: str) -> None:
     """Start a VM and wait until it runs."""
-    engine.call(
-        f"start the VM {name}",
-        lambda s: s.vms_service().vm_service(vm_id).start(),
-        wait_for_locks=engine.patience.lock,
-    )
+    try:
+        engine.call(
+            f"start the VM {name}",
+            lambda s: s.vms_service().vm_service(vm_id).start(),
+            wait_for_locks=engine.patience.lock,
+        )
+    except EngineRefused:
+        if vm_status(engine, vm_id) == "down":
+            raise
+        # An answer was lost: it runs already, so it was refused the second time.
 
     def probe() -> bool | None:
         status = vm_status(engine, vm_id)
@@ -184,9 +215,10 @@ def remove_vm(engine: Engine, vm_id: str, *, keep_disks: bool = False) -> None:
     engine.patience.wait(f"the VM {vm_id} to be removed", probe, engine.patience.machine)
 
 
-def all_vms(engine: Engine) -> dict[str, str]:
-    """Id -> name of every VM."""
-    return {vm.id: vm.name for vm in engine.call("list the VMs", lambda s: s.vms_service().list()) or ()}
+def vms_in_clusters(engine: Engine) -> dict[str, tuple[str, str]]:
+    """Id -> name and cluster id of every VM."""
+    found = engine.call("list the VMs", lambda s: s.vms_service().list()) or ()
+    return {vm.id: (vm.name, vm.cluster.id if vm.cluster else "") for vm in found}
 
 
 def vms_of_disk(engine: Engine, disk_id: str) -> list[tuple[str, str]]:

@@ -41,13 +41,10 @@ class Made:
 
     def _request(self, what: str, add: Callable[[Any], Any], **facts: Any) -> None:
         """Write down the intent, then ask; an import or a creation can go on though its answer was lost."""
+        if not self._fresh and self.exists():
+            raise EngineRefused(f"Cannot {what}: one of its id ({self.id}) is there already.")
         self._tracked.intend(id=self.id, **facts)
-        try:
-            self._tracked.make(what, add, lambda: self.id if self.exists() else None, certain=self._fresh)
-        except EngineRefused:
-            if not self._fresh:
-                self._tracked.gone()
-            raise
+        self._tracked.make(what, add, lambda: self.id if self.exists() else None, certain=self._fresh)
 
     def remove(self) -> bool:
         """Take it away; false where it is not there, but may come to be yet: it stays in the journal."""

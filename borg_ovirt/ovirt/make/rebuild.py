@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from borg_ovirt.errors import RestoreFailed
-from borg_ovirt.ovirt.capture.snapshot import find_snapshot, read_snapshot, snapshot_failure
+from borg_ovirt.ovirt.capture.snapshot import read_snapshot, snapshot_failure
+from borg_ovirt.ovirt.facts.vm import read_snapshots
 from borg_ovirt.ovirt.session.engine import Engine, types
 from borg_ovirt.ovirt.session.events import EventMark
-from borg_ovirt.ovirt.session.faults import Unclear
+from borg_ovirt.ovirt.session.trouble import Lost
+from borg_ovirt.ovirt.tracked.objects import make_once
 
 
 class Above(NamedTuple):
@@ -39,19 +41,15 @@ def add_snapshot(engine: Engine, vm_id: str, description: str, layers: Mapping[s
     )
     what = f"make the snapshot {wanted.description}"
     mark = EventMark(engine)
-    try:
-        made = engine.call(
-            what,
-            lambda s: s.vms_service().vm_service(vm_id).snapshots_service().add(wanted),
-            once=True,
-            wait_for_locks=engine.patience.lock,
-        )
-        snapshot_id = str(made.id)
-    except Unclear:
-        found = engine.patience.look(lambda: find_snapshot(engine, vm_id, wanted.description))
-        if found is None:
-            raise
-        snapshot_id = found
+    # Others may be called the same. The active one's id passes to what is made.
+    before = {s.id for s in read_snapshots(engine, vm_id) if s.type != "active"}
+    snapshot_id = make_once(
+        engine,
+        what,
+        lambda s: s.vms_service().vm_service(vm_id).snapshots_service().add(wanted),
+        lambda: _find(engine, vm_id, wanted.description, before),
+        Lost(engine.patience),
+    )
 
     def probe() -> Any | None:
         snapshot = read_snapshot(engine, vm_id, snapshot_id)
@@ -64,3 +62,8 @@ def add_snapshot(engine: Engine, vm_id: str, description: str, layers: Mapping[s
     if failure:
         raise RestoreFailed(f"The engine could not {what}: {failure}", "Its log tells why.")
     return snapshot_id
+
+
+def _find(engine: Engine, vm_id: str, description: str, before: Collection[str]) -> str | None:
+    found = read_snapshots(engine, vm_id)
+    return next((s.id for s in found if s.description == description and s.id not in before), None)

@@ -63,6 +63,16 @@ def fingerprint(pem: str) -> str:
 
 def pin_ca(fetched: FetchedCa, expected: str, target: Path) -> None:
     """Write the CA to a file, if its fingerprint is the expected one; an existing file is not replaced."""
+    check_fingerprint(fetched, expected)
+    try:
+        with target.open("x", encoding="ascii") as out:
+            out.write(fetched.pem)
+    except FileExistsError:
+        raise UsageError(f"{target} exists.", "Remove it first if it should be replaced.") from None
+
+
+def check_fingerprint(fetched: FetchedCa, expected: str) -> None:
+    """`CertificateError` where the CA is not the one that the user knows; any spelling in hex will do."""
     wanted = expected.replace(":", "").replace(" ", "").upper()
     if len(wanted) != 64:
         raise UsageError("A SHA-256 fingerprint has 64 hexadecimal digits.")
@@ -71,8 +81,3 @@ def pin_ca(fetched: FetchedCa, expected: str, target: Path) -> None:
             f"The CA that was fetched has the fingerprint {fetched.fingerprint}, not the one expected.",
             "Somebody may sit between you and the engine; nothing was written.",
         )
-    try:
-        with target.open("x", encoding="ascii") as out:
-            out.write(fetched.pem)
-    except FileExistsError:
-        raise UsageError(f"{target} exists.", "Remove it first if it should be replaced.") from None

@@ -15,6 +15,7 @@ _FETCH = "`borg-ovirt doctor --fetch-ca FILE` fetches the engine's CA to compare
 _EXPIRED = re.compile(r"has expired", re.IGNORECASE)
 _NOT_YET = re.compile(r"not yet valid", re.IGNORECASE)
 _OTHER_NAME = re.compile(r"mismatch|does ?n.t match|does not match|no alternative certificate", re.IGNORECASE)
+_NOT_READ = re.compile(r"verify locations|CAfile|CA file", re.IGNORECASE)
 
 
 def certificate_error(host: str, reason: str) -> CertificateError:
@@ -35,6 +36,8 @@ def certificate_error(host: str, reason: str) -> CertificateError:
             f"The certificate of {host} is for another name.",
             "Use the name that the certificate bears, as in the address of the engine's web interface.",
         )
+    if _NOT_READ.search(reason):
+        return CertificateError("The CA file given cannot be read.", "Allow reading it, and more open files.")
     return CertificateError(
         f"The certificate of {host} was not signed by the CA given.",
         f"{_FETCH} Where its web server has a certificate of another CA, put both CAs into the file.",
@@ -45,10 +48,12 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
     """A context that trusts the CAs of the file, or those of the system."""
     try:
         return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError):
+    except ssl.SSLError:
         raise CertificateError(
             f"The CA file {ca_file} holds no certificate that can be used.", _FETCH
         ) from None
+    except OSError as error:
+        raise CertificateError(f"The CA file {ca_file} cannot be read: {error.strerror}.") from None
 
 
 def certificate_end(host: str, port: int, ca_file: str | None) -> datetime:

@@ -7,7 +7,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +20,19 @@ from borg_ovirt.ovirt.session import sso
 from borg_ovirt.ovirt.session.address import split
 from borg_ovirt.ovirt.session.certificate import tls_context
 from borg_ovirt.ovirt.session.connection import connection_class
-from borg_ovirt.ovirt.session.faults import Unclear, Verdict, classify, is_lock, nonsense, raised_in_reader
+from borg_ovirt.ovirt.session.faults import (
+    Ill,
+    NotFound,
+    Unclear,
+    Verdict,
+    classify,
+    nonsense,
+    raised_in_reader,
+)
+from borg_ovirt.ovirt.session.health import Health
 from borg_ovirt.ovirt.session.proxy import Proxy, proxy_of
-from borg_ovirt.ovirt.session.sense import Nonsense, check_ids, understood
+from borg_ovirt.ovirt.session.sense import Nonsense, check_parts
+from borg_ovirt.ovirt.session.trouble import Locked, Trouble
 from borg_ovirt.ovirt.session.waiting import Patience
 
 T = TypeVar("T")
@@ -85,7 +96,9 @@ class Engine:
     ) -> None:
         self.access = access
         self.host = access.host
-        self.patience = patience or Patience()
+        self._patience = patience or Patience()
+        self._hurry = threading.local()
+        self.health = Health(access.api_url, None)
         self.run_id = run_id or new_run_id()
         """Of what this session is for; the journal of a run bears the same."""
         self.correlation = f"borg-ovirt-{self.run_id}"[:_LONGEST_CORRELATION]
@@ -98,6 +111,25 @@ class Engine:
         self._local = threading.local()
         self._connections: list[Any] = []
 
+    @property
+    def patience(self) -> Patience:
+        """How long is waited for what."""
+        hurried: Patience = getattr(self._hurry, "patience", self._patience)
+        return hurried
+
+    @patience.setter
+    def patience(self, patience: Patience) -> None:
+        self._patience = patience
+
+    @contextmanager
+    def hurried(self, patience: Patience) -> Iterator[None]:
+        """Another patience for what this thread does within the context; other threads keep theirs."""
+        self._hurry.patience = patience
+        try:
+            yield
+        finally:
+            del self._hurry.patience
+
     # -- the session ---------------------------------------------------------------------------------
 
     def __enter__(self) -> Engine:
@@ -105,8 +137,10 @@ class Engine:
         self._ca_file = self._find_ca()
         try:
             tls_context(self._ca_file)  # a file without a certificate is told as such
+            self.health = Health(self.access.api_url, self._ca_file)
             self._token = self.renew_token(None)
             self._greet()
+            self.health.learn()
         except BaseException:
             self.close()
             raise
@@ -164,12 +198,11 @@ class Engine:
                 )
             return self._token
 
-    @understood
     def _greet(self) -> None:
         info = self.call("read the engine's version", lambda system: system.get()).product_info
         version = info.version if info else None
         if version is not None:
-            self.version = (int(version.major or 0), int(version.minor or 0), int(version.build or 0))
+            self.version = (version.major or 0, version.minor or 0, version.build or 0)
             self.full_version = version.full_version or ".".join(map(str, self.version))
         self.instance_id = (getattr(info, "instance_id", None) or self.host) if info else self.host
 
@@ -180,24 +213,38 @@ class Engine:
     ) -> T:
         """Make a request: `request` gets the SDK's system service; `what` completes "Cannot ...".
 
-        An engine that is away is asked again while `patience.engine` lasts. With `once` a request is not
-        repeated when the engine may have carried it out; then `Unclear` is raised and the caller looks.
-        `wait_for_locks`: for how many seconds a refusal because of somebody else's lock is asked again.
+        An engine that is away is asked again until it is back, while `patience.engine` lasts since its last
+        sign of life. With `once` a request is not repeated when the engine may have carried it out; then
+        `Unclear` is raised and the caller looks. `wait_for_locks`: for how many seconds a refusal because of
+        somebody else's lock is asked again. `NotFound` is told only by an engine that is well.
         """
-        started = time.monotonic()
-        for pause in self.patience.pauses():
-            verdict = self._try(what, request)
-            if not isinstance(verdict, _Failed):
-                return verdict
-            waited = time.monotonic() - started
-            if verdict.passing and verdict.reached and once:
-                raise Unclear(verdict.error.message, verdict.error.hint)
-            patience = self.patience.engine if verdict.passing else 0.0
-            if is_lock(verdict.error):
-                patience = wait_for_locks
-            if waited + pause > patience:
-                raise verdict.error
-            time.sleep(pause)
+        trouble = Trouble(self.patience, self.health)
+        locked = Locked(wait_for_locks)
+        doubted = False
+        try:
+            for pause in self.patience.pauses():
+                verdict = self._try(what, request)
+                if not isinstance(verdict, _Failed):
+                    return verdict
+                error = verdict.error
+                if verdict.passing:
+                    trouble.met(verdict)
+                    if verdict.reached and once:
+                        raise Unclear(error.message, error.hint)
+                    if trouble.lasts_too_long(pause):
+                        raise trouble.final(error)
+                elif isinstance(error, NotFound) and not (doubted or error.detail):
+                    # While it stops, the engine finds nothing at all.
+                    doubted = self.health.is_well()
+                    if not doubted:
+                        trouble.met(_Failed(error, Ill.AWAY, False))
+                        if trouble.lasts_too_long(pause):
+                            raise trouble.final(EngineUnreachable(error.message))
+                elif not locked.may_pass(error, pause):
+                    raise error
+                time.sleep(pause)
+        finally:
+            trouble.over()
         raise AssertionError("pauses never end")
 
     def _try(self, what: str, request: Callable[[Any], T]) -> T | _Failed:
@@ -206,15 +253,17 @@ class Engine:
             connection = self._connection()
             connection.last_status, connection.endless = 0, False
             result = request(connection.system_service())
-            check_ids(result)
+            check_parts(result)
             return result
         except EngineUnreachable as error:  # from logging in again: the request itself was not accepted
-            return _Failed(error, True, False)
+            return _Failed(error, Ill.AWAY, False)
         except (ConnectionError, TimeoutError) as error:
             self._drop(connection)
-            return _Failed(EngineUnreachable(f"Cannot {what}: {error}"), True, True)
-        except EngineRefused:
-            raise
+            return _Failed(EngineUnreachable(f"Cannot {what}: {error}"), Ill.AWAY, True)
+        except EngineRefused as error:  # from logging in again
+            if not self.full_version:
+                raise
+            return _Failed(EngineUnreachable(error.message), Ill.AWAY, False)
         except Exception as error:
             verdict = self._classify(error, what, connection)
             if verdict is None:
@@ -236,8 +285,17 @@ class Engine:
             return nonsense(" ".join(str(error).split())[:200], what, self.host)
         if not isinstance(error, ovirtsdk4.Error | TypeError) and type(error).__module__ != "pycurl":
             return None
-        status, page = (connection.last_status, connection.last_page) if connection is not None else (0, b"")
-        return classify(error, what, status, self.host, proxy=self.proxy, page=page)
+        if connection is None:
+            return classify(error, what, 0, self.host, proxy=self.proxy)
+        return classify(
+            error,
+            what,
+            connection.last_status,
+            self.host,
+            proxy=self.proxy,
+            page=connection.last_page,
+            reads=connection.asked[0] == "GET",
+        )
 
     def _connection(self) -> Any:
         connection = getattr(self._local, "connection", None)

@@ -7,6 +7,8 @@ of an unknown transfer, and each complaint; that the 403 comes first everywhere 
 
 from __future__ import annotations
 
+import logging
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +20,10 @@ from borg_ovirt.errors import BorgOvirtError, EngineRefused, NotAuthorized
 from borg_ovirt.ovirt.facts.model import VmFacts
 from borg_ovirt.ovirt.session import rights
 from borg_ovirt.ovirt.session.engine import Engine, types
+from borg_ovirt.ovirt.session.faults import Unclear
 from borg_ovirt.ovirt.session.rights import Right
+
+log = logging.getLogger(__name__)
 
 _READS: tuple[tuple[str, Callable[[Any], Any]], ...] = (
     ("VMs", lambda s: s.vms_service()),
@@ -163,13 +168,37 @@ def _on_vm(engine: Engine, vm: VmFacts) -> Iterator[Proof]:
 
 
 def _held(engine: Engine, right: Right, ask: Callable[[Any], Any]) -> bool:
-    try:
-        engine.call(f"ask about the right {right.permit}", ask)
-    except NotAuthorized:
-        return False
-    except EngineRefused:
+    """Ask once; an answer that was lost is asked for again after a look that nothing came of it."""
+    started = time.monotonic()
+    for pause in engine.patience.pauses():
+        try:
+            made = engine.call(f"ask about the right {right.permit}", ask, once=True)
+        except NotAuthorized:
+            return False
+        except Unclear:
+            _take_back(engine)
+            if time.monotonic() - started + pause > engine.patience.engine:
+                raise
+            time.sleep(pause)
+            continue
+        except EngineRefused:
+            return True
+        if made is not None:
+            _take_back(engine)
         return True
-    return True
+    raise AssertionError("pauses never end")
+
+
+def _take_back(engine: Engine) -> None:
+    """Remove VMs that an engine made though it can only refuse them; their names are like nobody else's."""
+    for vm in engine.call("list the VMs", lambda s: s.vms_service().list()) or ():
+        if vm.name in (_TOO_LONG, _NO_NAME):
+            log.warning("the engine made a VM %s that it should have refused: removing it", vm.id)
+            engine.call(
+                f"remove the VM {vm.id}",
+                lambda s, vm_id=vm.id: s.vms_service().vm_service(vm_id).remove(),  # type: ignore[misc]
+                wait_for_locks=engine.patience.lock,
+            )
 
 
 def _end_nothing(system: Any) -> None:
@@ -220,14 +249,14 @@ def _tell_nothing(system: Any) -> None:
     system.events_service().add(event)
 
 
-def _make_nothing(system: Any, cluster_id: str) -> None:
+def _make_nothing(system: Any, cluster_id: str) -> Any:
     """With a name that is too long."""
     t = types()
     vm = t.Vm(name=_TOO_LONG, cluster=t.Cluster(id=cluster_id), template=t.Template(name="Blank"))
-    system.vms_service().add(vm)
+    return system.vms_service().add(vm)
 
 
-def _import_nothing(system: Any, cluster_id: str) -> None:
+def _import_nothing(system: Any, cluster_id: str) -> Any:
     """With a name that no VM may have."""
     t = types()
     configuration = t.Configuration(type=t.ConfigurationType.OVF, data=_OVF.format(id=uuid.uuid4()))
@@ -236,4 +265,4 @@ def _import_nothing(system: Any, cluster_id: str) -> None:
         cluster=t.Cluster(id=cluster_id),
         initialization=t.Initialization(configuration=configuration),
     )
-    system.vms_service().add(vm)
+    return system.vms_service().add(vm)

@@ -59,7 +59,9 @@ EVENTS = Right("inject_external_events", "System", "tell the engine's log about 
 IMPORT = Right("import_export_vm", "System", "restore VMs", ("import the VM",))
 CREATE_VM = Right("create_vm", "the data center", "restore VMs", ())
 
-ALL = (END_TRANSFERS, TRANSFER, BACK_UP, SNAPSHOT, FREEZE, EVENTS, IMPORT, CREATE_VM)
+TAGS = Right("tag_management", "System", "give restored VMs their tags", ("make the tag", "set the tag"))
+
+ALL = (END_TRANSFERS, TRANSFER, BACK_UP, SNAPSHOT, FREEZE, EVENTS, IMPORT, CREATE_VM, TAGS)
 
 QUERY_FORBIDDEN = "query execution failed due to insufficient permissions"
 QUERY_HINT = (

@@ -1,24 +1,29 @@
 """What the engine answers becomes ours here: bounded, whole, and what it should be, or an error of ours.
 
 The SDK reads whatever comes: it takes a body without end into memory, lets libxml2 write its complaints and
-parts of the body to the terminal, and gives objects without ids to whoever asked.
+parts of the body to the terminal, and gives objects of any kind, without ids, to whoever asked. What these
+checks let pass has the kinds that the SDK's readers give: what may be missing is `None`, and nothing else.
 """
 
 from __future__ import annotations
 
-import functools
+import re
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 from xml.parsers import expat
 
 from borg_ovirt.errors import EngineRefused
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 LARGEST = 256 << 20
 """Bytes of an answer: ten thousand disks take some 50 MiB."""
 _DEEPEST = 100
+_ADDED_TO = {"vms", "disks", "snapshots", "backups", "imagetransfers", "events", "tags", "diskattachments"}
+"""What is added there comes back; a POST to anything else is an action."""
+_IDS = {"_id", "_image_id", "_parent_id", "_from_checkpoint_id", "_to_checkpoint_id"}
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.:-]{0,127}")
+"""UUIDs, save for the numbers of events and the like."""
 
 
 class Nonsense(Exception):
@@ -41,13 +46,15 @@ class Bounded:
         return self._write(data)
 
 
-def check_xml(body: bytes) -> None:
-    """`Nonsense` unless the body is one whole document, without a DTD and not too deep."""
+def check_xml(body: bytes) -> str:
+    """The root of the body; `Nonsense` unless that is one whole document, without a DTD and not too deep."""
     parser = expat.ParserCreate()
     depth = 0
+    root = ""
 
     def start(tag: str, attributes: Any) -> None:
-        nonlocal depth
+        nonlocal depth, root
+        root = root or tag
         depth += 1
         if depth > _DEEPEST:
             raise Nonsense("its elements are nested too deep")
@@ -65,37 +72,70 @@ def check_xml(body: bytes) -> None:
         parser.Parse(body, True)
     except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two for its encoding
         raise Nonsense(f"it is cut off or no XML ({error})") from None
+    return root
 
 
-def check_ids(found: Any) -> None:
-    """`Nonsense` for an object, or one in a list, that is to be told by its id and has none."""
+def check_kind(root: str, method: str, path: str) -> None:
+    """`Nonsense` unless the answer's root is what the request asks for: the SDK makes an object of whatever
+    root there is, and a disk in place of a VM would be found out only where it is used.
+
+    `/vms` is answered by `vms`; `/vms/ID`, and what is added to `/vms`, by a `vm`; `/vms/ID/start` by an
+    `action`.
+    """
+    parts = path.strip("/").split("/")
+    if not parts[0]:
+        expected, found = "api", root
+    elif method == "GET" and len(parts) % 2:
+        expected, found = parts[-1], root.replace("_", "")
+    elif method == "POST" and parts[-1] not in _ADDED_TO:
+        expected, found = "action", root
+    else:
+        expected, found = parts[-1 if method == "POST" else -2], f"{root.replace('_', '')}s"
+    if found != expected:
+        raise Nonsense(f"it is a {root[:40]}, where {path[:80] or 'the API'} was asked for")
+
+
+def check_parts(found: Any) -> None:
+    """`Nonsense` unless each object has its id, each VM its name, and every id could be one: ids become paths
+    in the archive, names of files and parts of URLs.
+    """
     import ovirtsdk4.types as types
 
     for one in found if isinstance(found, list) else (found,):
+        if not isinstance(one, types.Struct):  # what an action gives back, or nothing
+            continue
         if isinstance(one, types.Identified) and not isinstance(one, types.Action) and not one.id:
             raise Nonsense(f"a {type(one).__name__} in it has no id")
+        if type(one) is types.Vm and not one.name:  # a snapshot is one too, without a name
+            raise Nonsense("a Vm in it has no name")
+        _check_ids(one, types.Struct)
 
 
-def understood(read: Callable[P, T]) -> Callable[P, T]:
-    """For what reads the SDK's objects: a part that is missing or of another kind becomes `EngineRefused`."""
+def _check_ids(one: Any, struct: type) -> None:
+    for name, value in vars(one).items():
+        if isinstance(value, struct):
+            _check_ids(value, struct)
+        elif isinstance(value, list):
+            for inner in value:
+                if isinstance(inner, struct):
+                    _check_ids(inner, struct)
+        elif name in _IDS and isinstance(value, str) and value and not _ID.fullmatch(value):
+            raise Nonsense(f"{value[:60]!r} is no id of a {type(one).__name__}")
 
-    @functools.wraps(read)
-    def checked(*args: P.args, **options: P.kwargs) -> T:
-        try:
-            return read(*args, **options)
-        except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
-            what = read.__name__.strip("_").replace("_", " ")
-            raise EngineRefused(
-                f"The engine's answer makes no sense ({what}: {error}).",
-                "Is that an oVirt engine of 4.3 or later? --debug shows where.",
-            ) from error
 
-    return checked
+def told(value: T | None, what: str) -> T:
+    """A part of an answer that cannot be done without; `EngineRefused` if the engine left it out."""
+    if value is None:
+        raise EngineRefused(
+            f"The engine's answer makes no sense: it tells no {what}.",
+            "Is that an oVirt engine of 4.3 or later?",
+        )
+    return value
 
 
 def size(value: Any) -> int:
-    """A size in bytes as the engine tells it, 0 where it tells none; ValueError for what none can be."""
+    """A size in bytes as the engine tells it, 0 where it tells none; `EngineRefused` for what none can be."""
     found = int(value or 0)
     if not 0 <= found < 1 << 63:
-        raise ValueError(f"a size of {str(found)[:30]} bytes")
+        raise EngineRefused(f"The engine's answer makes no sense: a size of {str(found)[:30]} bytes.")
     return found

@@ -7,8 +7,11 @@ buffers. No redirect is followed and no `~/.netrc` is read: a form may hold a se
 from __future__ import annotations
 
 import ssl
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -43,11 +46,33 @@ def ask(
     form: Mapping[str, str] | None = None,
     unproven: bool = False,
 ) -> Reply:
-    """GET, or POST of a form. `timeout` (in seconds) is for each wait for the server.
+    """GET, or POST of a form. `timeout` (in seconds) is for the whole of it, once there is a connection.
 
     Raises `EngineUnreachable` where no answer came, `CertificateError` where the server's certificate is not
     one to trust; `unproven` trusts any.
     """
+    told: Future[Reply] = Future()
+
+    def work() -> None:
+        try:
+            told.set_result(_ask(url, ca_file=ca_file, timeout=timeout, form=form, unproven=unproven))
+        except BaseException as error:
+            told.set_exception(error)
+
+    # `requests` limits each wait for a byte, and an answer in drops has no end.
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return told.result(CONNECT_TIMEOUT + timeout)
+    except FutureTimeout:
+        if told.done():
+            raise
+        host = urlsplit(url).hostname or url
+        raise EngineUnreachable(f"No answer in time from the engine at {host}: it comes in drops.") from None
+
+
+def _ask(
+    url: str, *, ca_file: str | None, timeout: float, form: Mapping[str, str] | None, unproven: bool
+) -> Reply:
     import requests
     from urllib3.exceptions import HTTPError
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
-from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.errors import BorgOvirtError, Timeout
 from borg_ovirt.ovirt.capture.backup import backup_phase, end_backup, find_backup, read_backup
-from borg_ovirt.ovirt.capture.snapshot import (
-    find_snapshot,
-    read_snapshot,
-    remove_snapshot,
-    wait_merged,
-)
+from borg_ovirt.ovirt.capture.snapshot import find_snapshot, merge_away, read_snapshot
 from borg_ovirt.ovirt.capture.snapshot_method import thaw
-from borg_ovirt.ovirt.data.transfer import end_transfer, find_transfer, phase_of, read_transfer
+from borg_ovirt.ovirt.data.transfers import ask_to_end, end_transfer, find_transfer, phase_of, read_transfer
 from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.make.disks import remove_disk
 from borg_ovirt.ovirt.make.machines import attached_disks, remove_vm
@@ -24,6 +22,13 @@ from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.tracked.journal import DeadRun, Entry, dead_runs
 
+T = TypeVar("T")
+Tell = Callable[[], None]
+
+IN_FLIGHT = 150.0
+"""A request that was on its way when its run was killed has made its object by then, or never will (s)."""
+SECONDS, EACH = 30.0, 8.0
+"""What holds nobody up is waited for so long: in all, and each."""
 ORDER = ("freeze", "transfer", "backup", "snapshot", "vm", "disk")
 """A guest is thawed at once; then what holds locks goes before what is locked."""
 
@@ -39,6 +44,8 @@ class Leftover:
     """None: the run died before the engine told it; it is looked for by its mark."""
     description: str
     """For people: what it is, and of which VM or disk."""
+    vm_id: str | None = None
+    """The VM that it is in the way of, where it is known."""
 
 
 def leftovers(directory: Path, engine_id: str | None = None) -> list[Leftover]:
@@ -52,33 +59,138 @@ def leftovers(directory: Path, engine_id: str | None = None) -> list[Leftover]:
         ]
 
 
-def heal(engine: Engine, directory: Path, log: Callable[[str], None] = lambda text: None) -> list[str]:
-    """End what dead runs left in this engine and tell what was ended; what could not be stays journalled."""
-    done: list[str] = []
+def heal(
+    engine: Engine,
+    directory: Path,
+    log: Callable[[str], None] = lambda text: None,
+    concerned: Callable[[Entry], bool] = lambda entry: True,
+    *,
+    only: Callable[[Entry], bool] = lambda entry: True,
+    at_most: float | None = None,
+    in_flight: float = IN_FLIGHT,
+) -> list[str]:
+    """End what dead runs left in this engine and tell what was ended; what could not be stays journalled.
+
+    What is not `concerned` holds nobody up: it is asked to end, and waited for for seconds; the rest for
+    `at_most` so many seconds each, locks for all of them. `only`: the others are not touched at all.
+    `in_flight`: for so long after an intent was written down what it is about may still come to be.
+    """
+    healing = _Healing(engine, log, in_flight)
+    hurry = Hurry(engine, at_most)
     with dead_runs(directory) as runs:
-        for run in runs:
-            if run.entries and run.engine_id != engine.instance_id:
-                continue
-            if _heal_run(engine, run, done, log):
-                run.path.unlink(missing_ok=True)
-    return done
+        ours = [run for run in runs if run.engine_id == engine.instance_id or not run.entries]
+        for run in ours:
+            if run.damaged:
+                log(f"warning: {run.damaged} lines of the journal {run.path} cannot be read")
+            if not run.entries:
+                run.close()
+        entries = [(run, entry) for run in ours for entry in _in_order(run.entries) if only(entry)]
+        for run, entry in entries:
+            if entry.kind == "freeze":
+                with hurry.unless(concerned(entry)):
+                    healing.end(run, entry)
+        for _, entry in entries:
+            if entry.kind == "transfer":  # they hold locks of all the rest: none waits for another
+                with hurry.unless(False):
+                    healing.ask(entry)
+        for run, entry in entries:
+            if entry.kind != "freeze":
+                with hurry.unless(concerned(entry)):
+                    healing.end(run, entry)
+    return healing.done
 
 
-def _heal_run(engine: Engine, run: DeadRun, done: list[str], log: Callable[[str], None]) -> bool:
-    """True when nothing of the run is left."""
-    whole = True
-    for entry in _in_order(run.entries):
+_DAMAGED = (KeyError, TypeError, ValueError)
+"""What an entry that lacks its facts leads to."""
+
+
+class _Healing:
+    """One healing under way."""
+
+    def __init__(self, engine: Engine, log: Callable[[str], None], in_flight: float) -> None:
+        self.done: list[str] = []
+        self._engine = engine
+        self._log = log
+        self._in_flight = in_flight
+        self._asked: list[Entry] = []
+
+    def ask(self, entry: Entry) -> None:
+        """Ask for the end of a transfer."""
+        with suppress(BorgOvirtError, *_DAMAGED):
+            found = _transfer_of(self._engine, entry)
+            keep = bool(entry.facts.get("keep"))
+            name = f"disk {entry.facts['disk']}"
+            if found is not None and ask_to_end(self._engine, found, name, keep_disk=keep):
+                self._asked.append(entry)
+
+    def end(self, run: DeadRun, entry: Entry) -> None:
+        """End what the entry is about, and strike it out; or tell why not."""
         name = _leftover(run, entry).description
         try:
-            ended = _END[entry.kind](engine, run, entry)
+            ended = _END[entry.kind](self._engine, run, entry, lambda: self._log(f"ending {_of_dead(name)}"))
+        except Timeout as error:
+            self._log(f"could not end {_of_dead(name)} in time: {error.message} The next run goes on.")
+            return
         except BorgOvirtError as error:
-            log(f"could not end the {name} of a run that died: {error.message}")
-            whole = False
-            continue
-        if ended:
-            done.append(name)
-            log(f"ended the {name} of a run that died")
-    return whole
+            self._log(f"could not end {_of_dead(name)}: {error.message}")
+            return
+        except _DAMAGED as error:
+            self._log(f"could not end {_of_dead(name)}: its entry in {run.path} is damaged ({error!r})")
+            return
+        if ended is None and time.time() - entry.at < self._in_flight:
+            self._log(f"nothing is to be seen yet of {_of_dead(name)}: the next run looks again")
+            return
+        run.strike(entry)
+        if ended or any(entry is asked for asked in self._asked):
+            self.done.append(name)
+            self._log(f"ended {_of_dead(name)}")
+
+
+def _of_dead(name: str) -> str:
+    return f"the {name} of a run that died"
+
+
+class Hurry:
+    """What is nobody's concern now gets seconds, all of it together."""
+
+    def __init__(self, engine: Engine, at_most: float | None = None) -> None:
+        self._engine = engine
+        self._at_most = at_most
+        self._left = SECONDS
+
+    @contextmanager
+    def unless(self, concerned: bool) -> Iterator[None]:
+        """Within this context the engine's objects are waited for only briefly, if not `concerned`."""
+        each = self._at_most if concerned else max(1.0, min(self._left, EACH))
+        if each is None:
+            yield
+            return
+        patience, started = self._engine.patience, time.monotonic()
+        kinds = ("lock", "start", "end", "snapshot", "merge", "machine", "unclear", "unwind")
+        hurried = replace(patience, **{kind: min(each, getattr(patience, kind)) for kind in kinds})
+        if concerned:  # a host that crashed leaves a layer locked for ten minutes [seen]
+            hurried = replace(hurried, lock=each)
+        try:
+            with self._engine.hurried(hurried):
+                yield
+        finally:
+            if not concerned:
+                self._left -= time.monotonic() - started
+
+
+def nobody(entry: Entry) -> bool:
+    """What concerns a run that has yet to see whose turn it is."""
+    return False
+
+
+def of_vm(vm_id: str) -> Callable[[Entry], bool]:
+    """What concerns the backup of a VM."""
+    return lambda entry: entry.facts.get("vm") == vm_id
+
+
+def of_restores(entry: Entry) -> bool:
+    """What concerns a restore: disks and VMs that another one made may have the ids and names it needs."""
+    return entry.kind in ("vm", "disk") or entry.facts.get("direction") == "upload"
 
 
 def _in_order(entries: list[Entry]) -> list[Entry]:
@@ -91,65 +203,95 @@ def _leftover(run: DeadRun, entry: Entry) -> Leftover:
     of = [f"{word} {facts[word]}" for word in ("name", "alias", "disk", "vm") if facts.get(word)]
     kind = facts["direction"] if entry.kind == "transfer" and facts.get("direction") else entry.kind
     text = " ".join(filter(None, (str(kind), entry.id or "", f"({', '.join(of)})" if of else "")))
-    return Leftover(run.run_id, run.started, entry.kind, entry.id, text)
+    return Leftover(run.run_id, run.started, entry.kind, entry.id, text, facts.get("vm"))
 
 
-# -- one kind each: true if there was something to end ------------------------------------------------------
+# -- one kind each: true if there was something to end, None if it may yet come to be --------------------
 
 
-def _end_freeze(engine: Engine, run: DeadRun, entry: Entry) -> bool:
+def _end_freeze(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool | None:
+    tell()
     thaw(engine, str(entry.facts["vm"]))
     return True
 
 
-def _end_transfer(engine: Engine, run: DeadRun, entry: Entry) -> bool:
+def _transfer_of(engine: Engine, entry: Entry) -> str | None:
     facts = entry.facts
-    found = entry.id or find_transfer(engine, str(facts["disk"]), str(facts["direction"]), int(facts["mark"]))
-    if found is None or phase_of(read_transfer(engine, found)).startswith(("finished", "gone")):
-        return False
-    end_transfer(engine, found, f"disk {facts['disk']}")
-    return True
+    return entry.id or find_transfer(engine, str(facts["disk"]), str(facts["direction"]), int(facts["mark"]))
 
 
-def _end_backup(engine: Engine, run: DeadRun, entry: Entry) -> bool:
-    vm_id = str(entry.facts["vm"])
-    found = entry.id or find_backup(engine, vm_id, str(entry.facts["description"]))
+def _end_transfer(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool | None:
+    """An upload into a disk that was there before the run is finalized: cancelled, it would take the disk."""
+    found = _look(engine, entry, lambda: _transfer_of(engine, entry))
     if found is None:
+        return None
+    if phase_of(read_transfer(engine, found)).startswith(("finished", "gone")):
         return False
-    if backup_phase(read_backup(engine, vm_id, found)) in ("succeeded", "failed", "gone"):
-        return False
-    end_backup(engine, vm_id, found, f"VM {vm_id}")
+    tell()
+    end_transfer(engine, found, f"disk {entry.facts['disk']}", keep_disk=bool(entry.facts.get("keep")))
     return True
 
 
-def _end_snapshot(engine: Engine, run: DeadRun, entry: Entry) -> bool:
-    vm_id = str(entry.facts["vm"])
-    found = entry.id or find_snapshot(engine, vm_id, str(entry.facts["description"]))
-    if found is None or read_snapshot(engine, vm_id, found) is None:
-        return False
-    remove_snapshot(engine, vm_id, found)
-    left = wait_merged(engine, vm_id, found)
+def _end_backup(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool | None:
+    """The backup, and the snapshot that the engine made for it, if it stayed."""
+    vm_id, facts = str(entry.facts["vm"]), entry.facts
+    found = _look(engine, entry, lambda: entry.id or find_backup(engine, vm_id, str(facts["description"])))
+    if found is None:
+        return None
+    backup = read_backup(engine, vm_id, found)
+    snapshot = facts.get("snapshot") or (backup.snapshot.id if backup and backup.snapshot else None)
+    over = backup_phase(backup) in ("succeeded", "failed", "gone")
+    if not over:
+        tell()
+        end_backup(engine, vm_id, found, f"VM {vm_id}", attached_disks(engine, vm_id))
+    if snapshot is None or read_snapshot(engine, vm_id, str(snapshot)) is None:
+        return not over
+    if over:
+        tell()
+    left = merge_away(engine, vm_id, str(snapshot))
     if left:
         raise BorgOvirtError(left)
     return True
 
 
-def _end_vm(engine: Engine, run: DeadRun, entry: Entry) -> bool:
+def _end_snapshot(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool | None:
+    vm_id, facts = str(entry.facts["vm"]), entry.facts
+    found = _look(engine, entry, lambda: entry.id or find_snapshot(engine, vm_id, str(facts["description"])))
+    if found is None:
+        return None
+    if read_snapshot(engine, vm_id, found) is None:
+        return False
+    tell()
+    left = merge_away(engine, vm_id, found)
+    if left:
+        raise BorgOvirtError(left)
+    return True
+
+
+def _end_vm(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool | None:
     """A VM that a restore made; its disks have entries of their own.
 
     Where the run died before the engine said that it had made the VM, one of that id that is older than the
     run is somebody else's.
     """
     vm_id = str(entry.id or entry.facts["id"])
-    try:
-        vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
-    except NotFound:
+    made = _look(engine, entry, lambda: _made_at(engine, vm_id))
+    if made is None:
+        return None if entry.id is None else False
+    if entry.id is None and not _is_younger(made, run):
         return False
-    if entry.id is None and not _is_younger(utc(vm.creation_time), run):
-        return False
+    tell()
     # The engine keeps no disks of a VM with snapshots: they go with it, if they are all the run's own.
     remove_vm(engine, vm_id, keep_disks=not _is_all_ours(engine, vm_id, run))
     return True
+
+
+def _made_at(engine: Engine, vm_id: str) -> datetime | None:
+    try:
+        vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
+    except NotFound:
+        return None
+    return utc(vm.creation_time)
 
 
 def _is_all_ours(engine: Engine, vm_id: str, run: DeadRun) -> bool:
@@ -165,23 +307,40 @@ def _is_younger(made: datetime, run: DeadRun) -> bool:
         return False
 
 
-def _end_disk(engine: Engine, run: DeadRun, entry: Entry) -> bool:
+def _end_disk(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool | None:
     """A disk that a restore made; one that some VM uses by now was not only intended by a run that died."""
     disk_id = str(entry.id or entry.facts["id"])
+    used = _look(engine, entry, lambda: _users(engine, disk_id))
+    if used is None:
+        return None if entry.id is None else False
+    if entry.id is None and used:
+        return False
+    tell()
+    remove_disk(engine, disk_id)
+    return True
+
+
+def _users(engine: Engine, disk_id: str) -> list[str] | None:
+    """The VMs (ids) that use a disk; None if there is no such disk."""
     try:
         disk = engine.call(
             f"read the disk {disk_id}",
             lambda s: s.disks_service().disk_service(disk_id).get(query={"all_content": "true"}),
         )
     except NotFound:
-        return False
-    if entry.id is None and disk.vms:
-        return False
-    remove_disk(engine, disk_id)
-    return True
+        return None
+    return [str(vm.id) for vm in disk.vms or ()]
 
 
-_END: dict[str, Callable[[Engine, DeadRun, Entry], bool]] = {
+def _look(engine: Engine, entry: Entry, find: Callable[[], T | None]) -> T | None:
+    """Find what an entry is about; of one whose id the engine never told, for a while: the request may have
+    been on its way when the run died."""
+    if entry.id is not None or time.time() - entry.at > IN_FLIGHT:
+        return find()
+    return engine.patience.look(find)
+
+
+_END: dict[str, Callable[[Engine, DeadRun, Entry, Tell], bool | None]] = {
     "freeze": _end_freeze,
     "transfer": _end_transfer,
     "backup": _end_backup,

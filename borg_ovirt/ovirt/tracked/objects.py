@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 from borg_ovirt.errors import BorgOvirtError, EngineRefused
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import Unclear
+from borg_ovirt.ovirt.session.trouble import Locked, Lost
 from borg_ovirt.ovirt.tracked.journal import Entry, Journal
+
+
+def make_once(
+    engine: Engine,
+    what: str,
+    add: Callable[[Any], Any],
+    find: Callable[[], str | None],
+    lost: Lost,
+    *,
+    certain: bool = True,
+) -> str:
+    """Ask the engine to make something, and return its id. `find` looks for it.
+
+    An answer that was lost, or a refusal, is believed only after a look: a request may have been done
+    though its answer was not heard, and have been sent again by something in between. What is not there
+    after a lost answer is asked for again. With `certain` false what is found after a refusal is ours only
+    where an answer was lost. `lost` tells afterwards whether one was.
+    """
+    locked = Locked(engine.patience.lock)
+    for pause in engine.patience.pauses():
+        try:
+            return str(engine.call(what, add, once=True).id)
+        except Unclear:
+            again = not lost.too_often(pause)
+            found = engine.patience.look(find)
+            if found is None and not again:
+                raise
+            lost.repeated |= found is None
+        except EngineRefused as error:
+            found = find() if certain or lost.any else None
+            if found is None and not locked.may_pass(error, pause):
+                raise
+        if found is not None:
+            return found
+        time.sleep(pause)
+    raise AssertionError("pauses never end")
 
 
 class TrackedObject:
@@ -23,43 +61,56 @@ class TrackedObject:
         self._entry: Entry | None = None
         self._find: Callable[[], str | None] = lambda: None
         self._unclear = False
+        self.doubtful = False
+        """An answer was lost and it was asked for again: there may be two."""
 
     def intend(self, **facts: Any) -> dict[str, Any]:
         """Write down what is about to be made; returns the facts, a description among them made unique."""
-        self.id, self._unclear = "", False
+        self.id, self._unclear, self.doubtful = "", False, False
         self._find = lambda: None  # an earlier one would be taken for this one
         self._entry = self._journal.intend(self._kind, **facts)
         return self._entry.facts
 
     def make(
-        self, what: str, add: Callable[[Any], Any], find: Callable[[], str | None], *, certain: bool = False
+        self,
+        what: str,
+        add: Callable[[Any], Any],
+        find: Callable[[], str | None],
+        *,
+        left: Callable[[], str | None] | None = None,
+        certain: bool = True,
     ) -> None:
-        """Ask the engine once to make it. `find` looks for its id where no clear answer came.
+        """Ask the engine to make it. `find` looks for its id, by what is its own alone.
 
-        `certain`: what `find` finds can only be ours, even after a refusal, since libcurl repeats a POST by
-        itself and the second may be refused because of the first.
+        With `certain` false a thing of its id may be somebody else's: after a refusal it is taken for ours
+        only where an answer was lost before. `left` finds also what came to nothing and must be ended.
         """
-        engine, self._find = self._engine, find
+        self._find = left or find
         self._unclear = True
+        lost = Lost(self._engine.patience)
         try:
-            self._made(engine.call(what, add, once=True, wait_for_locks=engine.patience.lock).id)
-        except Unclear:
-            found = engine.patience.look(find)
-            if found is None:
-                raise
-            self._made(found)
+            found = make_once(self._engine, what, add, find, lost, certain=certain)
         except EngineRefused as error:
-            self._unclear = False
-            if certain and (found := find()) is not None:
-                self._made(found)
-                return
-            if error.detail:  # refused before anything was made
+            # The engine was asked after it had refused, and has none; what was lost before may yet show.
+            self._unclear = lost.any
+            if error.detail and not lost.any and self._find() is None:
                 self.gone()
             raise
-        except BorgOvirtError:  # no rights, or the engine was never reached: nothing was made
-            self._unclear = False
-            self.gone()
+        except Unclear:
             raise
+        except BorgOvirtError:  # no rights, or the engine was never reached: nothing was made
+            if not lost.any:
+                self._unclear = False
+                self.gone()
+            raise
+        finally:
+            self.doubtful = lost.repeated
+        self._made(found)
+
+    def note(self, **facts: Any) -> None:
+        """Write down more of it."""
+        if self._entry is not None:
+            self._entry.note(**facts)
 
     def there(self) -> bool:
         """Whether there is something to end.

@@ -7,38 +7,44 @@ for their removal has to know which.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.ovirt.capture.backup import backup_phase, end_backup
-from borg_ovirt.ovirt.capture.snapshot import remove_snapshot, wait_merged
-from borg_ovirt.ovirt.data.transfer import end_transfer, phase_of
+from borg_ovirt.ovirt.capture.snapshot import merge_away
+from borg_ovirt.ovirt.data.transfers import end_transfers_of
 from borg_ovirt.ovirt.facts.vm import list_vms, read_snapshots, utc
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.tracked.journal import TAG
 
+AUTOMATIC = "Auto-generated for Backup VM"
+"""The description of the snapshot that the engine makes for a hybrid backup. [seen]"""
+_OVER = ("succeeded", "failed")
+_SCRATCH = re.compile(r"^VM (?P<vm>.*) backup (?P<backup>[0-9a-f-]{36}) scratch disk for ", re.DOTALL)
 _MARK = re.compile(rf"^{TAG} .*\[(?P<run>[0-9a-f]{{12}})(\.\d+)?\]$", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Tagged:
-    """A backup or a snapshot of ours."""
+    """A backup or a snapshot that bears our tag, or what the engine made for a backup and did not remove."""
 
     kind: str
-    """`backup` or `snapshot`."""
+    """`backup`, `snapshot`, or `scratch disk` of a live backup."""
     id: str
     vm_id: str
     vm_name: str
     run_id: str
+    """Empty for what bears no tag: whose it is cannot be told."""
     created: datetime
     description: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.id} of VM {self.vm_name} (run {self.run_id})"
+        of = f"run {self.run_id}" if self.run_id else self.description
+        return f"{self.kind} {self.id} of VM {self.vm_name} ({of})"
 
 
 def run_of(description: str | None) -> str | None:
@@ -47,23 +53,44 @@ def run_of(description: str | None) -> str | None:
     return match["run"] if match else None
 
 
-def find_tagged(engine: Engine, known_runs: Collection[str]) -> list[Tagged]:
-    """Unfinished backups and snapshots that bear our tag and are of none of the known runs."""
+def find_tagged(
+    engine: Engine, known_runs: Collection[str], log: Callable[[str], None] = lambda text: None
+) -> list[Tagged]:
+    """Unfinished backups and snapshots that bear our tag and are of none of the known runs, and what the
+    engine itself left of backups that are over. A VM that cannot be looked at is told and passed over."""
     found: list[Tagged] = []
+    lasting: set[str] = set()
     for vm in list_vms(engine):
-        found += [t for t in _of_vm(engine, vm.id, vm.name) if t.run_id not in known_runs]
-    return found
+        try:
+            backups = _backups(engine, vm.id)
+            lasting |= {b.id for b in backups if backup_phase(b) not in _OVER}
+            found += [t for t in _of_vm(engine, vm.id, vm.name, backups) if t.run_id not in known_runs]
+        except BorgOvirtError as error:
+            log(f"VM {vm.name} cannot be looked at: {error.message}")
+    return [*found, *_scratch_disks(engine, lasting)]
 
 
-def _of_vm(engine: Engine, vm_id: str, name: str) -> Iterator[Tagged]:
-    for backup in _backups(engine, vm_id):
+def _of_vm(engine: Engine, vm_id: str, name: str, backups: Iterable[Any]) -> Iterator[Tagged]:
+    lasting = [backup for backup in backups if backup_phase(backup) not in _OVER]
+    made_for = {b.snapshot.id: run_of(b.description) for b in backups if b.snapshot}
+    for backup in lasting:
         run = run_of(backup.description)
-        if run and backup_phase(backup) not in ("succeeded", "failed"):
+        if run:
             yield Tagged("backup", backup.id, vm_id, name, run, utc(backup.creation_date), backup.description)
     for snapshot in read_snapshots(engine, vm_id):
-        run = run_of(snapshot.description)
-        if run:
-            yield Tagged("snapshot", snapshot.id, vm_id, name, run, snapshot.date, snapshot.description)
+        automatic = snapshot.description == AUTOMATIC and not lasting
+        run = run_of(snapshot.description) or (made_for.get(snapshot.id) if automatic else None)
+        if run or automatic:
+            yield Tagged("snapshot", snapshot.id, vm_id, name, run or "", snapshot.date, snapshot.description)
+
+
+def _scratch_disks(engine: Engine, lasting: Collection[str]) -> Iterator[Tagged]:
+    """Scratch disks of live backups that are over: a host that crashed leaves them. [seen]"""
+    for disk in engine.call("list the disks", lambda s: s.disks_service().list()) or ():
+        match = _SCRATCH.match(disk.name or disk.alias or "")
+        if str(disk.content_type) == "backup_scratch" and match and match["backup"] not in lasting:
+            text = f"of backup {match['backup']}, which is over"
+            yield Tagged("scratch disk", disk.id, "", match["vm"], "", utc(None), text)
 
 
 def _backups(engine: Engine, vm_id: str) -> list[Any]:
@@ -78,15 +105,31 @@ def _backups(engine: Engine, vm_id: str) -> list[Any]:
 
 
 def remove_tagged(engine: Engine, tagged: Tagged) -> None:
-    """End a backup, its transfers first; or merge a snapshot away."""
+    """End a backup, its transfers first; or merge a snapshot away.
+
+    The engine never tells of a transfer which backup it belongs to; while the backup lasts nobody else can
+    have one of its disks.
+    """
     if tagged.kind == "backup":
-        for transfer in engine.call("list the transfers", lambda s: s.image_transfers_service().list()) or ():
-            tracked = transfer.backup is not None and transfer.backup.id == tagged.id
-            if tracked and not phase_of(transfer).startswith("finished"):
-                end_transfer(engine, transfer.id, f"a disk of VM {tagged.vm_name}")
-        end_backup(engine, tagged.vm_id, tagged.id, f"VM {tagged.vm_name}")
+        disks = _disks_of(engine, tagged)
+        end_transfers_of(engine, disks)
+        end_backup(engine, tagged.vm_id, tagged.id, f"VM {tagged.vm_name}", disks)
         return
-    remove_snapshot(engine, tagged.vm_id, tagged.id)
-    left = wait_merged(engine, tagged.vm_id, tagged.id)
+    left = merge_away(engine, tagged.vm_id, tagged.id)
     if left:
         raise BorgOvirtError(left)
+
+
+def _disks_of(engine: Engine, tagged: Tagged) -> set[str]:
+    disks = engine.call(
+        f"list the disks of the backup {tagged.id}",
+        lambda s: (
+            s.vms_service()
+            .vm_service(tagged.vm_id)
+            .backups_service()
+            .backup_service(tagged.id)
+            .disks_service()
+            .list()
+        ),
+    )
+    return {str(disk.id) for disk in disks or ()}

@@ -102,8 +102,8 @@ def test_into_files_as_it_lies(bench: Bench, vm: Vm) -> None:
     stock = bench.unpack(archive)
     mine = sorted(path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
     theirs = sorted(path.relative_to(stock) for path in stock.rglob("*") if path.is_file())
-    assert mine == [path for path in theirs if path.name != "README.txt"]
-    for path in mine:
+    assert mine == theirs
+    for path in (path for path in mine if path.name != "README.txt"):  # it says that step 1 is done
         same = (directory / path).read_bytes() == (stock / path).read_bytes()
         assert same, path
     with pytest.raises(RestoreBlocked, match="already holds"):
@@ -121,7 +121,11 @@ def test_into_files_joined(bench: Bench, box: Box, vm: Vm, known: Known, form: s
         same = data == known.now[disk.alias]
         assert same, disk.alias
     names = {path.name for path in directory.iterdir()}
-    assert names == {"vm.ovf", "manifest.json", *(f"{disk.id}.{form}" for disk in box.disks(vm))}
+    images = {f"{disk.id}.{form}" for disk in box.disks(vm)}
+    assert names == {"vm.ovf", "manifest.json", "README.txt", *images}
+    told = (directory / "README.txt").read_text()
+    assert "disks/" not in told
+    assert all(f"  {image}   " in told for image in images)
 
 
 def test_into_files_as_of_a_snapshot_and_one_disk(bench: Bench, box: Box, vm: Vm, known: Known) -> None:

@@ -6,9 +6,12 @@ from datetime import timedelta
 
 import pytest
 from chainbench import QUICK, Bench, guest_bytes, make, written
+from ovirtbox import transfers
 from ovirtbox.box import Box
-from ovirtbox.model import Vm
+from ovirtbox.engine import EngineCore
+from ovirtbox.model import Transfer, Vm
 
+from borg_ovirt.ovirt.facts.vm import read_snapshots
 from borg_ovirt.pipe.sample import Sampling
 
 
@@ -38,6 +41,28 @@ def test_every_layer_is_archived_and_the_chain_opens_as_it_lies(bench: Bench, bo
         assert guest_bytes(root / disk.layers[-1].path) == whole
         for layer in disk.layers[:-1]:
             assert guest_bytes(root / layer.path) == at[layer.description, disk.id]
+
+
+def test_others_see_the_snapshots_meanwhile(
+    bench: Bench, box: Box, vm: Vm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With two unfinished transfers of a disk the engine shows nobody the snapshots of its VM."""
+    seen: list[int] = []
+    start = transfers.start
+
+    def watched(engine: EngineCore, wanted: transfers.Wanted) -> Transfer:
+        made = start(engine, wanted)
+        with bench.engine() as other:
+            seen.append(len(read_snapshots(other, vm.id)))
+        return made
+
+    monkeypatch.setattr(transfers, "start", watched)
+    bench.create(vm)
+    written(box, box.disks(vm)[0], 6, "fifth")
+    box.snapshot(vm, "four")
+    bench.create(vm)
+    assert len(seen) >= 8
+    bench.assert_clean()
 
 
 def test_the_second_backup_reads_only_what_is_new_or_was_on_top(bench: Bench, box: Box, vm: Vm) -> None:

@@ -108,6 +108,27 @@ def test_an_archive_that_is_not_ours(desk: Desk, vm: Vm, tmp_path: Path) -> None
     assert not (tmp_path / "out").exists()
 
 
+def test_places_that_cannot_be(desk: Desk, vm: Vm, tmp_path: Path) -> None:
+    made = f"{desk.repo}::{desk.create(vm)['archive']}"
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to("loop")
+    for place, code, word in (
+        ("a" * 300, 2, "name too long"),
+        ("a/" * 3000, 2, "name too long"),
+        ("file/below", 41, "Not a directory"),
+        ("nowhere", 41, "nowhere"),
+    ):
+        one_line(desk.run("extract", "--to", f"{tmp_path}/{place}", made), code, word)
+    for option in ("--password-file", "--ca-file"):
+        run = desk.run("create", option, f"{tmp_path}/{'a' * 300}", f"{desk.repo}::web01")
+        assert "name too long" in run.err
+        assert "fault of borg-ovirt" not in run.err
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name in ("a", "file", "nowhere")) == [
+        "file",
+        "nowhere",
+    ]
+
+
 @pytest.mark.parametrize(
     ("key", "value", "word"),
     [("layout", 2, "newer"), ("mode", "tape", "not valid"), ("vm", None, "not valid")],

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from harness import Desk
+from ovirtbox import backups
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Disk, Vm
 
@@ -118,6 +119,50 @@ def test_a_bitmap_that_is_gone_makes_one_full_backup_in_the_same_run(
     assert after["kind"] == "incremental"
 
 
+@pytest.mark.parametrize(
+    ("running", "api", "others"),
+    [(True, "auto", False), (True, "auto", True), (False, "auto", True)],
+)
+def test_a_crash_costs_one_full_read_and_nobody_a_good_checkpoint(
+    box: Box, desk: Desk, running: bool, api: str, others: bool
+) -> None:
+    """The engine removes all checkpoints of a running VM when one that is broken is to be removed."""
+    vm = make(box, f"crash-{running}-{api}-{others}")
+    desk.create(vm, "--backup-api", api)
+    box.crash_vm(vm)
+    if running:
+        box.start_vm(vm)
+    theirs = a_backup_of_another_tool(box, vm) if others else None
+    full = desk.create(vm, "--backup-api", api)
+    assert full["kind"] == "full"
+    desk.assert_archived(full["archive"], vm)
+    assert theirs is None or theirs in checkpoints(box, vm)
+    assert len([e for e in box.world.events if e.code == 10798 and e.vm_id == vm.id]) <= (
+        not others and running
+    )
+    box.write(disk_of(box, vm, "root"), 5 * MIB, b"x" * 4096)
+    after = desk.create(vm, "--backup-api", api)
+    assert after["kind"] == "incremental"
+    desk.assert_archived(after["archive"], vm)
+    assert theirs is None or theirs in checkpoints(box, vm)
+    if running:
+        box.stop_vm(vm)
+        assert desk.create(vm, "--backup-api", api)["kind"] == "incremental"
+    assert len(checkpoints(box, vm)) == 1 + others
+    desk.assert_clean()
+
+
+def a_backup_of_another_tool(box: Box, vm: Vm) -> str:
+    """Its checkpoint, made after the crash."""
+    wanted = backups.Wanted(disks=[d.id for d in box.disks(vm)], description="another tool", legacy=True)
+    backup = backups.start(box.engine, vm, wanted)
+    box.wait(lambda: backup.phase == "ready", "the other tool's backup")
+    backups.finalize(box.engine, vm, backup)
+    box.wait(lambda: backup.phase == "succeeded", "its end")
+    assert backup.to_checkpoint is not None
+    return backup.to_checkpoint
+
+
 def test_a_restored_snapshot_makes_a_full_backup(box: Box, desk: Desk) -> None:
     vm = make(box, "rolled")
     snapshot = box.snapshot(vm, "before")
@@ -130,12 +175,13 @@ def test_a_restored_snapshot_makes_a_full_backup(box: Box, desk: Desk) -> None:
     desk.assert_clean()
 
 
-def test_a_bitmap_that_lies_is_caught_and_the_disk_read_in_full(box: Box, desk: Desk) -> None:
-    vm = make(box, "liar")
+@pytest.mark.parametrize("place", [5 * MIB, 29 * MIB], ids=["data", "zeros"])
+def test_a_bitmap_that_lies_is_caught_and_the_disk_read_in_full(box: Box, desk: Desk, place: int) -> None:
+    vm = make(box, f"liar{place}")
     root = disk_of(box, vm, "root")
     desk.create(vm)
     box.inject.lying_bitmap(root)
-    box.write(root, 5 * MIB, b"unseen" * 1000)
+    box.write(root, place, b"unseen" * 1000)
     caught = desk.run("create", "--json", "--sample", "all", f"{desk.repo}::{vm.name}").ok(1)
     assert "CHANGE TRACKING IS WRONG" in caught.err
     made = caught.vm

@@ -58,6 +58,11 @@ def test_an_archive_cut_anew_is_no_base(box: Box, desk: Desk, mode: str, cut: st
     run = desk.run("estimate", "--json", "--mode", mode, f"{desk.repo}::{vm.name}").ok()
     assert run.json["disks"][0]["kind"] == "full"
     again(box, desk, vm, mode)
+    if mode == "image":
+        told = desk.run("diff", f"{desk.repo}::{first}", desk.archives()[-1])
+        assert told.code == 2
+        assert "root of" in told.err
+        assert "one is not on the grid of the other" in told.err
     desk.assert_clean()
 
 

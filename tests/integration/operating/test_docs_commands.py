@@ -49,10 +49,14 @@ def office(box: Box, desk: Desk) -> Iterator[Desk]:
     config = yaml.safe_load(settings[: settings.index("```")])
     passphrase = desk.root / "passphrase"
     passphrase.write_text(PASSPHRASE)
+    passphrase.chmod(0o600)
+    desk.borg("key", "export", desk.repo, str(desk.root / "key-backup"))
     engine, local = config["engines"]["main"], config["repositories"]["local"]
     engine.update(url=box.url, username=box.user)
     engine.update(password_file=str(box.password_file), ca_file=str(box.ca_file))
-    local.update(location=desk.repo, passphrase_file=str(passphrase))
+    local.update(
+        location=desk.repo, passphrase_file=str(passphrase), key_backup=str(desk.root / "key-backup")
+    )
     path = desk.root / "config.yaml"
     path.write_text(yaml.safe_dump(config))
     for name in [name for name in desk.env if name.startswith("BORG_OVIRT_") or name == "BORG_PASSPHRASE"]:
@@ -73,6 +77,9 @@ def perform(desk: Desk, line: str) -> str:
         desk.repo: "/srv/borg/vms",
         str(desk.root / "config.yaml"): "/etc/borg-ovirt/config.yaml",
         str(desk.root / "state"): "/var/lib/borg-ovirt",
+        str(desk.box.password_file): "/etc/borg-ovirt/password",
+        str(desk.root / "passphrase"): "/etc/borg-ovirt/passphrase",
+        str(desk.root / "key-backup"): "/etc/borg-ovirt/key-backup",
         f":{desk.box.engine.data.host.port}": ":54322",
         f":{desk.box.engine.data.proxy.port}": ":54323",
         desk.box.user: "backup@internal",

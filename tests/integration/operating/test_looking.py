@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -35,13 +36,16 @@ def states(lines: list[dict[str, Any]]) -> set[str]:
 
 
 def test_a_good_set_up_is_told_line_by_line(box: Box, vm: Vm, desk: Desk) -> None:
-    configure(desk)
+    key = desk.root / "key"
+    desk.borg("key", "export", desk.repo, str(key))
+    configure(desk, repositories={"local": {"location": desk.repo, "key_backup": str(key)}})
     desk.borg("config", desk.repo, "append_only", "1")
     desk.create(vm)
     found = findings(desk, *ports(box), "--probe-write", code=0)
     assert set(found) == {
         "versions",
         "state directory",
+        "secrets",
         "certificate",
         "login",
         "engine",
@@ -57,6 +61,9 @@ def test_a_good_set_up_is_told_line_by_line(box: Box, vm: Vm, desk: Desk) -> Non
         "repository local",
     }
     assert "append-only" in " ".join(line["text"] for line in found["repository local"])
+    assert "a copy of its key was made on" in " ".join(line["text"] for line in found["repository local"])
+    last = desk.run("doctor", *ports(box)).ok().out.splitlines()[-1]
+    assert re.fullmatch(r"\d+ ok, 0 warnings, 0 failures", last)
     assert not any("borg-ovirt-probe" in disk.alias for disk in box.world.disks.values())
     desk.assert_clean()
 
@@ -134,14 +141,31 @@ def test_cleanup_lists_the_tagged_and_removes_them_only_when_asked(box: Box, vm:
     assert "Nothing of ours" in desk.run("cleanup").ok().out
     ours = box.snapshot(vm, "borg-ovirt temporary snapshot [0123456789ab.3]")
     theirs = box.snapshot(vm, "borg-ovirt was here")
-    listed = desk.run("cleanup", "--json").ok(1).json
+    listed = desk.run("cleanup", "--json").ok().json
     assert [(line["id"], line["journalled"]) for line in listed["found"]] == [(ours.id, False)]
-    assert "no journal here knows it" in listed["left"][0]
-    young = desk.run("cleanup", "--tagged", "--json").ok(1).json
-    assert "too young" in young["left"][0]
+    assert "no journal here knows it" in listed["others"][0]
+    young = desk.run("cleanup", "--tagged", "--json").ok().json
+    assert "too young" in young["others"][0]
     dry = desk.run("cleanup", "--tagged", "--older-than", "0s", "--dry-run").ok().out
     assert ours.id in dry
     removed = desk.run("cleanup", "--tagged", "--older-than", "0s", "--json").ok().json["removed"]
     assert len(removed) == 1
     assert [s.id for s in vm.snapshots if s.type == "regular"] == [theirs.id]
     snapshots.remove(box.engine, vm, theirs)
+
+
+def test_what_the_engine_left_of_backups_is_told(box: Box, vm: Vm, desk: Desk) -> None:
+    """A host that crashed leaves scratch disks; a merge that failed, the snapshot of a hybrid backup."""
+    scratch = box.add_disk(None, DiskSpec(SMALL, alias=f"VM web01 backup {vm.id} scratch disk for root"))
+    scratch.content_type = "backup_scratch"
+    left = box.snapshot(vm, "Auto-generated for Backup VM")
+    told = desk.run("cleanup").ok().out
+    assert f"Not touched: snapshot {left.id} of VM web01" in told
+    assert f"Not touched: scratch disk {scratch.id} of VM web01" in told
+    assert "0 removed" in desk.run("cleanup", "--tagged", "--older-than", "0s").ok().out
+    (found,) = findings(desk, *ports(box), code=1)["leftovers"]
+    assert found["status"] == "warning"
+    assert left.id in found["text"]
+    assert scratch.id in found["text"]
+    box.delete_disk(scratch)
+    snapshots.remove(box.engine, vm, left)

@@ -46,8 +46,17 @@ def test_the_documented_role_does_everything(box: Box, desk: Desk, vms: dict[str
     for vm in (*vms.values(), vms["hybrid"]):
         desk.create(vm)
     desk.run("create", *FROZEN, f"{desk.repo}::live").ok(0, 1)
-    for command in (["vms"], ["cleanup"], ["estimate", f"{desk.repo}::hybrid"]):
+    for command in (
+        ["vms"],
+        ["cleanup"],
+        ["estimate", f"{desk.repo}::hybrid"],
+        ["prune", "--keep-last", "9"],
+    ):
         desk.run(*command).ok(0, 1)
+    victim = box.add_disk(None, DiskSpec(SMALL, alias="over"))
+    over = ["--disk", "down_Disk1", "--over", victim.id, "--yes"]
+    desk.run("extract", *over, f"{desk.repo}::down").ok(0, 1)
+    assert box.sha(victim) == box.sha(box.disks(vms["down"])[0])
     desk.run("extract", f"{desk.repo}::down", "--name", "beside").ok(0, 1)
     beside = box.vm("beside")
     assert len(beside.attachments) == 1
@@ -111,6 +120,22 @@ def test_a_restore_without_a_right_leaves_nothing(
     desk.create(vms["down"])
     desk.env.update(users[permit])
     refused(desk, permit, "extract", f"{desk.repo}::down", "--name", "never")
+
+
+@pytest.mark.parametrize("permit", ["create_disk", "edit_disk_properties"])
+def test_a_disk_is_not_touched_without_the_right_to_overwrite_it(
+    box: Box, desk: Desk, vms: dict[str, Vm], users: Users, permit: str
+) -> None:
+    victim = box.add_disk(None, DiskSpec(SMALL, alias="untouched"))
+    box.fill(victim, 0, 1 << 20, seed=7)
+    before = box.sha(victim)
+    desk.create(vms["down"])
+    begun = sum(event.code in (1031, 1032) for event in box.world.events)
+    desk.env.update(users[permit])
+    over = ["--disk", "down_Disk1", "--over", victim.id, "--yes"]
+    refused(desk, permit, "extract", *over, f"{desk.repo}::down")
+    assert sum(event.code in (1031, 1032) for event in box.world.events) == begun
+    assert box.sha(victim) == before
 
 
 def test_what_is_not_needed_is_not_missed(desk: Desk, vms: dict[str, Vm], users: Users) -> None:

@@ -215,7 +215,8 @@ def test_a_repository_that_breaks_is_opened_again(
     desk.assert_clean()
 
 
-def test_a_run_heals_the_one_before(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+def kill_one(box: Box, desk: Desk) -> None:
+    """A backup of alpha that dies while it reads."""
     configure(desk)
     command = desk.command("create", "--rate-limit", "64KiB", "--vm", "alpha", "--no-progress")
     process = subprocess.Popen(command, env=desk.env, stderr=subprocess.DEVNULL)
@@ -223,6 +224,10 @@ def test_a_run_heals_the_one_before(box: Box, vms: dict[str, Vm], desk: Desk) ->
     process.kill()
     process.wait()
     assert box.clean(timeout=0) != []
+
+
+def test_a_run_heals_the_one_before(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    kill_one(box, desk)
     listed = desk.run("cleanup", "--dry-run", "--json").ok().json
     assert [(line["kind"], line["journalled"]) for line in listed["found"]] == [
         ("transfer", True),
@@ -233,3 +238,29 @@ def test_a_run_heals_the_one_before(box: Box, vms: dict[str, Vm], desk: Desk) ->
     assert outcomes(done.json) == {"alpha": "ok"}
     desk.assert_clean()
     assert Path(desk.repo).is_dir()
+
+
+def test_what_lost_its_journal_is_ended_when_asked_for(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    """The engine tells of no transfer which backup it is of: those of its disks go first."""
+    kill_one(box, desk)
+    for journal in (desk.root / "state").glob("*.jsonl"):
+        journal.unlink()
+    told = desk.run("cleanup", "--tagged", "--older-than", "0s").ok().out
+    assert "1 removed." in told
+    desk.assert_clean()
+
+
+def test_what_never_ends_holds_up_no_other(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    """It is told at once, and tried for seconds; nobody waits for it but the backup of its own VM."""
+    kill_one(box, desk)
+    path = f"/vms/{vms['alpha'].id}/backups/*/finalize"
+    box.inject.status("POST", path, 409, detail="There is an active image transfer.", times=10_000)
+    started = time.monotonic()
+    done = desk.run("create", "--json", "--vm", "beta").ok()
+    assert time.monotonic() - started < 60
+    assert outcomes(done.json) == {"beta": "ok"}
+    assert "ending the backup" in done.err
+    assert "could not end the backup" in done.err
+    box.inject.clear()
+    desk.run("cleanup").ok()
+    desk.assert_clean()

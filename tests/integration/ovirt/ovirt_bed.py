@@ -141,7 +141,9 @@ def noise(seed: int, length: int) -> bytes:
     return random.Random(seed).randbytes(length)
 
 
-PATIENCE = Patience(engine=20, lock=20, ovf=5, start=30, end=30, snapshot=30, merge=30, machine=30, unclear=3)
+PATIENCE = Patience(
+    engine=20, lock=20, ovf=5, start=30, end=30, snapshot=30, merge=30, machine=30, unclear=3, unwind=10
+)
 
 
 @contextmanager
@@ -154,9 +156,9 @@ def opened_image(engine: Engine, vm: VmFacts, disks: Sequence[DiskFacts], **more
 
 @contextmanager
 def opened_chain(engine: Engine, vm: VmFacts, disks: Sequence[DiskFacts], **more: Any) -> Iterator[Capture]:
-    """A capture in chain mode, every layer open."""
+    """A capture in chain mode, the base of each disk open: one layer of a disk at a time."""
     with capture_chain(engine, vm, disks, **{"description": "x", **more}) as captured:
-        captured.open(layer for disk in captured.disks for layer in disk.layers)
+        captured.open(disk.layers[0] for disk in captured.disks)
         yield captured
 
 

@@ -212,8 +212,8 @@ def test_events_are_told_and_read(box: Box, engine: Engine) -> None:
     vm = box.make_vm("events", running=False)
     mark = EventMark(engine)
     assert mark.texts(range(100_000), vm.id) == []
-    assert post_event(engine, "backup of events begins", vm_id=vm.id)
-    assert post_event(engine, "backup of events ended", vm_id=vm.id, severity="warning")
+    post_event(engine, "backup of events begins", vm_id=vm.id)
+    post_event(engine, "backup of events ended", vm_id=vm.id, severity="warning")
     assert mark.texts(range(100_000), vm.id) == ["backup of events begins", "backup of events ended"]
     assert mark.texts(range(100_000), "00000000-0000-4000-8000-000000000001") == []
     box.remove_vm(vm)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from ovirt_bed import PATIENCE, MiB
+from ovirtbox import imports
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Snapshot, new_id
 
@@ -25,6 +26,7 @@ from borg_ovirt.ovirt.make.machines import MadeVm, nic_warnings
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.events import EventMark, post_event
+from borg_ovirt.ovirt.session.probes import prove_restoring
 from borg_ovirt.ovirt.tracked.journal import Journal
 
 WAYS: dict[str, Callable[..., AbstractContextManager[Capture]]] = {
@@ -247,7 +249,7 @@ def test_what_else_an_ovf_says_survives_the_way_back(
     vm.nics[0].boot_order = 2
     ovf = fetch_ovf(engine, vm.id)
     vm_id, name = (new_id(), "rich-copy") if beside else (vm.id, vm.name)
-    text = rewrite(ovf, {vm.id: vm_id} if beside else {}, name=name, fresh_nics_and_macs=beside)
+    text = rewrite(ovf, {vm.id: vm_id} if beside else {}, name=name, fresh=beside)
     if not beside:
         box.remove_vm(vm)
     with Journal(tmp_path, engine.instance_id) as journal:
@@ -272,3 +274,21 @@ def test_no_event_is_passed_over(box: Box, engine: Engine) -> None:
     for number in range(1100):
         box.engine.log(1, "normal", f"noise {number}")
     assert mark.texts({69}) == ["the one that matters"]
+
+
+def test_a_vm_that_was_made_of_a_question_is_removed(
+    box: Box, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rights to make VMs are asked about with names that are refused: by every engine that was seen."""
+    cluster = box.make_vm("asked", running=False).cluster
+    before = set(box.world.vms)
+    monkeypatch.setattr(imports, "check_name", lambda name: None)
+    monkeypatch.setattr(imports, "LONGEST_NAME", 1000)
+    made: list[str] = []
+    log = box.engine.log
+    monkeypatch.setattr(
+        box.engine, "log", lambda code, *a, **b: (made.append(str(code)), log(code, *a, **b))[1]
+    )
+    prove_restoring(engine, cluster)
+    assert made, "this time it was taken"
+    box.wait(lambda: set(box.world.vms) == before, "the VMs to go")

@@ -15,7 +15,8 @@ from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Disk
 
 from borg_ovirt.errors import EngineRefused, TransferFailed
-from borg_ovirt.ovirt.data.transfer import TransferRequest, download, find_transfer, upload
+from borg_ovirt.ovirt.data.transfer import TransferRequest, download, upload
+from borg_ovirt.ovirt.data.transfers import find_transfer
 from borg_ovirt.ovirt.facts.ovf import parse, rewrite
 from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm, read_disk
 from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk, disk_exists
@@ -247,7 +248,7 @@ def test_a_vm_beside_the_original_and_its_removal(box: Box, engine: Engine, tmp_
     (old,) = parse(ovf).disk_ids
     wanted = new_disk(box, size=MiB)
     ids = {vm.id: str(uuid.uuid4()), old: wanted.id, box.disks(vm)[0].active.image_id: wanted.image_id}
-    copy = rewrite(ovf, ids, name="copy", fresh_nics_and_macs=True)
+    copy = rewrite(ovf, ids, name="copy", fresh=True)
     with Journal(tmp_path, engine.instance_id) as journal:
         MadeDisk(engine, journal, wanted).make()
         MadeVm(engine, journal, copy, vm_id=ids[vm.id], name="copy", cluster_id=vm.cluster).make()
@@ -275,9 +276,7 @@ def test_a_vm_beside_the_original_and_its_removal(box: Box, engine: Engine, tmp_
 
 def test_an_import_that_is_answered_late_is_found(box: Box, engine: Engine, tmp_path: Path) -> None:
     vm = box.make_vm("slow import", [])
-    copy = rewrite(
-        fetch_ovf(engine, vm.id), {vm.id: str(uuid.uuid4())}, name="late", fresh_nics_and_macs=True
-    )
+    copy = rewrite(fetch_ovf(engine, vm.id), {vm.id: str(uuid.uuid4())}, name="late", fresh=True)
     made = parse(copy).vm_id
     hasty = Engine(replace(engine.access, timeout=1.0), patience=PATIENCE)
     with hasty, Journal(tmp_path, engine.instance_id) as journal:

@@ -17,7 +17,6 @@ import pytest
 from borg.crypto.key import KeyBase
 from stock_borg import (
     BORG,
-    DATA,
     NOON,
     PASSPHRASE,
     SYSTEM,
@@ -169,8 +168,22 @@ def test_not_a_repository_over_ssh(tmp_path: Path, monkeypatch: Patch) -> None:
 
 def test_locked(stock: Stock) -> None:
     """Readers share, a writer is alone; waiting is bounded, and ends well when the other does."""
-    with open_repository(stock.location, write=False):
+    program = (
+        "import sys; from borg_ovirt.repository.open import open_repository\n"
+        "with open_repository(sys.argv[1], write=False): print('open', flush=True), input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, stock.location],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "open\n"
         assert look(stock.location) == set()
+        with refused(RepositoryLocked, "--lock-wait"):
+            look(stock.location, write=True, lock_wait=0.3)
+        reader.communicate("\n", timeout=30)
     holder = subprocess.Popen(
         [str(BORG), "with-lock", str(stock.path), "sh", "-c", "echo locked; read line"],
         stdin=subprocess.PIPE,
@@ -214,18 +227,19 @@ def test_ssh_fails(tmp_path: Path, monkeypatch: Patch) -> None:
 def test_options_reach_the_connection(
     make_repository: MakeRepository, tmp_path: Path, monkeypatch: Patch
 ) -> None:
-    """The options of the call win over the variables; the upload limit slows an upload down."""
+    """The options of the call win over the variables; the upload limit is set in Borg's own limiter."""
     stock = make_repository("none", way="serve")
     good = os.environ["BORG_RSH"]
     monkeypatch.setenv("BORG_RSH", "/nowhere/rsh")
     monkeypatch.setenv("BORG_REMOTE_PATH", "/nowhere/borg")
     options = {"rsh": good, "remote_path": str(BORG)}
     assert look(stock.location, **options) == set()
-    data = image(1, 16, zeros=0)
-    before = time.monotonic()
-    with open_repository(stock.location, write=True, compression="none", upload_limit=800, **options) as r:
-        back_up(r, "slow", {DATA: data})
-    assert time.monotonic() - before > 1.0
+    rates = {}
+    for limit in (0, 800):
+        with open_repository(stock.location, write=True, upload_limit=limit, **options) as repository:
+            rates[limit] = repository._session._repository.ratelimit.ratelimit
+    assert rates[0] is None
+    assert rates[800] > 0
 
 
 def test_reading_only(stock: Stock) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,18 @@ def error_swallowed(writer: ArchiveWriter) -> None:
     sink.store(sink.prepare(memoryview(OTHER)[:CELL]))
 
 
+def failure_swallowed(writer: ArchiveWriter) -> None:
+    with pytest.raises(RepositoryError, match="different size"):
+        chunk_of_another_size(writer)
+    writer.add_file("later.bytes", b"x")
+
+
+def refusal_swallowed(writer: ArchiveWriter) -> None:
+    with pytest.raises(RepositoryError, match="the manifest tells"):
+        manifest_of_another_disk(writer)
+    writer.add_file("later.bytes", b"x")
+
+
 def manifest_of_another_disk(writer: ArchiveWriter) -> None:
     store_disk(writer, DATA, OTHER)
     writer.commit(comment(), manifest({SYSTEM: OTHER}))
@@ -104,6 +117,8 @@ FAULTS: list[tuple[Callable[[ArchiveWriter], None], str]] = [
     (chunk_of_another_size, "different size"),
     (borg_warns, "something is odd"),
     (error_swallowed, "nothing can be added"),
+    (failure_swallowed, "failed .*nothing can be added"),
+    (refusal_swallowed, "is not good.*nothing can be added"),
     (manifest_of_another_disk, "the manifest tells"),
     (manifest_of_another_size, "the manifest tells"),
     (comment_of_another_vm, "different VMs"),
@@ -167,6 +182,25 @@ def test_a_full_disk_at_any_place(
             patch.setattr(f"borg.{place}", full_disk)
             back_up(repository, "bad", {SYSTEM: OTHER})
         assert repository.all_names() == {"before"}
+        back_up(repository, "after", {SYSTEM: OTHER})
+        assert repository.all_names() == {"after", "before"}
+    stock.check()
+
+
+def test_what_filled_a_disk_is_given_back(make_repository: MakeRepository) -> None:
+    """The system itself refuses to let files grow: closing the segment fails as writing it did."""
+    stock = make_repository("repokey")
+    with open_repository(stock.location, write=True) as repository:
+        back_up(repository, "before", {SYSTEM: DISK})
+        segments = stock.segments()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3 * CELL, hard))
+        try:
+            with pytest.raises(RepositoryError, match="File too large"):
+                back_up(repository, "bad", {SYSTEM: image(7, 20, zeros=0)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert stock.segments() == segments
         back_up(repository, "after", {SYSTEM: OTHER})
         assert repository.all_names() == {"after", "before"}
     stock.check()

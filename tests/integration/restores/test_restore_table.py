@@ -191,7 +191,11 @@ def test_without_the_configuration_the_disks_can_be_saved(
     desk.run("extract", "--to", str(out), f"{desk.repo}::{archive}").ok(40)
     assert not out.exists()
     desk.run("extract", "--to", str(out), "--disk", "root", "--disk", "data", f"{desk.repo}::{archive}").ok()
-    assert sorted(path.suffix for path in out.iterdir()) == [".json", ".raw", ".raw"]
+    assert sorted(path.suffix for path in out.iterdir()) == [".json", ".raw", ".raw", ".txt"]
+    text = (out / "README.txt").read_text()
+    names = {f"{disk.id}.raw": disk.alias for disk in box.disks(vm)}
+    assert all(f"  {name}   {alias}, " in text for name, alias in names.items())
+    assert "disks/" not in text
 
 
 CONTRADICTIONS = [

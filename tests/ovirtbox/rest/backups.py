@@ -119,6 +119,11 @@ def backup_disks(vm_id: str, backup_id: str) -> Response:
         )
 
 
+def _first_phase(backup: Backup) -> str:
+    """Of a hybrid backup the snapshot is made already when its POST is answered."""
+    return "starting" if backup.kind == "hybrid" else "initializing"
+
+
 def _element(backup: Backup, *, fresh: bool = False) -> Element:
     path = ("vms", backup.vm_id, "backups", backup.id)
     return element(
@@ -128,7 +133,7 @@ def _element(backup: Backup, *, fresh: bool = False) -> Element:
         leaf("description", backup.description or None),
         leaf("from_checkpoint_id", backup.from_checkpoint),
         leaf("modification_date", backup.modified),
-        leaf("phase", "initializing" if fresh else backup.phase),
+        leaf("phase", _first_phase(backup) if fresh else backup.phase),
         None if fresh else leaf("to_checkpoint_id", backup.to_checkpoint),
         ref("host", backup.host, "hosts"),
         ref("snapshot", backup.snapshot_id),

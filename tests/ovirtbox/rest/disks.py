@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from ovirtbox import disks as rules
 from ovirtbox import machines, moving, rights
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.faults import Fault, broken, incomplete
+from ovirtbox.faults import Fault, bad, broken, incomplete
 from ovirtbox.model import Disk, StorageDomain
 from ovirtbox.rest.lists import by_id, by_reference, find_rows, wants_all_content
 from ovirtbox.rest.views import disk_element
@@ -82,6 +82,9 @@ def new_disk(engine: EngineCore, body: Element, *, chosen_ids: bool) -> rules.Ne
     if domain is None:
         raise broken()
     sparse = boolean(body, "sparse", True)
+    quota = ref_id(body, "quota")
+    if quota and quota not in core().world.beside.quotas:
+        raise bad("Quota doesn't exist.")
     return rules.NewDisk(
         size=size,
         format=shape,
@@ -97,6 +100,7 @@ def new_disk(engine: EngineCore, body: Element, *, chosen_ids: bool) -> rules.Ne
         shareable=bool(boolean(body, "shareable", False)),
         wipe_after_delete=bool(boolean(body, "wipe_after_delete", False)),
         propagate_errors=bool(boolean(body, "propagate_errors", False)),
+        quota=quota,
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from flask import Blueprint, Response
 
 from ovirtbox import disks
+from ovirtbox.beside import Network
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.model import Cluster, DataCenter, Host, Profile, StorageDomain, new_id
+from ovirtbox.model import Cluster, DataCenter, Host, Profile, StorageDomain
 from ovirtbox.rest.lists import by_id, find_rows
 from ovirtbox.rest.views import disk_element
 from ovirtbox.search import Fields
-from ovirtbox.xml import API, Element, element, href, leaf, link, path_id, ref, reply
+from ovirtbox.xml import API, Element, element, href, leaf, link, ref, reply
 
 blueprint = Blueprint("inventory", __name__, url_prefix=API)
 
@@ -42,6 +43,7 @@ def _cluster(cluster: Cluster) -> Element:
         leaf("bios_type", "q35_sea_bios"),
         element("version", leaf("major", cluster.level[0]), leaf("minor", cluster.level[1])),
         ref("data_center", cluster.data_center, "datacenters"),
+        ref("mac_pool", cluster.mac_pool, "macpools"),
         id=cluster.id,
         href=href(*path),
     )
@@ -73,6 +75,7 @@ def domain_element(engine: EngineCore, domain: StorageDomain, *, status: bool = 
         leaf("available", disks.available(engine, domain)),
         leaf("used", taken),
         leaf("committed", committed),
+        leaf("critical_space_action_blocker", domain.reserve),
         leaf("backup", domain.backup),
         leaf("block_size", 512),
         leaf("external_status", "ok"),
@@ -91,19 +94,17 @@ def domain_element(engine: EngineCore, domain: StorageDomain, *, status: bool = 
     )
 
 
-NETWORK = new_id()
-
-
-def _network() -> Element:
+def _network(network: Network) -> Element:
     center = next(iter(core().world.data_centers))
+    management = network.name == "ovirtmgmt"
     return element(
         "network",
-        leaf("name", "ovirtmgmt"),
-        leaf("description", "Management Network"),
-        element("usages", leaf("usage", "management"), leaf("usage", "vm")),
+        leaf("name", network.name),
+        leaf("description", "Management Network" if management else ""),
+        element("usages", leaf("usage", "management") if management else None, leaf("usage", "vm")),
         ref("data_center", center, "datacenters"),
-        id=NETWORK,
-        href=href("networks", NETWORK),
+        id=network.id,
+        href=href("networks", network.id),
     )
 
 
@@ -247,20 +248,27 @@ def domain_disks(identifier: str) -> Response:
 
 @blueprint.get("/networks")
 def networks() -> Response:
-    return reply(element("networks", _network()))
+    return reply(element("networks", [_network(row) for row in core().world.beside.networks.values()]))
 
 
 @blueprint.get("/networks/<identifier>")
 def network(identifier: str) -> Response:
-    by_id({NETWORK: NETWORK}, identifier)
-    return reply(_network())
+    return reply(_network(by_id(core().world.beside.networks, identifier)))
+
+
+@blueprint.get("/clusters/<identifier>/networks")
+def cluster_networks(identifier: str) -> Response:
+    """Those that are attached to it: an import knows no others there."""
+    there = by_id(core().world.clusters, identifier).networks
+    rows = [n for n in core().world.beside.networks.values() if there is None or n.name in there]
+    return reply(element("networks", [_network(row) for row in rows]))
 
 
 def _profile(profile: Profile) -> Element:
     return element(
         "vnic_profile",
         leaf("name", profile.name),
-        ref("network", NETWORK, "networks"),
+        ref("network", core().world.beside.network(profile.network).id, "networks"),
         id=profile.id,
         href=href("vnicprofiles", profile.id),
     )
@@ -274,11 +282,3 @@ def profiles() -> Response:
 @blueprint.get("/vnicprofiles/<identifier>")
 def profile(identifier: str) -> Response:
     return reply(_profile(by_id(core().world.profiles, identifier)))
-
-
-@blueprint.get("/vms/<identifier>/permissions")
-@blueprint.get("/disks/<identifier>/permissions")
-def permissions(identifier: str) -> Response:
-    """The one user of the box may do everything by its role on the system: nothing is listed here."""
-    path_id(identifier)
-    return reply(element("permissions"))

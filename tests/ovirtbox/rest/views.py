@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree.ElementTree import fromstring
+
 from ovirtbox import ovf
 from ovirtbox.engine import EngineCore
 from ovirtbox.model import BLANK, Attachment, Disk, Layer, Snapshot, Vm
@@ -36,18 +38,22 @@ def vm_element(engine: EngineCore, vm: Vm, *, all_content: bool = False) -> Elem
         bios,
         element("cpu", leaf("architecture", "x86_64"), topology),
         leaf("creation_time", vm.created),
+        leaf("start_time", vm.started) if vm.status != "down" else None,
         leaf("delete_protected", vm.delete_protected),
         leaf("memory", vm.memory),
         leaf("origin", "managed_hosted_engine" if vm.origin == "hosted_engine" else vm.origin),
         _compatibility(vm.level),
         leaf("next_run_configuration_exists", False),
         leaf("status", vm.status),
+        leaf("stop_time", vm.stopped) if vm.stopped else None,
         leaf("type", "server"),
         element("os", leaf("type", "rhel_8x64")),
         ref("cluster", vm.cluster, "clusters"),
+        _beside(engine, vm),
         ref("host", vm.host if vm.status in RUNNING else None, "hosts"),
         ref("template", vm.template, "templates"),
         ref("original_template", vm.template, "templates"),
+        None if all_content else _initialization(engine, vm, None),
         _all_content(engine, vm) if all_content else None,
         id=vm.id,
         href=href(*path),
@@ -62,12 +68,31 @@ def _compatibility(level: tuple[int, int] | None) -> Element | None:
 
 def _all_content(engine: EngineCore, vm: Vm) -> list[Element | None]:
     return [
-        configuration(ovf.vm_ovf(engine, vm)),
+        _initialization(engine, vm, ovf.vm_ovf(engine, vm)),
         element("console", leaf("enabled", False)),
         element("virtio_scsi", leaf("enabled", True)),
         leaf("soundcard_enabled", False),
         leaf("tpm_enabled", vm.tpm),
     ]
+
+
+def _beside(engine: EngineCore, vm: Vm) -> list[Element | None]:
+    """Quota, and the lease: an import takes it over from the OVF."""
+    lease = vm.properties.get("LeaseDomainId")
+    held = element("lease", ref("storage_domain", lease, "storagedomains")) if lease else None
+    return [ref("quota", engine.world.beside.of(vm.id).quota), held]
+
+
+def _initialization(engine: EngineCore, vm: Vm, ovf_text: str | None) -> Element | None:
+    """Cloud-init and the OVF are one element; the password is not given out."""
+    own, held = engine.world.beside.of(vm.id).initialization, configuration(ovf_text)
+    if own is None:
+        return held
+    found = fromstring(own)
+    for password in found.findall("root_password"):
+        found.remove(password)
+    found.extend(held if held is not None else ())
+    return found
 
 
 def configuration(text: str | None) -> Element | None:
@@ -129,6 +154,7 @@ def disk_element(
         leaf("image_id", active.image_id),
         leaf("provisioned_size", active.virtual_size),
         leaf("qcow_version", "qcow2_v3" if active.format == "cow" and not active.new else None),
+        ref("quota", disk.quota),
         leaf("sparse", active.sparse),
         leaf("status", disk.status),
         leaf("total_size", total),

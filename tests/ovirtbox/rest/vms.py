@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from xml.etree.ElementTree import tostring
 
 from flask import Blueprint, Response
 
 from ovirtbox import imports, machines, rights, tagging, templates
 from ovirtbox.disks import VM_IS_LOCKED
 from ovirtbox.engine import EngineCore, core
-from ovirtbox.faults import conflict, entity_not_found, incomplete
+from ovirtbox.faults import bad, conflict, entity_not_found, incomplete
 from ovirtbox.locks import VM, shared
 from ovirtbox.model import BLANK, Cluster, Job, Nic, Vm
 from ovirtbox.ovf import BIOS_TYPES
@@ -251,8 +252,22 @@ def put_vm(identifier: str) -> Response:
         protected = boolean(body, "delete_protected")
         vm.delete_protected = vm.delete_protected if protected is None else protected
         vm.level = _level(body) or vm.level
+        _put_beside(engine, vm, body)
         vm.generation += 1
         return reply(vm_element(engine, vm))
+
+
+def _put_beside(engine: EngineCore, vm: Vm, body: Element) -> None:
+    beside = engine.world.beside.of(vm.id)
+    quota, lease = attribute(body, "quota"), attribute(body, "lease/storage_domain")
+    if quota and quota not in engine.world.beside.quotas:
+        raise bad("Quota doesn't exist.")
+    beside.quota = quota or beside.quota
+    if lease:
+        vm.properties["LeaseDomainId"] = lease
+    init = find(body, "initialization")
+    if init is not None:
+        beside.initialization = tostring(init, "unicode")
 
 
 @blueprint.delete("/vms/<identifier>")

@@ -92,9 +92,23 @@ def test_usage_errors_say_where_help_is(capsys) -> None:  # type: ignore[no-unty
     assert "`borg-ovirt create --help`" in err
 
 
-def test_an_unknown_command_is_a_usage_error(capsys) -> None:  # type: ignore[no-untyped-def]
-    assert boundary.run(["restore"]) == 2
-    assert "No such command 'restore'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("word", "meant"), [("restore", "extract"), ("creat", "create"), ("backup", "create"), ("zzz", None)]
+)
+def test_an_unknown_command_is_a_usage_error(capsys, word, meant) -> None:  # type: ignore[no-untyped-def]
+    assert boundary.run([word]) == 2
+    err = capsys.readouterr().err
+    assert f"No such command '{word}'" in err
+    assert ("Did you mean" in err) == (meant is not None)
+    assert meant is None or f"Did you mean `{meant}`?" in err
+
+
+@pytest.mark.parametrize("words", [[], ["config"]])
+def test_without_a_word_help_is_shown_as_help(capsys, words) -> None:  # type: ignore[no-untyped-def]
+    assert boundary.run(words) in (0, 2)
+    shown = "".join(capsys.readouterr())
+    assert "\nCommands:\n" in shown
+    assert "Try `" not in shown
 
 
 @pytest.mark.parametrize(("status", "expected"), [(0, 0), (1, 1), (None, 0)])
@@ -194,3 +208,47 @@ def test_the_documented_causes_have_numbers_of_their_own() -> None:
     own = [code for code in codes if code != errors.EXIT_ERROR]
     assert len(own) > 20
     assert len(own) == len(set(own))
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["extract", "--to", "", "/r::x"], "--to has an empty value"),
+        (["extract", "--name=", "/r::x"], "--name has an empty value"),
+        (["list", ""], "An argument is empty"),
+        (["create", "/r::x", ""], "An argument is empty"),
+    ],
+)
+def test_a_variable_that_is_not_set_is_no_value(words: list[str], told: str, capsys) -> None:  # type: ignore[no-untyped-def]
+    """`--to "$DIR"` would write where one happens to be, `--name "$NEW"` over the original."""
+    assert boundary.run(words) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("allowed", "status"), [("16", 2), ("200", 2), ("256", 30), ("4096", 30)])
+def test_too_few_open_files_are_told_before_anything_is_begun(allowed: str, status: int) -> None:
+    """A run that found none left took the engine for one that is away, and waited with a backup open."""
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -n {allowed}; exec {sys.executable} -m borg_ovirt list /nowhere/at/all"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stderr
+    assert (f"allows {allowed} open files" in done.stderr) == (status == 2)
+
+
+def test_the_soft_limit_of_open_files_is_raised() -> None:
+    code = (
+        "import resource; from borg_ovirt.cli.limits import allow_open_files; allow_open_files();"
+        "print(*resource.getrlimit(resource.RLIMIT_NOFILE))"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'ulimit -Sn 64; ulimit -Hn 2000; exec {sys.executable} -c "{code}"'],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["1024", "2000"]

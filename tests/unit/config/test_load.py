@@ -233,11 +233,26 @@ def test_hostile_text_is_a_mistake_like_any_other(text: str, problem: str) -> No
     assert len(told) < 1500
 
 
+@pytest.mark.parametrize(
+    "text", ["{" + "a," * 200_000 + "}", "- [" + "{}," * 150_000 + "]", "- a\n" * 100_000]
+)
+def test_a_file_of_endless_values_is_read_so_far_and_no_further(text: str) -> None:
+    (told,) = problems(text)
+    assert "more than 40000 keys and values" in told
+
+
+@pytest.mark.parametrize("text", ["a: 1\n" * 15_000, "? [a]\n" * 5_000, '- "\\0"\n' * 15_000, "a{}: 1\n"])
+def test_no_more_mistakes_are_told_than_anybody_reads(text: str) -> None:
+    if "{}" in text:
+        text = "".join(text.format(number) for number in range(10_000))
+    assert len(problems(text)) == 50
+
+
 def test_a_billion_laughs_end_at_once() -> None:
     """Ten levels of ten aliases each: all in all ten thousand million values, of which none is made."""
     lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 11)]
     (told,) = problems("\n".join(lines))
-    assert "more than 100000 values" in told
+    assert "more than 40000 values" in told
 
 
 def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:

@@ -56,6 +56,20 @@ def test_every_line_of_the_sample_is_valid_when_uncommented() -> None:
         parse("\n".join(tried), f"line {number + 1}")
 
 
+def test_the_sample_calls_examples_so_and_shows_every_other_default_as_it_is() -> None:
+    """Every commented line without that word changes nothing when the mark goes."""
+    lines = sample().splitlines()
+    quiet = [n for n, line in enumerate(lines) if (m := re.match(r" *# ([a-z_]+): ", line)) and m[1] in KEYS]
+    shown = [n for n in quiet if not lines[n].endswith("# example")]
+    assert 10 < len(shown) < len(quiet) - 10
+    for number in shown:
+        changed = [*lines[:number], lines[number].replace("# ", "", 1), *lines[number + 1 :]]
+        assert parse("\n".join(changed), "with").model_dump() == parse(sample(), "without").model_dump(), (
+            lines[number]
+        )
+    assert [n for n in quiet if n not in shown and "full_every" in lines[n]]
+
+
 def test_the_lists_of_the_sample_are_valid_when_uncommented() -> None:
     text = sample()
     start = text.index("# overrides:")

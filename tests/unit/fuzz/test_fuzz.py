@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from soaking import Span, seconds
 
 from borg_ovirt.ovirt.facts import checkpoints, vm
 from unit.fuzz.targets import ID, TARGETS, Mocked
 
-SECONDS = 120
-"""How long atheris looks at each target in the soak."""
+_TURN = 500
+"""Documents between two looks at the clock."""
 _ODD = [
     b"9" * 400,
     b"-1",
@@ -116,7 +117,10 @@ def test_broken_documents_are_read_or_refused(name: str) -> None:
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_many_broken_documents_are_read_or_refused(name: str) -> None:
-    _fuzz(name, 20_000)
+    span = Span(seconds("bytes", len(TARGETS)))
+    while span.another():
+        _fuzz(name, _TURN)
+    print(f"{name}: {_TURN * (span.turns - 1)} broken documents")
 
 
 @pytest.mark.soak
@@ -124,10 +128,12 @@ def test_many_broken_documents_are_read_or_refused(name: str) -> None:
 @pytest.mark.parametrize("name", list(TARGETS))
 def test_atheris_finds_nothing_that_is_neither_read_nor_refused(name: str, tmp_path: Path) -> None:
     """It follows the branches of our code, where the other fuzzers only break what is known to be read."""
-    command = [sys.executable, "-m", "unit.fuzz.targets", name, str(SECONDS), str(tmp_path)]
+    length = max(1, int(seconds("branches", len(TARGETS))))
+    command = [sys.executable, "-m", "unit.fuzz.targets", name, str(length), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Done " in done.stderr, "it ended by itself"
+    print(f"{name}: {done.stderr[done.stderr.rindex('Done ') :].splitlines()[0]}")
 
 
 def _fuzz(name: str, examples: int) -> None:

@@ -22,7 +22,17 @@ from borg_ovirt.ovirt.session.waiting import Patience
 
 API = "/ovirt-engine/api"
 HASTY = Patience(
-    engine=0.5, lock=0.5, ovf=0.3, start=1, end=1, snapshot=1, merge=1, machine=1, unclear=0.2, most=0.02
+    engine=0.5,
+    lock=0.5,
+    ovf=0.3,
+    start=1,
+    end=1,
+    snapshot=1,
+    merge=1,
+    machine=1,
+    unclear=0.2,
+    most=0.02,
+    unwind=0.5,
 )
 """Waits as little as a script needs."""
 
@@ -90,6 +100,7 @@ class Script:
         self.on("POST", "/ovirt-engine/sso/oauth/token", token)
         self.on("POST", "/ovirt-engine/services/sso-logout", Answer(body="{}", type="application/json"))
         self.on("GET", "", version(4, 5))
+        self.on("GET", "/ovirt-engine/services/health", Answer(body="DB Up!Welcome to Health Status!"))
         self.on("GET", "/tags", "<tags/>")
         self.on("GET", "/events", "<events/>")
         # Asked of an id that is none it tells whether the user may end transfers: 200 to any.

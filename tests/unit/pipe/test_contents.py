@@ -45,10 +45,16 @@ class Archived:
 class OneAtATime(Archived):
     """As a repository is: a fetch that begins before the last one has ended would mix up their answers."""
 
+    def __init__(self, data: bytes, cell: int, lock: threading.Lock) -> None:
+        super().__init__(data, cell)
+        self._turn = lock
+
     def fetch(self, chunks: Iterable[Chunk]) -> Iterator[memoryview]:
         self.busy += 1
-        assert self.busy == 1, "the repository serves one at a time"
-        yield from super().fetch(chunks)
+        for view in super().fetch(chunks):
+            assert self.busy == 1, "the repository serves one at a time"
+            assert self._turn.locked(), "somebody else could begin now"
+            yield view
         self.busy -= 1
 
 
@@ -205,10 +211,15 @@ def test_no_id_is_given_to_what_no_repository_holds(tmp_path: Path) -> None:
         assert any(not isinstance(chunk, Chunk) for chunk in made.chunks), kind
 
 
+def test_nothing_is_kept_beyond_the_end() -> None:
+    with pytest.raises(ValueError, match="13 bytes are not the beginning of 12"):
+        TrimmedContent(Archived(bytes(12), 4), 13)
+
+
 def test_threads_take_turns_at_a_shared_archive() -> None:
     lock = threading.Lock()
     data = bytes(range(1, 250))
-    archived = OneAtATime(data, 3)
+    archived = OneAtATime(data, 3, lock)
     got: dict[int, bytes] = {}
 
     def read(number: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,19 @@ def test_a_full_file_system_is_told() -> None:
         writer = FileTarget(full.fileno(), 4).open()
         with pytest.raises(OSError, match="No space left"):
             writer.write(0, [memoryview(b"data")])
+
+
+def test_a_write_that_stops_half_way_is_gone_on_with(tmp_path: Path) -> None:
+    """As on a file system that gets full: the system writes what fits, and refuses only the next write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with (tmp_path / "disk.raw").open("wb", buffering=0) as file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        try:
+            with pytest.raises(OSError, match="File too large"):
+                FileTarget(file.fileno(), 6000).open().write(0, [memoryview(b"x" * 6000)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (tmp_path / "disk.raw").stat().st_size == 4096
 
 
 def test_a_file_target_is_proven_by_reading_it_back(tmp_path: Path) -> None:

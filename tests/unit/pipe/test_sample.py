@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from borg_ovirt.blocks import Extent
 from borg_ovirt.errors import UsageError
-from borg_ovirt.pipe.plan import REUSE, make_plan
+from borg_ovirt.pipe.plan import REUSE, make_plan, plan_reuse
 from borg_ovirt.pipe.sample import Sampling, check_sample, choose_sample
 
 from .fakes import Base, Source
@@ -42,15 +42,15 @@ def test_what_users_should_not_write(text: str) -> None:
     st.booleans(),
 )
 def test_the_sample_is_of_the_size_asked(
-    data: bytes, cell: int, rate: float, minimum: int, with_first: bool
+    data: bytes, cell: int, rate: float, minimum: int, known: bool
 ) -> None:
     base = Base(data, cell)
     half = len(data) // 2
     extents = [e for e in (Extent(0, half, False, False), Extent(half, len(data) - half, False)) if e.length]
     plan = make_plan(len(data), cell, extents, base)
-    candidates = [i for i, kind in enumerate(plan.kinds) if kind == REUSE and not base.is_zero(i)]
-    cells = choose_sample(plan, base, Sampling(rate, minimum), with_first=with_first)
-    assert not (with_first and rate and candidates[:1] == [0]) or cells[0] == 0
+    candidates = [i for i, kind in enumerate(plan.kinds) if kind == REUSE or known]
+    cells = choose_sample(plan, Sampling(rate, minimum), known=known)
+    assert not (known and rate) or cells[0] == 0
     assert cells == sorted(set(cells))
     assert set(cells) <= set(candidates)
     assert len(cells) >= min(len(candidates), minimum if rate else 0)
@@ -58,15 +58,15 @@ def test_the_sample_is_of_the_size_asked(
     if rate == 0:
         assert not cells
     else:
-        assert len(cells) <= max(minimum, rate * len(candidates) + 1) + with_first
+        assert len(cells) <= max(minimum, rate * len(candidates) + 1) + known
 
 
 def test_all_and_default() -> None:
     base = Base(b"x" * 4 * 100, 4)
     plan = make_plan(400, 4, [Extent(0, 400, False, False)], base)
-    assert choose_sample(plan, base, Sampling.parse("all")) == list(range(100))
-    assert len(choose_sample(plan, base, Sampling())) == 8
-    samples = [choose_sample(plan, base, Sampling()) for _ in range(3)]
+    assert choose_sample(plan, Sampling.parse("all")) == list(range(100))
+    assert len(choose_sample(plan, Sampling())) == 8
+    samples = [choose_sample(plan, Sampling()) for _ in range(3)]
     assert samples[0] != samples[1] or samples[1] != samples[2], "a guest could foresee the sample"
 
 
@@ -92,3 +92,13 @@ def test_a_cell_that_became_zeros_is_a_mismatch() -> None:
     base = Base(b"x" * 8, 4)
     plan = make_plan(8, 4, [Extent(0, 8, False, False)], base)
     assert check_sample(plan, base, [0, 1], Source(b"x" * 4 + bytes(4))) == [1]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_cell_that_is_no_longer_zeros_is_found(known: bool) -> None:
+    """Data that nobody calls dirty, where the base has zeros: the tracking lied, or they are misplaced."""
+    base = Base(b"x" * 4 + bytes(4), 4)
+    plan = plan_reuse(base, "a layer") if known else make_plan(8, 4, [Extent(0, 8, False, False)], base)
+    cells = choose_sample(plan, Sampling.parse("all"), known=known)
+    assert cells == [0, 1]
+    assert check_sample(plan, base, cells, Source(b"x" * 4 + b"data")) == [1]

@@ -122,6 +122,14 @@ def test_any_fault_ends_it_once_and_whole(
     assert target.opened == target.closed
 
 
+def test_data_on_both_sides_of_zeros_is_not_joined() -> None:
+    data = b"left" + bytes(4) + b"right" + bytes(3)
+    target = Target(bytes(16))
+    upload(Content(data, 4), target, target_is_zero=True, writers=1, request=60)
+    assert target.data == data
+    assert target.requests == [("write", 0, 4), ("write", 8, 8)]
+
+
 def test_neighbours_share_requests() -> None:
     data = bytes(8) + b"x" * 40 + bytes(200)
     target = Target(b"?" * 256)

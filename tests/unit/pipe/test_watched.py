@@ -10,7 +10,7 @@ import pytest
 
 from borg_ovirt.blocks import Extent
 from borg_ovirt.errors import DomainFull, TransferFailed
-from borg_ovirt.pipe.watched import Alarm, Bucket, WatchedSource
+from borg_ovirt.pipe.watched import Alarm, Bucket, WatchedReader, WatchedSource
 
 
 class Time:
@@ -106,6 +106,25 @@ def test_the_alarm_ends_a_reader_with_its_reason() -> None:
         source.open()
     with pytest.raises(DomainFull):
         list(source.extents("zero"))
+
+
+def test_the_first_reason_counts() -> None:
+    alarm = Alarm()
+    alarm.ring(DomainFull("data is full"))
+    alarm.ring(DomainFull("so is other"))
+    with pytest.raises(DomainFull, match="data is full"):
+        alarm.check()
+
+
+def test_the_alarm_cuts_readers_under_way() -> None:
+    alarm = Alarm()
+    under_way, ended = InnerReader(), InnerReader()
+    WatchedReader(under_way, None, alarm)
+    WatchedReader(ended, None, alarm).close()
+    ended.closed = False
+    alarm.ring(DomainFull("data is full"))
+    assert under_way.closed, "its connection is closed under it"
+    assert not ended.closed, "what has ended is left alone"
 
 
 def test_a_reader_that_waits_for_its_rate_is_woken_by_close() -> None:

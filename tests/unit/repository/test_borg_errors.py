@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from borg import locking
@@ -13,7 +14,7 @@ from borg.cache import Cache
 from borg.crypto import key as keys
 from borg.crypto.low_level import IntegrityError
 from borg.helpers import Error, NoManifestError
-from borg.remote import ConnectionClosed, PathNotAllowed
+from borg.remote import ConnectionClosed, PathNotAllowed, RemoteRepository
 from borg.repository import Repository
 
 from borg_ovirt.errors import (
@@ -59,6 +60,7 @@ def system(number: int) -> OSError:
         (system(errno.ENOSPC), RepositoryError, "No space left"),
         (system(errno.EDQUOT), RepositoryError, "No space left"),
         (system(errno.EACCES), RepositoryError, "The system refused access"),
+        (system(errno.EMFILE), RepositoryError, "The system refused access"),
     ],
 )
 def test_what_borg_raises(error: Exception, kind: type[BorgOvirtError], words: str) -> None:
@@ -88,3 +90,48 @@ def test_an_error_of_ours_passes_as_it_is() -> None:
     with pytest.raises(ArchiveNotFound) as caught, translate_errors(WHERE):
         raise mine
     assert caught.value is mine
+
+
+def test_a_file_of_the_repository_that_is_gone_is_damage_and_all_of_it_is_not(tmp_path: Path) -> None:
+    segment = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{tmp_path}/data/0/7")
+    assert type(translate(segment, str(tmp_path))) is RepositoryError, "unmounted"
+    (tmp_path / "config").touch()
+    assert type(translate(segment, str(tmp_path))) is RepositoryDamaged
+    elsewhere = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/elsewhere/7")
+    assert type(translate(elsewhere, str(tmp_path))) is RepositoryError
+
+
+def test_where_memory_is_short_nothing_is_called_damaged() -> None:
+    """Borg says so of each chunk that it had no room to unpack."""
+    for error in (IntegrityError("Decompression error: MemoryError"), OSError(errno.ENOMEM, "no memory")):
+        with pytest.raises(MemoryError):
+            translate(error, WHERE)
+
+
+CLASS, SHORT = b"exception_class", b"exception_short"
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "words"),
+    [
+        (
+            {CLASS: b"FileNotFoundError", SHORT: [b"x"]},
+            RepositoryDamaged,
+            "is lost",
+        ),
+        (
+            {CLASS: b"OSError", SHORT: [b"No space left"]},
+            RepositoryError,
+            "No space",
+        ),
+        ({CLASS: b"ValueError", SHORT: [b"y" * 9000]}, RepositoryError, "yyy"),
+        ({CLASS: b"OSError", SHORT: b"bytes"}, RepositoryError, "no sense"),
+        ({CLASS: 7, SHORT: []}, RepositoryError, "no sense"),
+        ({}, RepositoryError, "no sense"),
+    ],
+)
+def test_what_a_server_raises(told: dict[bytes, object], kind: type[Exception], words: str) -> None:
+    ours = translate(RemoteRepository.RPCError(told), WHERE)
+    assert type(ours) is kind
+    assert words in str(ours)
+    assert len(str(ours)) < 600

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from borg_ovirt.errors import RepositoryError
+from borg_ovirt.errors import RepositoryDamaged, RepositoryError
 from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
 from borg_ovirt.repository.catalogue import Catalogue
 from borg_ovirt.repository.layout import ArchiveComment
@@ -30,6 +30,7 @@ class Session:
         self.damaged = damaged
         self.foreign = foreign
         self.asked: list[str] = []
+        self.error: type[RepositoryError] = RepositoryDamaged
 
     def entries(self) -> list[ArchiveEntry]:
         return [ArchiveEntry(name, name.encode(), NOON) for name in self.names]
@@ -38,7 +39,7 @@ class Session:
         for entry in entries:
             self.asked.append(entry.name)
             if entry.name in self.damaged:
-                raise RepositoryError(f"{entry.name} is damaged.")
+                raise self.error(f"{entry.name} is damaged.")
             comment = "" if entry.name in self.foreign else OURS.to_text()
             yield ArchiveFacts(entry, comment, (), (), NOON, 1, 1)
 
@@ -52,6 +53,14 @@ def test_the_others_are_listed(damaged: list[str], caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING):
         assert listed(Session("abcd", damaged)) == [name for name in "abcd" if name not in damaged]
     assert [record.args[0] for record in caplog.records if record.args] == damaged
+
+
+def test_a_repository_that_does_not_answer_has_no_list() -> None:
+    """Else an older archive would pass for the latest."""
+    session = Session("abcd", "d")
+    session.error = RepositoryError
+    with pytest.raises(RepositoryError, match="d is damaged"):
+        listed(session)
 
 
 def test_foreign_and_unfinished_ones_are_left_out() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged
+from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged, RepositoryError
 from borg_ovirt.repository.health import damage
 
 
@@ -52,3 +52,8 @@ def test_an_archive_that_cannot_be_read_at_all() -> None:
         raise NotOurArchive("The manifest is not valid.")
 
     assert damage(read) == "The manifest is not valid"
+
+
+def test_a_repository_that_does_not_answer_says_nothing_about_the_archive() -> None:
+    with pytest.raises(RepositoryError, match="open files"):
+        told(Reader(ovf=RepositoryError("Too many open files.")))

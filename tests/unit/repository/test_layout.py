@@ -158,6 +158,10 @@ def test_foreign_comments_are_not_ours(text: str) -> None:
     assert parse_comment(text, "x") is None
 
 
+def test_a_layout_of_another_tool_is_none_of_ours() -> None:
+    assert parse_comment('{"tool": "other", "layout": 9}', "x") is None
+
+
 DISK = "aaaaaaaa-0000-4000-8000-000000000001"
 BASE = "bbbbbbbb-0000-4000-8000-000000000001"
 TOP = "bbbbbbbb-0000-4000-8000-000000000002"

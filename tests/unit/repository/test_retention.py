@@ -228,3 +228,13 @@ def test_400_days_of_nightly_runs() -> None:
         "2025-11-20",  # held
         "2025-10-01",  # the oldest, for the second year is not full yet
     }
+
+
+def test_what_nothing_dates_stays_and_counts_for_no_period() -> None:
+    """Two nights by a clock that was ahead, and nothing else: nobody knows how old they are."""
+    found = decide(
+        [archive("first", NOW + timedelta(days=1)), archive("second", NOW + timedelta(days=2))],
+        KeepRules(last=1),
+        now=NOW,
+    )
+    assert {v.archive.name: v.rule for v in found} == {"first": "later than now", "second": "newest good"}

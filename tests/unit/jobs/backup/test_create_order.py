@@ -111,6 +111,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(module, "base_query", doing("query", None))
     monkeypatch.setattr(module, "domain_names", doing("domains", {}))
     monkeypatch.setattr(module, "drop_unneeded", doing("drop checkpoints", []))
+    monkeypatch.setattr(module, "drop_lost", doing("drop the lost one", None))
     monkeypatch.setattr(module, "capture", capture)
     monkeypatch.setattr(module, "Items", Items)
     monkeypatch.setattr(module, "manifest", doing("manifest", "the manifest"))
@@ -210,3 +211,5 @@ def test_a_lost_checkpoint_is_followed_by_a_full_read_in_the_same_run(bench: Ben
     assert result.reason == "It is gone."
     assert bench.steps.count("commit") == 1
     assert bench.steps.count("ovf") == 1
+    again = len(bench.steps) - bench.steps[::-1].index("capture") - 1
+    assert bench.steps[again - 1] == "drop the lost one", "later that could cost the new one"

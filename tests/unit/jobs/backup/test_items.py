@@ -34,6 +34,7 @@ class Bench:
         self.bases: dict[str, Found] = {}
         self.disks: list[CapturedDisk] = []
         self.opened: list[str] = []
+        self.held: list[str] = []
         self.wanted: list[Wanted] = []
         self.sinks: dict[str, Sink] = {}
         self.vm = SimpleNamespace(snapshots=())
@@ -43,6 +44,12 @@ class Bench:
         for layer in layers:
             self.opened.append(layer.request.name)
             layer.source = self.sources[layer.request.name]  # type: ignore[assignment]
+            self.held.append(layer.request.disk_id)
+        assert len(set(self.held)) == len(self.held), "one transfer of a disk at a time"
+
+    def close(self, layer: CapturedLayer) -> None:
+        layer.source = None
+        self.held.remove(layer.request.disk_id)
 
     def find(self, wanted: Wanted) -> Found:
         self.wanted.append(wanted)
@@ -194,11 +201,11 @@ def test_a_known_layer_is_referred_to_and_needs_no_transfer(bench: Bench) -> Non
     for number in (0, 1):
         bench.base(f"disks/d0/i{number}", LAYERS[number])
     items = bench.items(rate=0)
-    assert bench.opened == ["layer i2"]
     with pytest.raises(BackupFailed, match="should be qcow2"):
         bench.store(items)  # the new layer is looked at as it is stored; these are no qcow2 files
     assert bench.sinks["disks/d0/i0"].content == LAYERS[0]
     assert bench.sinks["disks/d0/i1"].content == LAYERS[1]
+    assert bench.opened == ["layer i2"]
 
 
 def test_at_least_one_known_layer_of_each_disk_is_looked_into(bench: Bench) -> None:
@@ -206,10 +213,10 @@ def test_at_least_one_known_layer_of_each_disk_is_looked_into(bench: Bench) -> N
     for number, layer in enumerate(LAYERS):
         bench.base(f"disks/d0/i{number}", layer)
     items = bench.items(rate=0.01)
-    assert len(bench.opened) == 1
     assert bench.store(items) == {f"disks/d0/i{n}": layer for n, layer in enumerate(LAYERS)}
     assert only(items).sampled >= 1
     assert only(items).mismatches == 0
+    assert len(bench.opened) == 1
 
 
 @pytest.mark.parametrize("now", [b"ONE.one.", b"one.one.more"])
@@ -226,3 +233,14 @@ def test_a_known_layer_that_changed_makes_all_of_them_doubtful(bench: Bench, now
         "a sample of the disk's reused layers differs from the archive"
     }
     assert sorted(set(bench.opened)) == ["layer i0", "layer i1"]
+    assert bench.held == [], "only one layer of a disk is open at a time"
+
+
+def test_what_layers_would_cost_is_asked_of_one_after_the_other(bench: Bench) -> None:
+    bench.chain(*LAYERS)
+    bench.base("disks/d0/i0", LAYERS[0])
+    items = bench.items(rate=0)
+    items.measure()
+    assert bench.opened == ["layer i1", "layer i2"]
+    assert bench.held == []
+    assert sum(item.plan.bytes_to_fetch for item in only(items).items) == len(LAYERS[1]) + len(LAYERS[2])

@@ -33,6 +33,12 @@ from borg_ovirt.repository.layout import (
     layer_path,
 )
 
+OVF = (
+    b'<e xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1/"'
+    b' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><Content><Section'
+    b' ovf:id="11111111-2222-4333-8444-555555555555" xsi:type="ovf:OperatingSystemSection_Type"/>'
+    b"</Content></e>"
+)
 WHEN = datetime(2026, 3, 2, tzinfo=timezone.utc)
 BYTES = b"data" * 4096
 
@@ -79,7 +85,7 @@ class Reader:
     def __init__(self, archived: Manifest, lost: tuple[str, ...] = ()) -> None:
         self.manifest = archived
         self.lost = lost
-        self.ovf = b"<ovf/>"
+        self.ovf = OVF
         self.content: Callable[[str], Any] = lambda path: Content(BYTES, 4096)
 
     def disk(self, path: str) -> Any:
@@ -134,7 +140,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     done: list[Any] = []
 
     class Doing:
-        def __init__(self, *arguments: Any) -> None:
+        def __init__(self, *arguments: Any, **_: Any) -> None:
             self.plan = arguments[4]
 
         def run(self, reader: object, warnings: list[str]) -> list[Any]:
@@ -142,6 +148,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             return []
 
     monkeypatch.setattr(module, "survey", lambda *_: SITE)
+    monkeypatch.setattr(module, "prove_rights", lambda *_: None)
     monkeypatch.setattr(module, "IntoOvirt", Doing)
     return done
 
@@ -169,9 +176,11 @@ ROOT, DATA = disk("root"), disk("data")
 def test_into_files_and_into_ovirt(engine: list[Any], tmp_path: Path) -> None:
     directory = tmp_path / "new" / "place"
     result = go(Reader(manifest(ROOT, DATA)), None, directory=directory)
-    assert tree(directory) == sorted([f"{ROOT.id}.raw", f"{DATA.id}.raw", "manifest.json", "vm.ovf"])
+    assert tree(directory) == sorted(
+        [f"{ROOT.id}.raw", f"{DATA.id}.raw", "README.txt", "manifest.json", "vm.ovf"]
+    )
     assert (directory / f"{ROOT.id}.raw").read_bytes() == BYTES
-    assert len(result.files) == 4
+    assert len(result.files) == 5
     go(Reader(manifest(ROOT, DATA)), engine)
     assert [d.alias for d in engine[0].disks] == ["root", "data"]
 

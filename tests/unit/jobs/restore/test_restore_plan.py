@@ -271,7 +271,7 @@ def test_what_is_for_chains_is_refused_by_name(option: str) -> None:
         plan(disk("root"), **{option: "x"})
 
 
-SMALL = {"vm.ovf": 9, "manifest.json": 99}
+SMALL = {"vm.ovf": bytes(9), "manifest.json": bytes(99)}
 
 
 def files(

@@ -21,6 +21,7 @@ from borg_ovirt.jobs.runs.merges import PendingMerges
 from borg_ovirt.jobs.runs.outcome import RepositoryOutcome, RunResult, VmOutcome
 from borg_ovirt.jobs.runs.plan import window_end
 from borg_ovirt.jobs.runs.slots import try_lock
+from borg_ovirt.ovirt.session.waiting import Patience
 from borg_ovirt.progress import Progress
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -87,9 +88,8 @@ class Bench:
             )
         ]
 
-    def event(self, engine: object, text: str, *, severity: str, vm_id: str) -> bool:
+    def event(self, engine: object, text: str, *, severity: str, vm_id: str) -> None:
         self.told.append(f"{severity}: {text}")
-        return True
 
 
 @pytest.fixture
@@ -97,6 +97,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench(tmp_path)
     monkeypatch.setattr(turns, "back_up_limited", made.back_up)
     monkeypatch.setattr(audit, "post_event", made.event)
+    monkeypatch.setattr(turns, "heal", lambda *_, **__: [])
     monkeypatch.setattr(turns, "_PAUSE", 0.01)
     return made
 
@@ -111,7 +112,7 @@ def take(bench: Bench, outcomes: Sequence[VmOutcome] | None = None) -> VmOutcome
         named=False,
         options=lambda member: SimpleNamespace(mode="image"),
     )
-    anything: Any = SimpleNamespace()
+    anything: Any = SimpleNamespace(patience=Patience())
     parts: Any = bench
     member: Any = SimpleNamespace(id="v-1", name="web01")
     made = turns.Turns(plan, anything, parts, anything, bench.merges, parts, Progress())

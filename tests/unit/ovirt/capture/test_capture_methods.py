@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from unit.ovirt.script import Answer, Reply, Request, Script, fault
+from unit.ovirt.script import HANG_UP, Answer, Reply, Request, Script, fault
 
 from borg_ovirt.errors import (
     BackupFailed,
-    BorgOvirtError,
     CheckpointLost,
     EngineRefused,
     NotAuthorized,
     VmNotSuitable,
 )
+from borg_ovirt.ovirt.capture.backup import finalize_backup
 from borg_ovirt.ovirt.capture.methods import BackupMethod, check_suitable
 from borg_ovirt.ovirt.capture.snapshot_method import SnapshotMethod
 from borg_ovirt.ovirt.facts.model import DiskFacts, SnapshotFacts, VmFacts
@@ -106,6 +106,7 @@ def test_thawed_though_the_snapshot_fails(
     frozen: Script, engine: Engine, journal: Journal, answers: Sequence[Answer]
 ) -> None:
     frozen.on("POST", "/vms/vm-1/snapshots", answers[0])
+    frozen.on("GET", "/vms/vm-1/snapshots", "<snapshots/>")
     frozen.on("GET", "/vms/vm-1/snapshots/s-1", *answers[1:] or [Answer(404, "<fault/>")])
     frozen.on("DELETE", "/vms/vm-1/snapshots/s-1", Answer(404, "<fault/>"))
     with pytest.raises((EngineRefused, BackupFailed)):
@@ -137,10 +138,33 @@ def test_without_the_right_to_freeze_nothing_was_frozen(
 def test_a_thaw_that_gets_no_answer_stays_in_the_journal(
     frozen: Script, engine: Engine, journal: Journal
 ) -> None:
+    """It is told, tried again when the snapshot goes, and then left to whoever cleans up."""
     frozen.on("POST", THAW, Answer(503, "restarting", "text/html"))
-    with pytest.raises(BorgOvirtError):
-        method(engine, journal).start()
-    assert "freeze" in kinds(journal)
+    taken = method(engine, journal)
+    taken.start()
+    assert kinds(journal) == ["freeze", "snapshot"]
+    frozen.on("GET", "/vms/vm-1/snapshots/s-1", Answer(200, SNAPSHOT.format("ok")), Answer(404, "<fault/>"))
+    frozen.on("DELETE", "/vms/vm-1/snapshots/s-1", Answer())
+    asked = len(frozen.asked("POST", THAW))
+    taken.end()
+    assert len(frozen.asked("POST", THAW)) > asked
+    assert "MAY STILL BE FROZEN" in taken.wait_ended()[0]
+    assert kinds(journal) == ["freeze"]
+
+
+def test_a_guest_whose_freeze_got_no_answer_is_frozen_anew(
+    frozen: Script, engine: Engine, journal: Journal
+) -> None:
+    """A frozen guest refuses to be frozen again, so it is thawed first."""
+    frozen.on("POST", FREEZE, HANG_UP, OK)
+    method(engine, journal).start()
+    assert posts(frozen) == [
+        "freezefilesystems",
+        "thawfilesystems",
+        "freezefilesystems",
+        "snapshots",
+        "thawfilesystems",
+    ]
 
 
 def test_a_vm_that_is_down_is_not_frozen(frozen: Script, engine: Engine, journal: Journal) -> None:
@@ -183,10 +207,20 @@ def test_a_disk_that_the_snapshot_lacks_is_told(frozen: Script, engine: Engine, 
 # -- the engine's backup -----------------------------------------------------------------------------
 
 
+def nothing_in_the_way(script: Script) -> None:
+    """What is looked at when a backup fails: no lock, and the checkpoint is there."""
+    script.on("GET", "/vms/vm-1/snapshots", "<snapshots/>")
+    script.on("GET", "/vms/vm-1/diskattachments", "<disk_attachments/>")
+    script.on("GET", "/storagedomains", "<storage_domains/>")
+    script.on("GET", "/datacenters", "<data_centers/>")
+    script.on("GET", "/vms/vm-1/checkpoints", "<checkpoints><checkpoint id='cp-1'/></checkpoints>")
+
+
 @pytest.fixture
 def backing_up(script: Script) -> Script:
     """An engine whose backup becomes ready."""
     events(script)
+    nothing_in_the_way(script)
     script.on("POST", "/vms/vm-1/backups", Answer(201, BACKUP.format("starting")))
     script.on("GET", "/vms/vm-1/backups", "<backups/>")
     script.on("GET", "/vms/vm-1/backups/b-1", BACKUP.format("starting"), BACKUP.format("ready"))
@@ -265,7 +299,6 @@ def test_a_guest_that_cannot_freeze(
     [
         (fault("Cannot backup VM. The checkpoint doesn't exist."), "doesn't exist"),
         (fault("Cannot backup VM. Checkpoint cp-1 is invalid.", 400), "is invalid"),
-        (Answer(400, "<fault><reason>x</reason></fault>"), "could not prepare the checkpoint"),
     ],
 )
 def test_a_refused_checkpoint_is_told_as_lost(
@@ -275,6 +308,25 @@ def test_a_refused_checkpoint_is_told_as_lost(
     with pytest.raises(CheckpointLost, match=reason):
         backup(engine, journal, from_checkpoint="cp-1").start()
     assert kinds(journal) == []
+
+
+@pytest.mark.parametrize(
+    ("checkpoints", "blamed"),
+    [
+        ("<checkpoint id='cp-1'/>", False),
+        ("<checkpoint id='cp-1'><state>invalid</state></checkpoint>", True),
+        ("", True),
+    ],
+)
+def test_a_refusal_without_words_is_laid_to_the_checkpoint_only_if_it_is_gone(
+    backing_up: Script, engine: Engine, journal: Journal, checkpoints: str, blamed: bool
+) -> None:
+    backing_up.on("POST", "/vms/vm-1/backups", Answer(400, "<fault><reason>x</reason></fault>"))
+    backing_up.on("GET", "/vms/vm-1/checkpoints", f"<checkpoints>{checkpoints}</checkpoints>")
+    error, words = (CheckpointLost, "no longer has") if blamed else (BackupFailed, "gives no reason")
+    with pytest.raises(error, match=words):
+        backup(engine, journal, from_checkpoint="cp-1").start()
+    assert (len(backing_up.asked("POST", "/vms/vm-1/backups")) == 1) == blamed
 
 
 @pytest.mark.parametrize("since", ["cp-1", None])
@@ -350,3 +402,12 @@ def test_neither_a_preview_nor_the_hosted_engine() -> None:
         check_suitable(VmFacts("v", "w", "down", "c", "D", (4, 6), snapshots=(preview,)))
     with pytest.raises(VmNotSuitable, match="Hosted Engine"):
         check_suitable(VmFacts("v", "w", "up", "c", "D", (4, 6), origin="managed_hosted_engine"))
+
+
+@pytest.mark.parametrize("words", ["is already stopped", "is already in 'finalizing' phase"])
+def test_an_end_whose_answer_was_lost_is_no_failure(script: Script, engine: Engine, words: str) -> None:
+    """The second asking is refused, in two ways [seen]: the backup is good all the same."""
+    refusal = fault(f"vm 'vm-1' backup 'b-1' {words}, no need to stop the backup again", 400)
+    script.on("POST", "/vms/vm-1/backups/b-1/finalize", HANG_UP, refusal)
+    finalize_backup(engine, "vm-1", "b-1")
+    assert len(script.asked("POST", "/vms/vm-1/backups/b-1/finalize")) == 2

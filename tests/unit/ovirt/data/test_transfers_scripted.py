@@ -314,3 +314,25 @@ def test_a_waiting_ticket_is_kept_alive(
     moving.on("OPTIONS", TICKET, options)
     assert again.wait(10)
     transfer.hang_up()
+
+
+def test_one_that_was_asked_for_twice_and_came_late_is_ended_too(
+    moving: Script, engine: Engine, journal: Journal
+) -> None:
+    """Its answer was lost, it was not to be seen, another was made; then the first came all the same."""
+    moving.on("POST", TRANSFERS, HANG_UP, Answer(201, phase(moving, "initializing")))
+    transfer = started(engine, journal, LAYER)
+    mark = journal.unfinished[0].facts["mark"]
+    late = (
+        "<image_transfer id='t-2'><phase>{}</phase><image id='disk-1'/><direction>download</direction>"
+        f"<inactivity_timeout>{mark}</inactivity_timeout></image_transfer>"
+    )
+    moving.on("GET", TRANSFERS, f"<image_transfers>{late.format('transferring')}</image_transfers>")
+    moving.on("GET", f"{TRANSFERS}/t-2", late.format("transferring"), late.format("finished_failure"))
+    moving.on("POST", f"{TRANSFERS}/t-2/cancel", DONE)
+    moving.on("GET", ONE, phase(moving, "finished_success"))
+    moving.on("GET", f"{DISK}/disksnapshots", "<disk_snapshots/>")
+    transfer.finish()
+    assert len(moving.asked("POST", TRANSFERS)) == 2
+    assert len(moving.asked("POST", f"{TRANSFERS}/t-2/cancel")) == 1
+    assert open_entries(journal) == []

@@ -194,6 +194,7 @@ def ovf(data: str) -> str:
 
 
 def test_an_empty_ovf_is_asked_again(script: Script, engine: Engine) -> None:
+    script.on("GET", f"{VM}/diskattachments", "<disk_attachments/>")
     script.on("GET", VM, f"<vm id='{ID}'/>", ovf("  "), ovf("&lt;ovf&gt;ä&lt;/ovf&gt;"))
     assert fetch_ovf(engine, ID) == "<ovf>ä</ovf>".encode()
     assert script.asked("GET", VM)[0].query["all_content"] == "true"
@@ -202,7 +203,7 @@ def test_an_empty_ovf_is_asked_again(script: Script, engine: Engine) -> None:
 def test_an_ovf_that_never_comes_names_the_locked_disk(full: Script, engine: Engine) -> None:
     full.on("GET", VM, ovf(""))
     full.on("GET", "/disks/d-2", "<disk id='d-2'><alias>data</alias><status>locked</status></disk>")
-    with pytest.raises(VmNotSuitable, match="disks not ok: data"):
+    with pytest.raises(VmNotSuitable, match="web01: disk data is locked"):
         fetch_ovf(engine, ID)
 
 

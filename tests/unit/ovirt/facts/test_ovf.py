@@ -106,11 +106,11 @@ def test_the_name_is_set() -> None:
 
 def test_fresh_nics_have_other_ids_and_no_address() -> None:
     (old,) = read(SAMPLE.decode()).nics
-    (new,) = read(rewrite(SAMPLE, ids={}, fresh_nics_and_macs=True).decode()).nics
+    (new,) = read(rewrite(SAMPLE, ids={}, fresh=True).decode()).nics
     assert new.id != old.id
     assert new.mac == ""  # absent reads as empty: the one kind of address that clashes with nobody's
     assert (new.name, new.network) == (old.name, old.network)
-    assert b"56:6f" not in rewrite(SAMPLE, ids={}, fresh_nics_and_macs=True)
+    assert b"56:6f" not in rewrite(SAMPLE, ids={}, fresh=True)
 
 
 @pytest.mark.parametrize(("keep", "left"), [([DISK_2], [B1]), ([DISK_1], [A3, A2, A1]), ([], [])])

@@ -52,7 +52,7 @@ def test_the_chain_is_read_from_the_items_and_not_from_parent_ref() -> None:
 
 def test_no_id_of_the_original_is_left_beside_it() -> None:
     ids = {old: str(uuid.uuid4()) for old in (VM, D1, D2, A3, B1)}
-    new = rewrite(OVF, ids, name="web01 copy", fresh_nics_and_macs=True)
+    new = rewrite(OVF, ids, name="web01 copy", fresh=True)
     text = new.decode()
     assert [old for old in OURS if old in text] == []
     assert "56:6f:00:00:00:01" not in text
@@ -68,7 +68,7 @@ def test_no_id_of_the_original_is_left_beside_it() -> None:
 
 
 def test_the_shape_that_the_engine_insists_on_is_kept() -> None:
-    new = rewrite(OVF, {VM: str(uuid.uuid4())}, fresh_nics_and_macs=True)
+    new = rewrite(OVF, {VM: str(uuid.uuid4())}, fresh=True)
     assert new.startswith(b'<?xml version="1.0" encoding="UTF-8"?><ovf:Envelope ')
     for needed in ("xmlns:ovf=", "xmlns:rasd=", "xmlns:xsi=", 'xsi:type="ovf:VirtualHardwareSection_Type"'):
         assert needed in new.decode()

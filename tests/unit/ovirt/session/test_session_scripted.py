@@ -30,6 +30,7 @@ from borg_ovirt.ovirt.session.faults import NotFound, Unclear, is_lock
 from borg_ovirt.ovirt.session.probes import backup_rights, read_rights
 from borg_ovirt.ovirt.session.waiting import Patience
 
+PAGE = "/ovirt-engine/services/health"
 TOKEN, LOGOUT = "/ovirt-engine/sso/oauth/token", "/ovirt-engine/services/sso-logout"
 AWAY = Answer(502, "<html>bad gateway</html>", "text/html")
 DISK = "/disks/d-1"
@@ -212,7 +213,7 @@ def test_no_login_to_an_engine_that_nobody_vouches_for(secure: Script, pki: Pki,
     assert secure.requests == [], "the password must not have left"
     with Engine(access(secure, ca_file=pki.ca_file), patience=HASTY):
         pass
-    assert [r.path for r in secure.requests] == [TOKEN, "", LOGOUT]
+    assert [r.path for r in secure.requests] == [TOKEN, "", PAGE, LOGOUT]
     with Engine(access(secure, ca_pem=pki.ca_file.read_text()), patience=HASTY) as engine:
         assert Path(str(engine.ca_file)).read_text() == pki.ca_file.read_text()
     assert not Path(str(engine.ca_file)).exists()
@@ -299,17 +300,27 @@ def test_only_what_came_after_the_mark_and_concerns_the_vm(script: Script, engin
     assert script.asked("GET", "/events")[-1].query["from"] == "7"
 
 
-def test_a_line_in_the_engines_log_never_fails_a_job(script: Script, engine: Engine) -> None:
-    script.on("POST", "/events", fault("The custom id is taken.", 400), Answer(201, "<event id='1'/>"))
-    assert post_event(engine, "x" * 2000, severity="warning", vm_id="v-1")
+TAKEN = fault("=Cannot add External Event. External Event with this custom id already exists.", 400)
+
+
+def test_a_line_in_the_engines_log(script: Script, engine: Engine) -> None:
+    script.on("POST", "/events", TAKEN, Answer(201, "<event id='1'/>"))
+    post_event(engine, "x" * 2000, severity="warning", vm_id="v-1")
     first, second = script.asked("POST", "/events")
     assert first.body != second.body, "another id is drawn"
     assert b"x" * 900 in second.body
     assert b"x" * 901 not in second.body
-    script.on("POST", "/events", fault("No.", 409))
-    assert not post_event(engine, "x")
-    script.on("POST", "/events", fault("The custom id is taken.", 400))
-    assert not post_event(engine, "x")
+    for refusal, words in ((fault("No.", 409), "No."), (TAKEN, "already exists")):
+        script.on("POST", "/events", refusal)
+        with pytest.raises(EngineRefused, match=words):
+            post_event(engine, "x")
+
+
+def test_a_line_whose_answer_was_lost_is_there_once(script: Script, engine: Engine) -> None:
+    script.on("POST", "/events", HANG_UP, TAKEN)
+    post_event(engine, "x")
+    first, second = script.asked("POST", "/events")
+    assert first.body == second.body
 
 
 def test_each_right_is_asked_for_itself(script: Script, engine: Engine) -> None:

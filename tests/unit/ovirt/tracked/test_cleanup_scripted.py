@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from unit.ovirt.script import Answer, Script, fault
+from unit.ovirt.script import Answer, Request, Script, fault
 
-from borg_ovirt.ovirt.session.engine import Engine
-from borg_ovirt.ovirt.tracked.cleanup import heal, leftovers
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.session.waiting import Patience
+from borg_ovirt.ovirt.tracked import cleanup
+from borg_ovirt.ovirt.tracked.cleanup import heal, leftovers, of_vm
 from borg_ovirt.ovirt.tracked.tagged import Tagged, find_tagged, remove_tagged, run_of
 
 GONE = Answer(404, "<fault/>")
@@ -18,7 +22,10 @@ DEAD, LIVING = "0123456789ab", "fedcba987654"
 
 
 def dead_run(
-    directory: Path, *entries: tuple[str, str | None, dict[str, object]], engine: str = "engine-1"
+    directory: Path,
+    *entries: tuple[str, str | None, dict[str, object]],
+    engine: str = "engine-1",
+    at: float = 0.0,
 ) -> Path:
     """The journal of a run that died; of what has no id only the intent is known."""
     directory.mkdir(exist_ok=True)
@@ -26,7 +33,7 @@ def dead_run(
         {"op": "run", "run": DEAD, "engine": engine, "pid": 1, "at": "2026-03-01T12:00:00+00:00"}
     ]
     for number, (kind, object_id, facts) in enumerate(entries, 1):
-        lines.append({"op": "intend", "n": number, "kind": kind, "facts": facts})
+        lines.append({"op": "intend", "n": number, "kind": kind, "facts": facts, "at": at})
         if object_id:
             lines.append({"op": "made", "n": number, "id": object_id})
     path = directory / f"{DEAD}.jsonl"
@@ -39,9 +46,9 @@ def done(script: Script) -> list[tuple[str, str]]:
     return [(r.method, r.path) for r in script.requests if r.method in ("POST", "DELETE", "PUT")]
 
 
-def transfer(phase: str, backup: str = "b-1") -> str:
+def transfer(phase: str) -> str:
     return (
-        f"<image_transfer id='t-1'><phase>{phase}</phase><backup id='{backup}'/><image id='d-1'/>"
+        f"<image_transfer id='t-1'><phase>{phase}</phase><image id='d-1'/>"
         "<direction>download</direction><inactivity_timeout>4711</inactivity_timeout></image_transfer>"
     )
 
@@ -76,6 +83,7 @@ def test_everything_in_the_order_of_ending(script: Script, engine: Engine, tmp_p
     script.on("GET", "/imagetransfers/t-1", *map(transfer, states))
     script.on("POST", "/imagetransfers/t-1/cancel", DONE)
     script.on("GET", "/vms/v-1/backups/b-1", *map(backup, ["ready", "ready", "succeeded"]))
+    script.on("GET", "/vms/v-1/diskattachments", "<disk_attachments/>")
     script.on("POST", "/vms/v-1/backups/b-1/finalize", DONE)
     script.on("GET", "/vms/v-1/snapshots/s-1", snapshot("ok"), snapshot("ok"), snapshot("locked"), GONE)
     script.on("DELETE", "/vms/v-1/snapshots/s-1", Answer())
@@ -91,7 +99,7 @@ def test_everything_in_the_order_of_ending(script: Script, engine: Engine, tmp_p
         ("DELETE", "/disks/d-9"),
     ]
     assert not path.exists()
-    assert all(line.startswith("ended the ") for line in told)
+    assert [line.split()[0] for line in told] == ["ending", "ended"] * 5
 
 
 def test_what_could_not_be_ended_stays_for_the_next_run(
@@ -206,7 +214,7 @@ def test_a_merge_that_fails_is_told_and_kept(script: Script, engine: Engine, tmp
     script.on("DELETE", "/vms/v-1/snapshots/s-1", Answer())
     told: list[str] = []
     assert heal(engine, tmp_path, told.append) == []
-    assert "could not be merged" in told[0]
+    assert "could not be merged" in told[-1]
     assert path.exists()
     assert [left.id for left in leftovers(tmp_path)] == ["s-1"]
 
@@ -221,6 +229,7 @@ def marked(run: str) -> str:
 @pytest.fixture
 def tagged(script: Script) -> Script:
     script.on("GET", "/vms", "<vms><vm id='v-1'><name>web01</name></vm></vms>")
+    script.on("GET", "/disks", "<disks/>")
     script.on(
         "GET",
         "/vms/v-1/backups",
@@ -261,12 +270,14 @@ def test_whose_a_description_is(description: str | None, run: str | None) -> Non
 
 
 def test_the_transfers_of_a_backup_go_before_it(tagged: Script, engine: Engine) -> None:
+    """The engine tells of no transfer which backup it is of: those of its disks are."""
     found = find_tagged(engine, {LIVING})[0]
+    tagged.on("GET", "/vms/v-1/backups/b-1/disks", "<disks><disk id='d-1'/></disks>")
     tagged.on(
         "GET",
         "/imagetransfers",
         f"<image_transfers>{transfer('transferring')}"
-        f"{transfer('transferring', 'b-2').replace('t-1', 't-2')}</image_transfers>",
+        f"{transfer('transferring').replace('t-1', 't-2').replace('d-1', 'd-2')}</image_transfers>",
     )
     tagged.on("GET", "/imagetransfers/t-1", transfer("transferring"), transfer("finished_failure"))
     tagged.on("POST", "/imagetransfers/t-1/cancel", DONE)
@@ -285,3 +296,88 @@ def test_a_tagged_snapshot_that_is_refused_is_told(tagged: Script, engine: Engin
     tagged.on("DELETE", "/vms/v-1/snapshots/s-1", fault("Cannot remove Snapshot. The VM is migrating.", 400))
     with pytest.raises(Exception, match="migrating"):
         remove_tagged(engine, found)
+
+
+# -- what does not end, or is not there yet ----------------------------------------------------------------
+
+
+@pytest.fixture
+def patient(script: Script) -> Iterator[Engine]:
+    """One that would wait for minutes."""
+    with Engine(
+        EngineAccess(script.url, "admin@internal", "x"), patience=Patience(first=0.01, most=0.05)
+    ) as opened:
+        script.requests.clear()
+        yield opened
+
+
+def test_what_never_ends_holds_up_only_whom_it_concerns(
+    script: Script, patient: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told at once, tried for seconds (here: tenths), and stays for the next run."""
+    monkeypatch.setattr(cleanup, "EACH", 0.3)
+    monkeypatch.setattr(cleanup, "SECONDS", 0.9)
+    path = dead_run(
+        tmp_path,
+        ("transfer", "t-1", {"vm": "v-1", "disk": "d-1", "direction": "download", "mark": 4711}),
+        ("backup", "b-1", {"vm": "v-1", "description": "x"}),
+        ("disk", "d-9", {"id": "d-9", "alias": "copy"}),
+    )
+    script.on("GET", "/imagetransfers/t-1", transfer("transferring"))
+    script.on("POST", "/imagetransfers/t-1/cancel", DONE)
+    script.on("GET", "/vms/v-1/backups/b-1", backup("finalizing"))
+    script.on("GET", "/vms/v-1/diskattachments", "<disk_attachments/>")
+    script.on("GET", "/disks/d-9", "<disk id='d-9'/>", GONE)
+    script.on("DELETE", "/disks/d-9", Answer())
+    told: list[str] = []
+    started = time.monotonic()
+    assert heal(patient, tmp_path, told.append, of_vm("v-2")) == ["disk d-9 (alias copy)"]
+    assert time.monotonic() - started < 20, "minutes, if it were waited for as usual"
+    assert told[0].startswith("ending the download t-1")
+    assert [line.split(" of a run")[0] for line in told if line.startswith("could not")] == [
+        "could not end the download t-1 (disk d-1, vm v-1)",
+        "could not end the backup b-1 (vm v-1)",
+    ]
+    assert path.exists()
+    assert [left.kind for left in leftovers(tmp_path)] == ["transfer", "backup"]
+    assert patient.patience == Patience(first=0.01, most=0.05)
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_what_was_on_its_way_when_the_run_was_killed_may_come_late(
+    script: Script, engine: Engine, tmp_path: Path, comes: bool
+) -> None:
+    path = dead_run(tmp_path, ("snapshot", None, {"vm": "v-1", "description": "ours"}), at=time.time())
+    late = f"<snapshots>{snapshot('ok', 'ours')}</snapshots>"
+    script.on("GET", "/vms/v-1/snapshots", "<snapshots/>", "<snapshots/>", *([late] if comes else []))
+    script.on("GET", "/vms/v-1/snapshots/s-1", snapshot("ok"), snapshot("ok"), snapshot("ok"), GONE)
+    script.on("DELETE", "/vms/v-1/snapshots/s-1", Answer())
+    told: list[str] = []
+    assert len(heal(engine, tmp_path, told.append)) == comes
+    assert path.exists() != comes
+    if not comes:
+        assert "the next run looks again" in told[-1]
+        assert heal(engine, tmp_path, in_flight=0.0) == []
+        assert not path.exists()
+
+
+@pytest.mark.parametrize(("at_most", "ended"), [(20.0, True), (None, False)])
+def test_a_layer_that_a_crashed_host_left_locked_is_waited_for(
+    script: Script, engine: Engine, tmp_path: Path, at_most: float | None, ended: bool
+) -> None:
+    """For longer than for any lock, by the backup of its VM; or that would take a second snapshot."""
+    path = dead_run(tmp_path, ("snapshot", "s-1", {"vm": "v-1", "description": "x"}))
+    locked = fault("Cannot remove Snapshot: The following disks are locked: root. Please try again later.")
+    free_at = time.monotonic() + 1.0
+
+    def remove(request: Request) -> Answer:
+        if time.monotonic() < free_at:
+            return locked
+        script.on("GET", "/vms/v-1/snapshots/s-1", GONE)
+        return Answer()
+
+    script.on("GET", "/vms/v-1/snapshots/s-1", snapshot("ok"))
+    script.on("DELETE", "/vms/v-1/snapshots/s-1", remove)
+    assert engine.patience.lock < 1.0
+    assert (heal(engine, tmp_path, only=of_vm("v-1"), at_most=at_most) != []) == ended
+    assert path.exists() != ended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,15 +23,20 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield made
 
 
-def ours(journal: Journal, answer: Any) -> TrackedObject:
-    """Of an engine that answers every request so; it is looked for once."""
+QUICK = Patience(unclear=0.0, lock=0.0, engine=0.0)
+
+
+def ours(journal: Journal, *answers: Any, patience: Patience = QUICK) -> TrackedObject:
+    """Of an engine that answers so, the last for ever; it is looked for once each time."""
+    left = list(answers)
 
     def call(what: str, ask: Any, **_: Any) -> Any:
+        answer = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(answer, BaseException):
             raise answer
         return SimpleNamespace(id=answer)
 
-    engine: Any = SimpleNamespace(call=call, patience=Patience(unclear=0.0, lock=0.0))
+    engine: Any = SimpleNamespace(call=call, patience=patience)
     made = TrackedObject(engine, journal, "backup")
     made.intend(vm="v", description="x")
     return made
@@ -77,6 +83,34 @@ def test_a_refusal_with_its_reason_made_nothing(journal: Journal, detail: str, l
     assert len(journal.unfinished) == left
     assert not one.there()  # the engine was asked, and has none
     assert journal.unfinished == []
+
+
+def test_what_is_not_there_after_a_lost_answer_is_asked_for_again(journal: Journal) -> None:
+    one = ours(journal, Unclear("502"), Unclear("502"), "id-4", patience=replace(QUICK, engine=5.0))
+    one.make("make it", lambda s: None, lambda: None)
+    assert one.id == "id-4"
+
+
+def test_a_refusal_because_of_our_own_is_none(journal: Journal) -> None:
+    """Something in between sent it twice: the second was refused, by a lock of the first."""
+    one = ours(journal, EngineRefused("refused", status=409, detail="Disk is locked."))
+    one.make("make it", lambda s: None, lambda: "id-5")
+    assert one.id == "id-5"
+
+
+def test_a_refusal_after_a_lost_answer_leaves_it_to_the_next_run(journal: Journal) -> None:
+    refused = EngineRefused("refused", status=409, detail="No room.")
+    one = ours(journal, Unclear("lost"), refused, patience=replace(QUICK, engine=5.0))
+    with pytest.raises(EngineRefused):
+        one.make("make it", lambda s: None, lambda: None)
+    assert len(journal.unfinished) == 1
+
+
+def test_a_lock_is_waited_for(journal: Journal) -> None:
+    locked = EngineRefused("refused", status=409, detail="Disk is locked. Please try again later.")
+    one = ours(journal, locked, locked, "id-6", patience=replace(QUICK, lock=5.0))
+    one.make("make it", lambda s: None, lambda: None)
+    assert one.id == "id-6"
 
 
 def test_an_earlier_one_is_not_taken_for_the_next(journal: Journal) -> None:

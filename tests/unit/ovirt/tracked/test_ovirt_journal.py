@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -206,3 +207,37 @@ def test_what_is_written_down_is_on_the_disk(tmp_path: Path, monkeypatch: pytest
         for step in (lambda: journal.intend("disk", id="d1"), lambda: journal.unfinished[0].made("d1")):
             step()
             assert synced[-1] == (str(journal.path), journal.path.stat().st_size)
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_told_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = r"state directory .* cannot be written: No space left"
+    with Journal(tmp_path / "b", "engine-1") as journal:
+        known = journal.intend("disk", id="d0")
+        monkeypatch.setattr(os, "fsync", no_room)
+        with pytest.raises(ConfigError, match=told), Journal(tmp_path / "a", "engine-1"):
+            pass
+        assert list((tmp_path / "a").iterdir()) == []
+        with pytest.raises(ConfigError, match=told):
+            journal.intend("disk", id="d1")
+        known.made("d0")
+        known.done()  # what is gone is gone, whether or not it can be written down
+        assert journal.unfinished == []
+    assert list((tmp_path / "b").iterdir()) == []
+
+
+def test_a_line_that_nobody_can_read_hides_no_other(tmp_path: Path) -> None:
+    run = die(tmp_path)
+    path = tmp_path / f"{run}.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[1:1] = [b'{"op":"intend","n":7,"kind":"di\xffsk","facts":{}}\n', b"[" * 100_000 + b"\n"]
+    path.write_bytes(b"".join(lines))
+    assert [left.kind for left in leftovers(tmp_path)] == ["transfer", "backup", "vm", "disk"]
+    with dead_runs(tmp_path) as (dead,):
+        assert dead.damaged == 2
+        for entry in list(dead.entries):
+            dead.strike(entry)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".damaged"], "for whoever wants to look"
