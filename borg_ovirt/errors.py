@@ -171,6 +171,12 @@ class NotOurArchive(BorgOvirtError):
     exit_code = 35
 
 
+class ArchiveUnsound(BorgOvirtError):
+    """An archive failed its proof, or Borg found its repository faulty: it cannot be relied on."""
+
+    exit_code = 37
+
+
 class RestoreBlocked(BorgOvirtError):
     """The plan of a restore has blockers: nothing was touched."""
 

@@ -52,7 +52,14 @@ def command(
     given.check(config)
     order = _Order(config, given, _settings(config, where, repository, given), _vm(where, given))
     access = connect.engine_access(config, engine)
-    return _preview(output, order, access) if dry_run else _run(output, order, access)
+    if dry_run:
+        return _preview(output, order, access)
+    status = _run(output, order, access)
+    if config.verify.after_create and order.vm is None:
+        from borg_ovirt.cli.verify import after_create
+
+        status = max(status, after_create(output, config, order.repositories, repository, engine))
+    return status
 
 
 @dataclass(frozen=True)

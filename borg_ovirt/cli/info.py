@@ -12,7 +12,7 @@ from borg_ovirt.errors import EXIT_OK, EXIT_WARNING
 from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from borg_ovirt.jobs.archives.list import ArchiveFacts
+    from borg_ovirt.jobs.archives.list import ArchiveFacts, ArchiveLine
 
 
 @click.command("info")
@@ -38,6 +38,16 @@ def command(output: Output, repository: options.RepositoryOptions, archive: loca
     return EXIT_WARNING if facts.line.damage else EXIT_OK
 
 
+def _proof(line: ArchiveLine) -> str:
+    """What `verify` found last, and when."""
+    told = []
+    for proof, word in ((line.failed_proof, "FAILED "), (line.proof, "")):
+        if proof is not None:
+            note = f" ({proof.note})" if proof.note else ""
+            told.append(f"{word}{proof.level}, {local_time(proof.time)}, by {proof.version}{note}")
+    return "; ".join(told) or "none yet"
+
+
 def _show(output: Output, facts: ArchiveFacts) -> None:
     line, manifest = facts.line, facts.manifest
     run = manifest.run
@@ -54,6 +64,7 @@ def _show(output: Output, facts: ArchiveFacts) -> None:
         f"Mode:         {line.mode}, {line.kind}{' (' + line.reason + ')' if line.reason else ''}",
         f"Method:       {run.way}{' (' + run.way_reason + ')' if run.way_reason else ''}",
         f"Engine:       {run.engine}{' ' + run.engine_version if run.engine_version else ''}",
+        f"Proof:        {_proof(line)}",
         f"Took:         {format_duration((run.ended - run.started).total_seconds())}",
         f"Size:         {format_size(facts.original_size)} in {len(manifest.disks)} disks",
         "",

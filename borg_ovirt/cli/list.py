@@ -11,6 +11,7 @@ from borg_ovirt.cli.output import Output, local_time
 
 if TYPE_CHECKING:
     from borg_ovirt.jobs.archives.list import ArchiveLine, Check
+    from borg_ovirt.repository.proof import ProofRecord
 
 
 @click.command("list")
@@ -34,7 +35,8 @@ def command(
     """List the archives of ours in REPO, oldest first; of VM (a name or an id) if given.
 
     Archives that other programs made are left out. REPO::VM is the same as REPO VM. NOTES tell of archives
-    that cannot be restored whole, as far as the list of their chunks tells (--check).
+    that cannot be restored whole, as far as the list of their chunks tells (--check). PROOF is the last that
+    the archive passed (`borg-ovirt verify`).
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.archives.list import list_archives
@@ -49,7 +51,7 @@ def command(
         return 0
     engines = len({line.engine for line in lines}) > 1
     output.table(
-        ["ARCHIVE", "VM", *(["ENGINE"] if engines else []), "TIME", "MODE", "KIND", "NOTES"],
+        ["ARCHIVE", "VM", *(["ENGINE"] if engines else []), "TIME", "MODE", "KIND", "PROOF", "NOTES"],
         [
             [
                 line.archive,
@@ -58,12 +60,18 @@ def command(
                 local_time(line.time),
                 line.mode,
                 line.kind,
+                in_short(line.proof),
                 _notes(line),
             ]
             for line in lines
         ],
     )
     return 0
+
+
+def in_short(proof: ProofRecord | None) -> str:
+    """The last proof that was passed."""
+    return f"{proof.level} {local_time(proof.time)[:10]}" if proof else ""
 
 
 def _notes(line: ArchiveLine) -> str:

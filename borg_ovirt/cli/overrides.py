@@ -64,9 +64,9 @@ class CreateOverrides:
     def limits(self, configured: Limits) -> Limits:
         """What a whole run may take."""
         given: dict[str, Any] = {
-            "until": _read(self.until, "TimeOfDay", "--until"),
-            "rate_limit": _read(self.rate_limit, "Size", "--rate-limit"),
-            "min_free": _read(self.min_free, "MinFree", "--min-free"),
+            "until": read(self.until, "TimeOfDay", "--until"),
+            "rate_limit": read(self.rate_limit, "Size", "--rate-limit"),
+            "min_free": read(self.min_free, "MinFree", "--min-free"),
         }
         return configured.model_copy(
             update={name: value for name, value in given.items() if value is not None}
@@ -74,7 +74,7 @@ class CreateOverrides:
 
     def stall(self) -> float:
         """Seconds that one of several repositories may keep the others waiting."""
-        span: timedelta = _read(self.repo_stall, "Duration", "--repo-stall")
+        span: timedelta = read(self.repo_stall, "Duration", "--repo-stall")
         if not span:
             raise click.BadParameter("must be longer than nothing", param_hint="--repo-stall")
         return span.total_seconds()
@@ -87,7 +87,7 @@ class CreateOverrides:
 
     def cell(self) -> int | None:
         """Size of a grid cell, in bytes, for a VM without archives."""
-        size: int | None = _read(self.chunk_size, "Size", "--chunk-size")
+        size: int | None = read(self.chunk_size, "Size", "--chunk-size")
         return size
 
     def check(self, config: Config) -> None:
@@ -122,6 +122,7 @@ def create_options(
         full_every=policy.full_every,
         sampling=given.sampling() or Sampling(policy.sample),
         strict=given.strict or policy.strict,
+        expect=frozenset(policy.expect),
         rules=DiskRules(
             exclude=(*disks.aliases, *given.exclude_disk),
             larger_than=disks.larger_than,
@@ -146,7 +147,7 @@ def parsed(parse: Callable[[str], T], text: str, option: str) -> T:
         raise click.BadParameter(str(error), param_hint=option) from None
 
 
-def _read(text: str | None, kind: str, option: str) -> Any:
+def read(text: str | None, kind: str, option: str) -> Any:
     """A value of the command line, read as the configuration reads it."""
     if text is None:
         return None

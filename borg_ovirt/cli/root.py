@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "diff": "Show what changed between two archives.",
     "estimate": "Tell what the next backup of a VM would read.",
     "prune": "Remove archives that no rule keeps.",
+    "verify": "Prove archives, and say so on each of them.",
     "hold": "Keep archives from every prune of ours.",
     "release": "Take the mark of hold away.",
     "vms": "Show every VM of the engine and how well it is protected.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.command("vms")
 @click.argument("where", type=location.repository, nargs=-1, metavar="[REPO] ...")
 @click.option("--max-age", metavar="SPAN", help="A last archive older than this is `old`: 26h, 8d.")
+@click.option("--max-proof-age", metavar="SPAN", help="Without a proof younger than this: `unproven`.")
 @click.option(
     "--check/--no-check", default=True, help="Look whether the newest archives can be restored whole."
 )
@@ -34,15 +35,17 @@ def command(
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     max_age: str | None,
+    max_proof_age: str | None,
     check: bool,
     unprotected: bool,
 ) -> int:
     """Show every VM of the engine, the least protected first.
 
     LAST ARCHIVE is the newest that can be restored whole, as far as the list of its chunks tells. CHECKPOINT
-    `ready` means that the next backup reads only what changed. Exit status 1 when a selected VM has no such
-    archive, or one older than --max-age, and when a VM with archives is neither selected nor excluded any
-    more: fit for monitoring.
+    `ready` means that the next backup reads only what changed. PROOF is the newest that one of its archives
+    passed. Exit status 1 when a selected VM has no such archive, one older than --max-age (or its policy's
+    max_age), or no proof younger than --max-proof-age (max_proof_age), and when a VM with archives is neither
+    selected nor excluded any more: fit for monitoring.
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.cli.overrides import parsed
@@ -52,6 +55,7 @@ def command(
 
     config = connect.configuration(output)
     limit = parsed(parse_duration, max_age, "--max-age") if max_age else None
+    proof_limit = parsed(parse_duration, max_proof_age, "--max-proof-age") if max_proof_age else None
     access = connect.engine_access(config, engine)
     held = {}
     for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
@@ -60,10 +64,13 @@ def command(
             held[place.repo] = history(opened, check=check)
     with Engine(access) as ovirt:
         members = fleet(ovirt, config)
-        lines = protection(ovirt, members, held, datetime.now(timezone.utc), limit)
+        lines = protection(ovirt, members, held, datetime.now(timezone.utc), limit, proof_limit)
     for line in lines:
         for name in line.damaged:
             output.warn(f"{line.repository}: {name} cannot be restored whole.")
+        for name in line.failed_proofs:
+            if name not in line.damaged:
+                output.warn(f"{line.repository}: {name} failed its proof.")
     shown = [line for line in lines if line.failed or not unprotected]
     if output.json:
         output.result({"vms": shown})
@@ -72,15 +79,31 @@ def command(
     return EXIT_WARNING if any(line.failed for line in lines) else EXIT_OK
 
 
+def _span(age: timedelta | None) -> str:
+    return format_duration(max(age.total_seconds(), 0)) if age is not None else ""
+
+
 def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
-    columns = ["VM", "STATUS", "PROTECTION", "LAST ARCHIVE", "AGE", "MODE", "CHECKPOINT", "SIZE", "ARCHIVES"]
+    columns = [
+        "VM",
+        "STATUS",
+        "PROTECTION",
+        "LAST ARCHIVE",
+        "AGE",
+        "PROOF",
+        "MODE",
+        "CHECKPOINT",
+        "SIZE",
+        "ARCHIVES",
+    ]
     rows = [
         [
             line.vm,
             line.status,
             line.verdict.upper() if line.failed else line.verdict,
             line.archive or "",
-            format_duration(max(line.age.total_seconds(), 0)) if line.age is not None else "",
+            _span(line.age),
+            f"{line.proof.level} {_span(line.proof_age)}" if line.proof else "",
             line.mode or "",
             line.checkpoint or "",
             format_size(line.size) if line.archive else "",
@@ -94,6 +117,6 @@ def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
     output.table(columns, rows)
     counted = {
         word: sum(line.verdict == word for line in lines)
-        for word in ("ok", "old", "damaged", "no backup", "unselected")
+        for word in ("ok", "old", "unproven", "damaged", "no backup", "unselected")
     }
     output.lines(", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no VMs")

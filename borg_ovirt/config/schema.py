@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from borg_ovirt.config.connections import EngineSection, RepositorySection
+from borg_ovirt.config.proving import ProofRules, VerifySection
 from borg_ovirt.config.restore import Restore
 from borg_ovirt.config.section import Name, Section, Words
 from borg_ovirt.config.types import Duration, GoneVms, MinFree, Room, Share, Size, TimeOfDay
@@ -95,6 +96,24 @@ class Policy(Section):
     strict: bool = Field(
         False, description="Whatever is less than asked for (a full instead of an incremental ...) warns."
     )
+    expect: list[Literal["firmware", "memory"]] = Field(
+        [],
+        description="Losses that are known and accepted, so that no run warns of them. firmware: UEFI "
+        "variables and TPM state, which the engine does not give away. memory: that of snapshots, in chain "
+        "mode.",
+        examples=[["firmware"]],
+    )
+    max_age: Duration | None = Field(
+        None,
+        description="A VM whose last good archive is older is `old`, wherever it is shown.",
+        examples=["26h"],
+    )
+    max_proof_age: Duration | None = Field(
+        None,
+        description="A VM of which no archive was proven for longer is `unproven`, wherever it is shown.",
+        examples=["60d"],
+    )
+    verify: ProofRules = Field(ProofRules(), description="How its archives are proven by `verify`.")
 
 
 class Limits(Section):
@@ -207,6 +226,7 @@ class Config(Section):
     policy: Policy = Field(Policy(), description="How VMs are backed up.")
     limits: Limits = Field(Limits(), description="What a run may take.")
     retention: Retention = Field(Retention(), description="What `prune` keeps.")
+    verify: VerifySection = Field(VerifySection(), description="What a run of `verify` may take.")
     restore: Restore = Field(Restore(), description="How `extract` restores.")
     overrides: list[Override] = Field(
         [],

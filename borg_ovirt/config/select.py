@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, TypeVar
 
 from borg_ovirt.config.schema import Config, DiskRules, Policy, Retention, VmRules
+from borg_ovirt.config.section import Section
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,15 @@ def settings_for(config: Config, vm: Traits, searches: Searches) -> VmSettings:
     return VmSettings(policy, retention, disks)
 
 
-def _over(general: Policy, special: Policy) -> Policy:
-    """The general policy with the keys that the override really writes."""
-    written: dict[str, Any] = {key: getattr(special, key) for key in special.model_fields_set}
+_S = TypeVar("_S", bound=Section)
+
+
+def _over(general: _S, special: _S) -> _S:
+    """The general policy with the keys that the override really writes, in its sections too."""
+    written: dict[str, Any] = {}
+    for key in special.model_fields_set:
+        before, value = getattr(general, key), getattr(special, key)
+        written[key] = _over(before, value) if isinstance(value, Section) else value
     return general.model_copy(update=written)
 
 

@@ -70,6 +70,8 @@ class Session:
         self._all_ids: set[bytes] | None = None
         self._zero_ids: dict[int, bytes] = {}
         self._unusable: str | None = None
+        self.rotten: set[bytes] = set()
+        """Chunks that are there and cannot be read: as good as lost."""
         self.busy = False
         """An archive is being made; a repository has one transaction at a time."""
         key.compressor = _Compressor(key.compressor)
@@ -171,7 +173,7 @@ class Session:
 
         Over `borg serve` only the cache can tell, as for stock Borg.
         """
-        return not self._local or id_ in self._repository
+        return id_ not in self.rotten and (not self._local or id_ in self._repository)
 
     def _list_ids(self) -> Iterator[bytes]:
         marker = None
@@ -226,6 +228,7 @@ class Session:
         # Written over the record of a chunk that got lost, it is whole again in every archive that names it.
         lost = self._cache.seen_chunk(id_, len(cell)) and not self._lies_there(id_)
         self._cache.add_chunk(id_, cell, stats, overwrite=lost, wait=False)
+        self.rotten.discard(id_)
         self._repository.async_response(wait=False)
         if self._behind is not None:
             self._behind.put(stats.usize - before)
@@ -298,6 +301,12 @@ class Session:
             self._repository.commit(compact=True, threshold=threshold / 100)
         after = self._segment_bytes()
         return None if before is None or after is None else max(before - after, 0)
+
+    def check(self, seconds: int) -> bool:
+        """Borg's check of the segments for so long, from where it stopped last; false if one is faulty."""
+        self.check_writable()
+        with translate_errors(self.where):
+            return bool(self._repository.check(max_duration=seconds))
 
     def _segment_bytes(self) -> int | None:
         if not self._local:

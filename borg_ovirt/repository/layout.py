@@ -22,7 +22,8 @@ from borg_ovirt.repository.manifest import (
 )
 from borg_ovirt.repository.names import archive_name, is_checkpoint_name
 from borg_ovirt.repository.paths import DISKS, MANIFEST, OVF, README, chain_path, disk_path, layer_path
-from borg_ovirt.repository.schema import Count, Flag, Kind, Mode, Record, Uuid
+from borg_ovirt.repository.proof import ProofRecord, UnderWay
+from borg_ovirt.repository.schema import Count, Flag, Kind, Mode, Record, Uuid, When
 from borg_ovirt.repository.settings import NicSetup, NumaRecord, PermissionRecord, SettingsRecord
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "BaseRecord",
     "DiskRecord",
     "DiskRunRecord",
+    "HoldRecord",
     "LayerRecord",
     "Manifest",
     "NicSetup",
@@ -64,6 +66,17 @@ _LARGEST_COMMENT = 1 << 20
 """Bytes: ten thousand layers need 6 MiB. What is longer was written to take memory, not to be read."""
 
 
+class HoldRecord(Record):
+    """Why an archive is held."""
+
+    since: When
+    by: str = ""
+    """Who asked, in their own words or as user@host."""
+    reason: str = ""
+    until: When | None = None
+    """After this moment the hold counts for nothing."""
+
+
 class ArchiveComment(Record):
     """What lists and retention need, kept in the archive's comment so that no item has to be read."""
 
@@ -90,6 +103,12 @@ class ArchiveComment(Record):
     """Sampling found the change tracking wrong: never a base."""
     held: Flag = False
     """Never removed by our retention."""
+    hold: HoldRecord | None = None
+    """Who holds it, why, and until when."""
+    proofs: tuple[ProofRecord, ...] = ()
+    """What `verify` found, the last of each level."""
+    under_way: UnderWay | None = None
+    """A proof that is not through."""
 
     def to_text(self) -> str:
         """Compact JSON on one line."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from borg_ovirt.blocks import Chunk
 from borg_ovirt.errors import ArchiveNotFound
@@ -15,6 +15,7 @@ from borg_ovirt.repository.version import check_borg_version
 if TYPE_CHECKING:
     from borg_ovirt.repository.borg_session import Session
     from borg_ovirt.repository.catalogue import ArchiveInfo
+    from borg_ovirt.repository.layout import HoldRecord
     from borg_ovirt.repository.reader import ArchiveReader
     from borg_ovirt.repository.series import Series
     from borg_ovirt.repository.writer import ArchiveWriter, PreparedCell
@@ -105,8 +106,16 @@ class Repository:
         return all_series(self.archives(), now or datetime.now(timezone.utc))
 
     def damage(self, name: str) -> str | None:
-        """What keeps an archive from being restored whole; None if nothing does, as far as can be told
-        without reading its data."""
+        """What keeps an archive from being restored whole: a proof that it failed, or what it lacks; None if
+        nothing does, as far as can be told without reading its data."""
+        from borg_ovirt.repository.proof import failed_proof, in_words
+
+        info = next((info for info in self.archives() if info.name == name), None)
+        failed = failed_proof(info.comment.proofs) if info else None
+        return in_words(failed) if failed else self.lost(name)
+
+    def lost(self, name: str) -> str | None:
+        """What an archive lacks, whatever was proven of it before."""
         from borg_ovirt.repository.health import damage
 
         id_ = self._session.entry(name).id
@@ -139,35 +148,57 @@ class Repository:
         return prepare(self._session, data)
 
     def writer(self, name: str, *, started: datetime) -> AbstractContextManager[ArchiveWriter]:
-        """Make an archive; `started` becomes its time. Without a commit nothing of it stays."""
+        """Make an archive; `started` becomes its time. Without a commit nothing of it stays.
+
+        A chunk that a proof found rotten, and that is so still, is stored anew where it is met.
+        """
+        from borg_ovirt.repository.borg_proof import still_rotten
         from borg_ovirt.repository.writer import writing
 
-        numbers = [info.comment.number or 0 for info in self.archives()]
+        archives = self.archives()
+        told = {id_ for info in archives for proof in info.comment.proofs for id_ in proof.rotten}
+        self._session.rotten = still_rotten(self._session, map(bytes.fromhex, told))
+        numbers = [info.comment.number or 0 for info in archives]
         return writing(self._session, name, started, max(numbers, default=0) + 1)
 
     def delete(self, names: Collection[str]) -> int:
         """Remove archives in one transaction; returns the bytes that `compact` can now give back."""
         return self._session.delete(list(names))
 
-    def hold(self, names: Collection[str]) -> list[str]:
-        """Mark archives as never to be removed by our retention; returns those that were not yet held."""
-        return self._mark_held(names, held=True)
+    def hold(self, names: Collection[str], why: HoldRecord | None = None) -> list[str]:
+        """Mark archives as never to be removed by our retention; returns those that were not yet held so."""
+        return self.note({name: {"held": True, "hold": why} for name in names})
 
     def release(self, names: Collection[str]) -> list[str]:
         """Take the mark of `hold` away; returns those that had it."""
-        return self._mark_held(names, held=False)
+        return self.note({name: {"held": False, "hold": None} for name in names})
+
+    def read_all(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Chunk, str | None]]:
+        """Read each chunk and prove it by its id; with it comes what is wrong, or None."""
+        from borg_ovirt.repository.borg_proof import read_all
+
+        return read_all(self._session, chunks)
+
+    def check(self, seconds: int) -> bool:
+        """Let Borg check the repository's files for so long, as `borg check --repository-only
+        --max-duration` does; false if it found faults, which it logs."""
+        return self._session.check(seconds)
 
     def compact(self, threshold: int = 10) -> int | None:
         """Free space, as `borg compact --threshold` does (in percent); returns the bytes freed, if known."""
         return self._session.compact(threshold)
 
-    def _mark_held(self, names: Collection[str], *, held: bool) -> list[str]:
+    def note(self, changes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        """Change fields in the comments of archives, in one transaction; returns those that changed.
+
+        The ids of these archives change, as with `borg recreate --comment`.
+        """
         ours = {info.name: info.comment for info in self.archives()}
-        for name in names:
+        for name in changes:
             if name not in ours:
                 raise ArchiveNotFound(f"The repository {self.location} has no archive {name} of ours.")
-        changed = {name: ours[name] for name in names if ours[name].held != held}
-        if changed:  # the ids of these archives change, as with `borg recreate --comment`
-            marked = {n: c.model_copy(update={"held": held}) for n, c in changed.items()}
-            self._session.set_comments({name: comment.to_text() for name, comment in marked.items()})
-        return list(changed)
+        after = {name: ours[name].model_copy(update=dict(fields)) for name, fields in changes.items()}
+        texts = {name: comment.to_text() for name, comment in after.items() if comment != ours[name]}
+        if texts:
+            self._session.set_comments(texts)
+        return list(texts)

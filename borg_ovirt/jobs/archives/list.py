@@ -10,6 +10,7 @@ from typing import Literal
 from borg_ovirt.jobs.archives.find import find_archive, series_of_vm
 from borg_ovirt.repository.layout import Manifest
 from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.proof import ProofRecord, failed_proof, in_words, last_proof
 from borg_ovirt.repository.series import Series
 
 Check = Literal["newest", "all", "none"]
@@ -36,6 +37,9 @@ class ArchiveLine:
     checkpoint: str | None
     marked: bool
     held: bool
+    proof: ProofRecord | None
+    """The last that it passed."""
+    failed_proof: ProofRecord | None
     damage: str | None
     """Why it cannot be restored whole; None also for one that was not looked at."""
 
@@ -61,7 +65,8 @@ def list_archives(repository: Repository, vm: str | None = None, check: Check = 
 def _lines(repository: Repository, series: Series, check: Check) -> Iterator[ArchiveLine]:
     looking = check != "none"
     for info in series.newest_first:
-        damage = repository.damage(info.name) if looking else None
+        failed = failed_proof(info.comment.proofs)
+        damage = repository.damage(info.name) if looking else in_words(failed) if failed else None
         if damage is None and check == "newest":
             looking = False
         yield ArchiveLine(
@@ -78,6 +83,8 @@ def _lines(repository: Repository, series: Series, check: Check) -> Iterator[Arc
             checkpoint=info.comment.checkpoint,
             marked=info.comment.marked,
             held=info.comment.held,
+            proof=last_proof(info.comment.proofs),
+            failed_proof=failed,
             damage=damage,
         )
 

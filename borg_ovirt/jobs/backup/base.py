@@ -18,6 +18,7 @@ from borg_ovirt.jobs.selection import EngineId
 from borg_ovirt.repository import layout
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.proof import failed_proof, in_words
 from borg_ovirt.repository.reader import ArchiveReader
 from borg_ovirt.repository.series import all_series
 
@@ -150,6 +151,8 @@ def choose_base(repository: Repository, query: BaseQuery) -> Choice:
 
 def _opened(repository: Repository, info: ArchiveInfo) -> ArchiveReader | str:
     """The archive, proven by its manifest, or its damage in words; a lost connection is no damage."""
+    if failed := failed_proof(info.comment.proofs):
+        return f"the archive {info.name} is damaged: {in_words(failed)}"
     try:
         reader = repository.archive(info.name)
         reader.manifest  # noqa: B018

@@ -118,10 +118,12 @@ class _Job:
     progress: Progress
     started: datetime
     warnings: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+    """Losses that stand in the archive and are no warning."""
 
     def run(self, choice: Choice) -> CreateResult:
         """Capture one instant, store it, commit."""
-        options, self.warnings = self.options, []
+        options, self.warnings, self.expected = self.options, [], []
         for damage in choice.damage:
             self.progress.step(f"{self.vm.name}: {damage}")
         plan = f"incremental since {choice.base.name}" if choice.base else f"full ({choice.reason})"
@@ -139,8 +141,12 @@ class _Job:
             cell = choice.cell or options.cell or CELL
             items = Items(captured, self.domains, cell, options.sampling, options.readers, options.through)
             skipped = self._left_out(captured)
-            for loss in wording.losses(captured.vm, skipped, options):
-                self._warn(loss)
+            for loss, expected in wording.losses(captured.vm, skipped, options):
+                if expected:
+                    self.expected.append(loss)
+                    self.progress.step(f"{loss} (expected)")
+                else:
+                    self._warn(loss)
             for note in wording.notes(captured.vm):
                 self.progress.step(note)
             items.lay_out(choice)
@@ -232,7 +238,7 @@ class _Job:
             base=choice.base.record if choice.base and kind == "incremental" else None,
             cell=cell,
             consistency_asked=self.options.freeze,
-            warnings=tuple(self.warnings),
+            warnings=(*self.warnings, *self.expected),
             settings=self.settings,
         )
         archive.commit(manifest(captured, done, skipped, self.domains, facts))

@@ -32,6 +32,8 @@ class CreateOptions:
     sampling: Sampling = field(default_factory=Sampling)
     strict: bool = False
     """Skipped disks are refused, and a fallback to a full read is a warning."""
+    expect: frozenset[str] = frozenset()
+    """Losses that the user knows of, and is not to be warned of: `firmware`, `memory`."""
     rules: DiskRules = field(default_factory=DiskRules)
     readers: int = READERS
     cell: int | None = None

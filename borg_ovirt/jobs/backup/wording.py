@@ -10,22 +10,23 @@ from borg_ovirt.ovirt.facts.model import VmFacts
 from borg_ovirt.repository.layout import SkippedDisk
 
 
-def losses(vm: VmFacts, skipped: Iterable[SkippedDisk], options: CreateOptions) -> Iterator[str]:
-    """What no backup of this VM can hold, and what this one leaves out."""
+def losses(vm: VmFacts, skipped: Iterable[SkippedDisk], options: CreateOptions) -> Iterator[tuple[str, bool]]:
+    """What no backup of this VM can hold, and what this one leaves out; and whether that is expected."""
     chain = options.mode == "chain"
     for lost in vm.lost_state:
-        yield f"{lost} of VM {vm.name} cannot be backed up over REST"
+        yield f"{lost} of VM {vm.name} cannot be backed up over REST", "firmware" in options.expect
     for snapshot in vm.snapshots if chain else ():
         if snapshot.memory and snapshot.type == "regular":
             yield (
                 f"the memory of snapshot {snapshot.description} of VM {vm.name} is not backed up: "
-                "it comes back without memory"
+                "it comes back without memory",
+                "memory" in options.expect,
             )
     for disk in skipped:
         if not disk.expected:
-            yield f"disk {disk.alias or disk.id} of VM {vm.name} is skipped: {disk.reason}"
+            yield f"disk {disk.alias or disk.id} of VM {vm.name} is skipped: {disk.reason}", False
     if chain and not options.snapshot and vm.status != "down":
-        yield f"VM {vm.name} runs: what was written since its last snapshot is not backed up"
+        yield f"VM {vm.name} runs: what was written since its last snapshot is not backed up", False
 
 
 def notes(vm: VmFacts) -> Iterator[str]:

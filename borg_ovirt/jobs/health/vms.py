@@ -12,6 +12,7 @@ from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.proof import Level, ProofRecord, failed_proof, last_proof
 from borg_ovirt.repository.series import Series
 
 _AT_ONCE = 4
@@ -53,13 +54,19 @@ class Protection:
     held: int
     damaged: list[str]
     """Newer archives, which cannot be restored whole."""
+    proof: ProofRecord | None
+    """The newest that an archive of it passed, at the level of its policy or above."""
+    proof_age: timedelta | None
+    failed_proofs: list[str]
+    """Archives that failed theirs."""
     verdict: str
-    """`ok`, `old`, `damaged` (none can be restored whole), `no backup`, `unselected` (it has archives, and is
-    neither selected nor excluded any more); `-` for a VM not to be backed up."""
+    """`ok`, `old`, `unproven` (no proof is young enough), `damaged` (none can be restored whole),
+    `no backup`, `unselected` (it has archives, and is neither selected nor excluded any more); `-` for a VM
+    not to be backed up."""
 
     @property
     def failed(self) -> bool:
-        return self.verdict in ("old", "damaged", "no backup", "unselected")
+        return self.verdict in ("old", "unproven", "damaged", "no backup", "unselected")
 
 
 def history(repository: Repository, *, check: bool = True) -> History:
@@ -81,8 +88,12 @@ def protection(
     histories: Mapping[str, History],
     now: datetime,
     max_age: timedelta | None = None,
+    max_proof_age: timedelta | None = None,
 ) -> list[Protection]:
-    """One line for each VM and repository (name -> what it holds), the least protected first."""
+    """One line for each VM and repository (name -> what it holds), the least protected first.
+
+    The ages go before those of each VM's own policy.
+    """
     lines = []
     here = {
         name: [series for series in held.series if series.is_of(*engine.identity)]
@@ -91,12 +102,22 @@ def protection(
     checkpoints = _checkpoints(engine, members, [series for held in here.values() for series in held])
     known = {member.id for member in members}
     for name, found in here.items():
-        look = _Look(name, histories[name].damaged, now, max_age)
+        look = _Look(name, histories[name].damaged, now)
         by_vm: dict[str, list[Series]] = {}
         for series in found:
             by_vm.setdefault(series.vm_id, []).append(series)
         for member in members:
-            vm = _Vm(member.name, member.id, member.summary.status, member.selected, member.excluded)
+            policy = member.settings.policy
+            vm = _Vm(
+                member.name,
+                member.id,
+                member.summary.status,
+                member.selected,
+                member.excluded,
+                max_age or policy.max_age,
+                max_proof_age or policy.max_proof_age,
+                "structure" if policy.verify.level == "none" else policy.verify.level,
+            )
             lines.append(look.line(vm, by_vm.get(member.id, []), checkpoints.get(member.id, frozenset())))
         for vm_id, mine in by_vm.items():
             if vm_id not in known:
@@ -132,6 +153,9 @@ class _Vm:
     selected: bool
     excluded: bool
     """Nobody expects backups of it."""
+    max_age: timedelta | None = None
+    max_proof_age: timedelta | None = None
+    level: Level = "structure"
 
 
 @dataclass(frozen=True)
@@ -141,7 +165,6 @@ class _Look:
     repository: str
     damaged: Mapping[str, str]
     now: datetime
-    max_age: timedelta | None
 
     def line(self, vm: _Vm, mine: Sequence[Series], checkpoints: frozenset[str]) -> Protection:
         """How well the VM is protected by its series: image, chain, or both."""
@@ -149,7 +172,14 @@ class _Look:
         last = max(whole, key=lambda pair: pair[0].times[pair[1].name])[1] if whole else None
         since = max((time for series, info in whole if (time := series.since[info.name])), default=None)
         age = self.now - since if since else None
-        count = sum(len(series.archives) for series in mine)
+        every = [info.comment for series in mine for info in series.archives]
+        count = len(every)
+        proofs = [p for comment in every if (p := last_proof(comment.proofs, vm.level))]
+        proof = max(proofs, key=lambda p: p.time, default=None)
+        proof_age = self.now - proof.time if proof else None
+        verdict = self._verdict(vm, last, age, count)
+        if verdict == "ok" and vm.max_proof_age and (proof_age is None or proof_age > vm.max_proof_age):
+            verdict = "unproven"
         return Protection(
             vm=vm.name,
             vm_id=vm.id,
@@ -164,9 +194,14 @@ class _Look:
             checkpoint=_checkpoint(last, checkpoints) if last else None,
             size=last.original_size if last else 0,
             archives=count,
-            held=sum(info.comment.held for series in mine for info in series.archives),
+            held=sum(comment.held for comment in every),
             damaged=[a.name for series in mine for a in series.archives if a.name in self.damaged],
-            verdict=self._verdict(vm, last, age, count),
+            proof=proof,
+            proof_age=proof_age,
+            failed_proofs=[
+                info.name for s in mine for info in s.archives if failed_proof(info.comment.proofs)
+            ],
+            verdict=verdict,
         )
 
     def _last_whole(self, series: Series) -> ArchiveInfo | None:
@@ -177,7 +212,7 @@ class _Look:
             return "unselected" if count and not vm.excluded else "-"
         if last is None:
             return "damaged" if count else "no backup"
-        return "old" if self.max_age is not None and (age is None or age > self.max_age) else "ok"
+        return "old" if vm.max_age is not None and (age is None or age > vm.max_age) else "ok"
 
 
 def _checkpoint(last: ArchiveInfo, present: frozenset[str]) -> str:

@@ -35,7 +35,7 @@ def work_place(work_dir: Path | None) -> Iterator[Path]:
 
 def flatten(disk: WantedDisk, place: Path, target: Path, form: str) -> None:
     """Join the staged layers of a disk into one image of `form` raw or qcow2, on the disk at the end."""
-    done = _qemu_img("convert", "-O", form, _description(disk, place), str(target))
+    done = _qemu_img("convert", "-O", form, description(disk, place), str(target))
     if done.returncode:
         target.unlink(missing_ok=True)
         raise RestoreFailed(f"qemu-img could not make an image of disk {disk.name}: {_told(done)}")
@@ -55,7 +55,7 @@ def image_end(layer: Path) -> int:
         raise RestoreFailed(f"qemu-img finds layer {layer.name} damaged: {_told(done)}") from None
 
 
-def _description(disk: WantedDisk, place: Path) -> str:
+def description(disk: WantedDisk, place: Path) -> str:
     """The chain as QEMU opens it: file and format of each layer are told, none is taken from a header."""
     node: dict[str, Any] | None = None
     for layer in disk.layers:

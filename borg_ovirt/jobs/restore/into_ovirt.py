@@ -66,6 +66,8 @@ class IntoOvirt:
     at_once: int = AT_ONCE
     stop: threading.Event | None = None
     """Set: nothing new is begun, and what is under way is unwound."""
+    scratch: bool = False
+    """Only to see that it can be done: what was made is removed when it is proven."""
 
     def run(self, reader: ArchiveReader, warnings: list[str]) -> list[RestoredDisk]:
         """Do all that the plan says; once more from the start where an upload into disks of ours was lost.
@@ -108,6 +110,8 @@ class IntoOvirt:
             done = filling.fill(plan.disks, at_once)
             if not layered and plan.vm is not None:
                 self._import(plan.vm, undo)
+            if self.scratch:
+                undo.remove_all()
             undo.forget()
         if plan.attach is not None:
             warnings += self._attach(plan.attach)

@@ -99,12 +99,16 @@ def restore(
     *,
     dry_run: bool = False,
     at_once: int = AT_ONCE,
+    scratch: bool = False,
 ) -> RestoreResult:
-    """Restore an archive (or the latest one of a VM) into the engine, or into `options.directory`."""
+    """Restore an archive (or the latest one of a VM) into the engine, or into `options.directory`.
+
+    With `scratch` only to see that it can be done: what the engine made is removed when it is proven.
+    """
     prepared = prepare(repository, name, options, destination)
     if dry_run:
         return dry(prepared, destination)
-    return carry_out(prepared, destination, progress, at_once=at_once)
+    return carry_out(prepared, destination, progress, at_once=at_once, scratch=scratch)
 
 
 def prepare(
@@ -151,6 +155,7 @@ def carry_out(
     lock: threading.Lock | None = None,
     at_once: int = AT_ONCE,
     stop: threading.Event | None = None,
+    scratch: bool = False,
 ) -> RestoreResult:
     """Do what was planned. `lock` is around a repository that others read meanwhile; `stop` ends it early."""
     plan, info = prepared.plan, prepared.info
@@ -176,6 +181,7 @@ def carry_out(
         lock=lock,
         at_once=at_once,
         stop=stop,
+        scratch=scratch,
     )
     result.disks = job.run(prepared.reader, result.warnings)
     result.snapshots = [step.description for step in plan.snapshots]

@@ -40,6 +40,10 @@ class Undo:
             self._progress.warn(f"kept: {', '.join(made.name for made in self._made)}")
             self.forget()
             return
+        self.remove_all()
+
+    def remove_all(self) -> None:
+        """Remove what was made, latest first; what cannot be is told, and left to the journal."""
         trouble = []
         while self._made:
             made = self._made.pop()

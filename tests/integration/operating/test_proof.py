@@ -1,0 +1,196 @@
+"""verify: each level finds what it is for; what it found is told everywhere, and heeded by the next night."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import BIN, Desk, Run
+from operating import SMALL, configure
+from ovirtbox.box import MIB, Box, DiskSpec
+from ovirtbox.model import Vm
+
+
+@pytest.fixture(scope="module")
+def ext4(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("ext4") / "image"
+    path.write_bytes(bytes(4 * MIB))
+    subprocess.run(["/usr/sbin/mkfs.ext4", "-q", "-F", "-O", "metadata_csum", str(path)], check=True)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def vm(box: Box, ext4: bytes) -> Vm:
+    made = box.make_vm("web01", [DiskSpec(SMALL, content=[(0, ext4)])], running=False)
+    box.fill(box.disks(made)[0], 6 * MIB, MIB, seed=1)
+    return made
+
+
+def chunks_of(desk: Desk, archive: str) -> list[str]:
+    """Ids of the chunks of its one disk, as stock borg tells them."""
+    dump = desk.root / "dump"
+    dump.unlink(missing_ok=True)
+    desk.borg("debug", "dump-archive", f"{desk.repo}::{archive}", str(dump))
+    (disk,) = (item for item in json.loads(dump.read_text())["_items"] if item["path"].startswith("disks/"))
+    return [chunk[0].strip("\x7f") for chunk in disk["chunks"]]
+
+
+def rot(desk: Desk, chunk: str) -> None:
+    """Turn over one bit of a chunk where it lies on the disk of the repository."""
+    script = (
+        "import sys; import borg.logger; borg.logger.configured = True\n"
+        "from borg.repository import Repository\n"
+        "with Repository(sys.argv[1], exclusive=True) as r:\n"
+        "    r.get(bytes.fromhex(sys.argv[2]))\n"
+        "    segment, offset = r.index[bytes.fromhex(sys.argv[2])][:2]\n"
+        "    print(r.io.segment_filename(segment), offset)\n"
+    )
+    words = [str(BIN / "python"), "-c", script, desk.repo, chunk]
+    told = subprocess.run(words, env=desk.env, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    path, place = told.stdout.split()
+    os.chmod(path, 0o600)
+    with open(path, "r+b") as file:
+        file.seek(int(place) + 60)
+        byte = file.read(1)
+        file.seek(int(place) + 60)
+        file.write(bytes([byte[0] ^ 1]))
+
+
+def verdicts(run: Run) -> dict[str, str]:
+    return {line["archive"]: line["verdict"] for line in told(run)}
+
+
+def told(run: Run) -> list[dict[str, Any]]:
+    (one,) = run.json["repositories"].values()
+    return list(one["lines"])
+
+
+def test_every_level_passes_on_a_good_archive_and_is_shown(box: Box, vm: Vm, desk: Desk) -> None:
+    configure(desk)
+    archive = desk.create(vm)["archive"]
+    before = desk.run("info", f"local::{archive}").ok().out
+    assert "Proof:        none yet" in before
+    for level in ("structure", "data", "content", "restore"):
+        run = desk.run("verify", "--json", "--level", level, "local").ok()
+        assert verdicts(run) == {archive: "passed"}, level
+    assert "web01_Disk1 (ext4)" in told(run)[0]["note"]
+    assert "restored web01_Disk1 by the daemon's checksum" in told(run)[0]["note"]
+    desk.assert_clean()  # the scratch disk is gone
+    shown = desk.run("info", f"local::{archive}").ok().out
+    assert "restored web01_Disk1" in shown
+    assert "restore 20" in desk.run("list", "local").ok().out
+    (line,) = desk.run("list", "--json", "local").ok().json["archives"]
+    assert (line["proof"]["level"], line["failed_proof"]) == ("restore", None)
+    assert line["proof"]["version"]
+    desk.borg("check", "--verify-data", desk.repo)
+    assert desk.archived_sha(archive, box.disks(vm)[0]) == box.sha(box.disks(vm)[0])
+
+
+def test_a_rotten_chunk_spoils_every_archive_that_holds_it_and_no_backup_builds_on_one(
+    box: Box, vm: Vm, desk: Desk
+) -> None:
+    configure(desk, retention={"last": 1})
+    first = desk.create(vm)["archive"]
+    other = box.make_vm("other01", [DiskSpec(SMALL)], running=False)
+    box.fill(box.disks(other)[0], 0, MIB, seed=9)
+    sound = desk.create(other)["archive"]
+    box.write(box.disks(vm)[0], 7 * MIB, b"second night")
+    second = desk.create(vm)["archive"]
+    shared = next(c for c in chunks_of(desk, second) if c in chunks_of(desk, first))
+    rot(desk, shared)
+    assert verdicts(desk.run("verify", "--level", "structure", "--json", "local").ok()) == dict.fromkeys(
+        (first, second, sound), "passed"
+    )  # nothing is missing: it takes a reading to find it
+    run = desk.run("verify", "--level", "data", "--json", f"local::{second}").ok(37)
+    assert verdicts(run) == {second: "failed", first: "failed"}
+    assert "cannot be read" in told(run)[0]["note"]
+    assert f"{second} failed its proof (data)" in run.err
+    lines = {line["archive"]: line for line in desk.run("list", "--json", "local").ok().json["archives"]}
+    assert "failed its proof" in lines[second]["damage"]
+    assert lines[sound]["damage"] is None
+    assert "FAILED data" in desk.run("info", f"local::{second}").ok(1).out
+    (web,) = [line for line in desk.run("vms", "--json").ok(1).json["vms"] if line["vm"] == "web01"]
+    assert (web["verdict"], web["archive"]) == ("damaged", None)
+    assert set(web["failed_proofs"]) == {first, second}
+    desk.run("prune").ok(1)
+    assert {first, second, sound} == set(desk.archives())  # neither counts as the newest good one
+    third = desk.create(vm)
+    assert third["kind"] == "full"
+    assert "failed its proof" in third["reason"]
+    # What was rotten is stored anew, and whole again in every archive that refers to it.
+    run = desk.run("verify", "--level", "data", "--json", "local").ok()
+    assert set(verdicts(run).values()) == {"passed"}
+    assert set(verdicts(run)) == {first, second, third["archive"], sound}
+    assert desk.archived_sha(second, box.disks(vm)[0]) == box.sha(box.disks(vm)[0])
+    assert desk.create(vm)["kind"] == "incremental"
+
+
+def test_a_budget_ends_the_reading_and_the_next_run_goes_on(box: Box, vm: Vm, desk: Desk) -> None:
+    configure(desk, verify={"per_run": 1})
+    archive = desk.create(vm)["archive"]
+    run = desk.run("verify", "--level", "data", "--budget", "0s", "--json", "local").ok()
+    assert told(run) == []
+    assert run.json["repositories"]["local"]["left"] == 1
+    again = desk.run("verify", "--level", "data", "--dry-run", "--json", "local").ok()
+    assert verdicts(again) == {archive: "due"}
+    assert desk.run("verify", "local").code == 2  # nothing says what to prove
+    configure(desk, policy={"verify": {"level": "data", "every": "7d"}, "max_proof_age": "30d"})
+    (line,) = [line for line in desk.run("vms", "--json").ok(1).json["vms"] if line["vm"] == "web01"]
+    assert (line["verdict"], line["proof"]) == ("unproven", None)
+    assert verdicts(desk.run("verify", "--json").ok()) == {archive: "passed"}
+    assert verdicts(desk.run("verify", "--json").ok()) == {}  # not due again
+    line = next(x for x in desk.run("vms", "--json").json["vms"] if x["vm"] == "web01")
+    assert (line["verdict"], line["proof"]["level"]) == ("ok", "data")
+
+
+def test_a_guests_broken_superblock_fails_the_content_alone(box: Box, desk: Desk, ext4: bytes) -> None:
+    configure(desk)
+    broken = bytearray(ext4)
+    broken[1024 + 120] ^= 1
+    vm = box.make_vm("broken01", [DiskSpec(SMALL, content=[(0, bytes(broken))])], running=False)
+    archive = desk.create(vm)["archive"]
+    desk.run("verify", "--level", "data", f"local::{archive}").ok()
+    run = desk.run("verify", "--level", "content", f"local::{archive}").ok(37)
+    assert "the checksum of its superblock is wrong" in run.out
+    assert "FAILED" in run.out
+
+
+def test_chains_are_checked_by_qemu_img_and_looked_into(box: Box, desk: Desk, ext4: bytes) -> None:
+    configure(desk, policy={"mode": "chain"})
+    vm = box.make_vm("chain01", [DiskSpec(SMALL, content=[(0, ext4)])], running=False)
+    box.snapshot(vm, "before")
+    box.fill(box.disks(vm)[0], 6 * MIB, MIB, seed=3)
+    desk.create(vm)
+    run = desk.run("verify", "--level", "content", "--json", "local::chain01").ok()
+    assert told(run)[0]["note"] == "chain01_Disk1 (ext4)"
+    missing = desk.run("verify", "--level", "content", "local::chain01", PATH="/nowhere").ok(1)
+    assert "qemu-img" in missing.err
+    assert "not proven" in missing.out
+
+
+def test_an_engine_without_room_is_no_proof_in_either_direction(box: Box, vm: Vm, desk: Desk) -> None:
+    configure(desk)
+    archive = desk.create(vm)["archive"]
+    run = desk.run("verify", "--level", "restore", "--storage-domain", "nowhere", "local").ok(1)
+    assert f"{archive} could not be proven" in run.err
+    assert "none yet" in desk.run("info", f"local::{archive}").ok().out
+    desk.assert_clean()
+
+
+def test_borg_checks_its_files_for_a_while_and_the_result_is_kept(box: Box, vm: Vm, desk: Desk) -> None:
+    configure(desk)
+    archive = desk.create(vm)["archive"]
+    words = ("verify", "--level", "structure", "--check-repository", "20s", "--json", "local")
+    run = desk.run(*words).ok()
+    assert run.json["repositories"]["local"]["check"]["sound"] is True
+    (kept,) = Path(desk.root / "state" / "checks").iterdir()
+    assert json.loads(kept.read_text())["sound"] is True
+    rot(desk, chunks_of(desk, archive)[0])
+    run = desk.run(*words).ok(37)
+    assert run.json["repositories"]["local"]["check"]["sound"] is False
+    assert json.loads(kept.read_text())["sound"] is False
