@@ -11,6 +11,7 @@ _imageio = of("ovirt/data/imageio.py", _IMAGEIO)
 _connection = of("ovirt/data/imageio_connection.py", _IMAGEIO)
 _transfer_session = of("ovirt/data/transfer_session.py", _IMAGEIO)
 _transfer = of("ovirt/data/transfer.py", _TRANSFERS)
+_transfers = of("ovirt/data/transfers.py", _TRANSFERS)
 _answers = of("ovirt/data/answers.py", _IMAGEIO)
 _steady = of("ovirt/data/imageio_connection.py", "unit/ovirt/test_trickle.py")
 
@@ -195,7 +196,7 @@ MUTANTS = (
         'return str(disk.status) == "ok"',
         'return str(disk.status) != "locked"',
     ),
-    _transfer(
+    _transfers(
         "finished-upload-cancelled",
         "What ends already is not cancelled: an upload would lose its disk.",
         'if not phase.startswith(("finalizing", "cancelled", "finished")):',
@@ -207,17 +208,23 @@ MUTANTS = (
         'return self.direction == "download" and (self.backup_id is not None or self.image_id is not None)',
         'return self.direction == "download"',
     ),
-    _transfer(
+    _transfers(
         "any-transfer-is-ours",
         "Only the transfer that bears our mark is ours.",
         "if same_disk and transfer.inactivity_timeout == mark and str(transfer.direction) == direction:",
         "if same_disk and str(transfer.direction) == direction:",
     ),
+    of("ovirt/data/transfers.py", "unit/ovirt/tracked/test_cleanup_scripted.py")(
+        "transfers-of-others-cancelled",
+        "Only the transfers of a backup's disks are ended with it.",
+        "        mine = transfer.image is not None and transfer.image.id in disk_ids\n",
+        "        mine = transfer.image is not None\n",
+    ),
     _transfer(
         "same-mark-again",
         "A renewed transfer bears another mark.",
-        "        self._tracked.gone()\n        self._mark = self.request.inactivity_timeout +",
-        "        self._tracked.gone()\n        _ = self.request.inactivity_timeout +",
+        "        self._mark = self.request.inactivity_timeout +",
+        "        _ = self.request.inactivity_timeout +",
     ),
     _transfer(
         "disk-left-locked",

@@ -9,6 +9,7 @@ _FACTS = "unit/ovirt/facts/test_facts_scripted.py"
 
 _web = of("ovirt/session/web.py", _SESSION)
 _engine = of("ovirt/session/engine.py", _SESSION)
+_trouble = of("ovirt/session/trouble.py", _SESSION)
 _faults = of("ovirt/session/faults.py", _SESSION)
 _ca = of("ovirt/session/ca.py", _SESSION)
 _events = of("ovirt/session/events.py", _SESSION)
@@ -42,26 +43,26 @@ MUTANTS = (
     _engine(
         "asked-again-blindly",
         "What must not be done twice is not asked twice.",
-        "if verdict.passing and verdict.reached and once:",
-        "if verdict.passing and verdict.reached and once and not what:",
+        "if verdict.reached and once:",
+        "if verdict.reached and once and not what:",
     ),
-    _engine(
+    _trouble(
         "restart-not-sat-out",
         "An engine that is away for a while is asked again.",
-        "patience = self.patience.engine if verdict.passing else 0.0",
-        "patience = 0.0",
+        "        return now + pause - self._alive > self._patience.engine\n\n    def final",
+        "        return now + pause - self._alive > 0.0\n\n    def final",
     ),
-    _engine(
+    _trouble(
         "every-lock-waited-out",
         "Somebody's lock is waited out only where that is asked.",
-        "                patience = wait_for_locks",
-        "                patience = max(wait_for_locks, 1.0)",
+        "if now + pause - self._since > self._seconds:",
+        "if now + pause - self._since > max(self._seconds, 1.0):",
     ),
-    _engine(
+    _trouble(
         "no-lock-waited-out",
         "And it is, where it is asked.",
-        "            if is_lock(verdict.error):\n",
-        "            if not verdict:\n",
+        "        if not is_lock(error):\n",
+        "        if error:\n",
     ),
     _engine(
         "login-of-each-thread",
@@ -102,14 +103,14 @@ MUTANTS = (
     _faults(
         "503-is-unclear",
         "A 503 comes from in front of the engine: nothing was done.",
-        "return Verdict(away, True, status != 503)",
-        "return Verdict(away, True, True)",
+        "Ill.HICCUP if status == 500 else Ill.AWAY, status != 503)",
+        "Ill.HICCUP if status == 500 else Ill.AWAY, True)",
     ),
     _faults(
         "forbidden-is-passing",
         "What the user may not do is not asked again.",
-        'return Verdict(NotAuthorized(f"Cannot {what}: {detail}", hint_for(what)), False, False)',
-        'return Verdict(NotAuthorized(f"Cannot {what}: {detail}", hint_for(what)), True, True)',
+        'return Verdict(NotAuthorized(f"Cannot {what}: {detail}", hint_for(what)), Ill.NO, False)',
+        'return Verdict(NotAuthorized(f"Cannot {what}: {detail}", hint_for(what)), Ill.HICCUP, True)',
     ),
     _ca(
         "ca-believed",
@@ -126,8 +127,8 @@ MUTANTS = (
     _events(
         "older-events-count",
         "Only what came after the mark counts.",
-        "and int(event.index or event.id or 0) > self._index",
-        "and int(event.index or event.id or 0) >= self._index",
+        "and _index(event) > self._index",
+        "and _index(event) >= self._index",
     ),
     _events(
         "events-of-others-count",
@@ -138,8 +139,8 @@ MUTANTS = (
     _events(
         "same-event-again",
         "An event that the engine has already is told under another number.",
-        "            if error.status == 400:\n                continue",
-        "            if error.status == 999:\n                continue",
+        "            custom_id, taken = _new_id(), taken + 1",
+        "            taken = taken + 1",
     ),
     of("ovirt/session/sense.py", "unit/fuzz/test_fuzz.py")(
         "answer-without-end",

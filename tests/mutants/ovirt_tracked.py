@@ -35,8 +35,9 @@ MUTANTS = (
     _journal(
         "living-run-ended",
         "The journal of a living run is left alone.",
-        "            except BlockingIOError:\n                handle.close()\n                continue",
-        "            except BlockingIOError:\n                pass",
+        "                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        "                with suppress(BlockingIOError):\n"
+        "                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
     ),
     _journal(
         "journal-removed-too-early",
@@ -47,8 +48,8 @@ MUTANTS = (
     _journal(
         "torn-line",
         "A line that a crash cut off is passed over.",
-        "except (ValueError, KeyError, TypeError):",
-        "except KeyError:",
+        "except (ValueError, KeyError, TypeError, RecursionError):",
+        "except (KeyError, TypeError, RecursionError):",
     ),
     _journal(
         "open-directory",
@@ -77,14 +78,14 @@ MUTANTS = (
     _objects(
         "bare-refusal-believed",
         "A refusal without a reason may come after the work.",
-        "            if error.detail:  # refused before anything was made",
-        "            if True:",
+        "            if error.detail and not lost.any and",
+        "            if not lost.any and",
     ),
     _objects(
         "certain-not-looked-for",
         "After a refusal what bears our fresh id is ours.",
-        "if certain and (found := find()) is not None:",
-        "if certain and (found := None) is not None:",
+        "found = find() if certain or lost.any else None",
+        "found = find() if lost.any else None",
     ),
     _made(
         "archived-id-taken-for-ours",
@@ -94,16 +95,15 @@ MUTANTS = (
     ),
     _made(
         "refused-archived-id-removed",
-        "A disk that was there before is not removed after a refusal.",
-        "            if not self._fresh:\n                self._tracked.gone()",
-        "            if self._fresh:\n                self._tracked.gone()",
-        survives="A refusal with its reason strikes it out already; one without leaves it to be looked for.",
+        "A disk that was there before is not asked for, and so not removed after a refusal.",
+        "        if not self._fresh and self.exists():\n",
+        "        if not self._fresh and not self.id:\n",
     ),
     _cleanup(
         "engines-mixed",
         "What a run left in another engine is not looked for in this one.",
-        "            if run.entries and run.engine_id != engine.instance_id:",
-        "            if run.entries and not run.engine_id:",
+        "if run.engine_id == engine.instance_id or not run.entries]",
+        "if run.engine_id or not run.entries]",
     ),
     _cleanup(
         "order-of-making",
@@ -114,14 +114,20 @@ MUTANTS = (
     _cleanup(
         "failure-forgotten",
         "What could not be ended stays in the journal.",
-        "            whole = False\n            continue",
-        "            continue",
+        '            self._log(f"could not end {_of_dead(name)}: {error.message}")\n',
+        '            self._log(f"could not end {_of_dead(name)}: {error.message}")\n            run.strike(entry)\n',
+    ),
+    _cleanup(
+        "late-end-forgotten",
+        "So does what did not end in time.",
+        "        except Timeout as error:\n",
+        "        except Timeout as error:\n            run.strike(entry)\n",
     ),
     _cleanup(
         "older-vm-removed",
         "A VM that is older than the run is somebody else's.",
-        "if entry.id is None and not _is_younger(utc(vm.creation_time), run):",
-        "if entry.id is None and not vm.creation_time:",
+        "if entry.id is None and not _is_younger(made, run):",
+        "if entry.id is None and not made:",
     ),
     _cleanup(
         "disks-of-others-removed",
@@ -132,14 +138,20 @@ MUTANTS = (
     _cleanup(
         "disk-in-use-removed",
         "A disk that a VM uses was not only intended.",
-        "    if entry.id is None and disk.vms:\n        return False",
-        "    if entry.id is None and not disk.id:\n        return False",
+        "    if entry.id is None and used:\n        return False",
+        "    if entry.id is None and not disk_id:\n        return False",
     ),
     _cleanup(
         "failed-merge-forgotten",
         "A snapshot that could not be merged stays known.",
-        "    if left:\n        raise BorgOvirtError(left)",
-        "    if not left:\n        raise BorgOvirtError(left)",
+        "    left = merge_away(engine, vm_id, found)\n    if left:\n",
+        "    left = merge_away(engine, vm_id, found)\n    if left == '':\n",
+    ),
+    _cleanup(
+        "failed-merge-of-a-backup-forgotten",
+        "So does the one that the engine made for a backup.",
+        "    left = merge_away(engine, vm_id, str(snapshot))\n    if left:\n",
+        "    left = merge_away(engine, vm_id, str(snapshot))\n    if left == '':\n",
     ),
     _cleanup(
         "guest-left-frozen",
@@ -162,13 +174,7 @@ MUTANTS = (
     _tagged(
         "finished-backup-ended",
         "A backup that has ended is left alone.",
-        'if run and backup_phase(backup) not in ("succeeded", "failed"):',
-        "if run:",
-    ),
-    _tagged(
-        "transfers-of-others-cancelled",
-        "Only the transfers of that backup are cancelled.",
-        "tracked = transfer.backup is not None and transfer.backup.id == tagged.id",
-        "tracked = transfer.backup is not None",
+        "    lasting = [backup for backup in backups if backup_phase(backup) not in _OVER]\n",
+        "    lasting = list(backups)\n",
     ),
 )

@@ -99,6 +99,14 @@ def test_what_the_engine_says_is_told(
         look(engine)
 
 
+@pytest.mark.parametrize("answer", [fault("Cannot do that."), Answer(403, "<fault/>")])
+def test_a_refusal_is_not_asked_again(script: Script, engine: Engine, answer: Answer) -> None:
+    script.on("GET", DISK, answer)
+    with pytest.raises((EngineRefused, NotAuthorized)):
+        look(engine)
+    assert len(script.asked("GET", DISK)) == 1
+
+
 def test_somebody_elses_lock_is_waited_out_where_that_is_asked(script: Script, engine: Engine) -> None:
     locked = fault("Cannot edit Disk. Disk root is locked. Please try again later.")
     script.on("GET", DISK, locked, locked, FOUND)

@@ -219,6 +219,22 @@ def test_a_merge_that_fails_is_told_and_kept(script: Script, engine: Engine, tmp
     assert [left.id for left in leftovers(tmp_path)] == ["s-1"]
 
 
+def test_so_is_the_snapshot_that_the_engine_made_for_a_backup(
+    script: Script, engine: Engine, tmp_path: Path
+) -> None:
+    """The backup is over, and its merge failed."""
+    dead_run(tmp_path, ("backup", "b-1", {"vm": "v-1", "description": "x", "snapshot": "s-1"}))
+    script.on("GET", "/vms/v-1/backups/b-1", backup("succeeded"))
+    script.on(
+        "GET", "/vms/v-1/snapshots/s-1", snapshot("ok"), snapshot("ok"), snapshot("locked"), snapshot("ok")
+    )
+    script.on("DELETE", "/vms/v-1/snapshots/s-1", Answer())
+    told: list[str] = []
+    assert heal(engine, tmp_path, told.append) == []
+    assert "could not be merged" in told[-1]
+    assert [left.id for left in leftovers(tmp_path)] == ["b-1"]
+
+
 # -- what bears our tag, though no journal of this machine knows it --------------------------------------
 
 
