@@ -136,6 +136,17 @@ def test_after_a_refusal_only_a_fresh_id_is_ours(
         assert entries(journal) == []
 
 
+def test_an_archived_id_that_was_given_away_meanwhile_is_not_taken_for_ours(
+    script: Script, engine: Engine, journal: Journal
+) -> None:
+    """It was free when it was looked at; then somebody else's restore was quicker."""
+    script.on("POST", DISKS, fault("Cannot add Disk. Disk already exists."))
+    script.on("GET", DISK, GONE, GONE, disk())
+    with pytest.raises(EngineRefused, match="Cannot add Disk"):
+        made_disk(engine, journal, fresh=False).make()
+    assert len(script.asked("POST", DISKS)) == 1
+
+
 def test_a_refusal_without_rights_made_nothing(script: Script, engine: Engine, journal: Journal) -> None:
     script.on("POST", DISKS, Answer(403, "<fault/>"))
     with pytest.raises(BorgOvirtError):
