@@ -47,8 +47,8 @@ MUTANTS = (
     _output(
         "lines-with-secrets",
         "None is in a result in words.",
-        "            print(shown(line))",
-        "            print(line)",
+        "            text = shown(line)",
+        "            text = line",
     ),
     _output(
         "message-with-secrets",

@@ -64,8 +64,8 @@ MUTANTS = (
     _load(
         "aliases-without-end",
         "So are aliases that make a page of a line a gigabyte.",
-        "        if self._left < 0:",
-        "        if self._left == 1:",
+        "        if self._left < 0:\n            raise InvalidConfig",
+        "        if not key and self._left < 0:\n            raise InvalidConfig",
     ),
     _secrets(
         "empty-secret",
@@ -112,8 +112,8 @@ MUTANTS = (
     _select(
         "override-resets-policy",
         "An override changes only the keys that it writes.",
-        "for key in special.model_fields_set}",
-        "for key in type(special).model_fields}",
+        "    for key in special.model_fields_set:",
+        "    for key in type(special).model_fields:",
     ),
     _select(
         "disks-of-the-last-override",

@@ -31,8 +31,8 @@ MUTANTS = (
     _restore(
         "no-other-archive-named",
         "Where an archive is damaged, one that is whole is named.",
-        '    return RestoreBlocked(error.message, f"The newest archive',
-        '    return error or RestoreBlocked(error.message, f"The newest archive',
+        "    if found is None:\n        return error\n",
+        "    if found is None or info:\n        return error\n",
     ),
     _files(
         "damage-not-in-the-way-of-files",

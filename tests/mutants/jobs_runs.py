@@ -45,8 +45,8 @@ MUTANTS = (
     _turns(
         "signal-without-hooks",
         "A signal still closes what was begun.",
-        "            signalled = error\n            self._hooks.hurry()\n            outcome.fail(error)",
-        "            raise",
+        "            signalled = error\n            self._hooks.hurry()\n            if results:",
+        "            raise\n            if results:",
     ),
     _turns(
         "signal-swallowed",
@@ -255,8 +255,8 @@ MUTANTS = (
     _cleanup(
         "living-runs-forgotten",
         "`cleanup --tagged` leaves living runs alone.",
-        "    living = _living(state)\n",
-        "    living: set[str] = set()\n",
+        "    living = _living(state) | {",
+        "    living: set[str] = set() | {",
     ),
     _cleanup(
         "untold-removal",

@@ -140,8 +140,8 @@ MUTANTS = (
     of("repository/borg_session.py", f"{_READING}::test_a_chunk_that_is_lost")(
         "cache-believed",
         "A chunk that the cache counts and the repository lost is not there.",
-        "return not self._local or id_ in self._repository",
-        "return True",
+        "return id_ not in self.rotten and (not self._local or id_ in self._repository)",
+        "return id_ not in self.rotten",
     ),
     of("repository/borg_session.py", f"{_READING}::test_a_lost_chunk_is_written_again")(
         "lost-chunk-not-rewritten",
@@ -289,8 +289,8 @@ MUTANTS = (
     _errors(
         "fault-of-ours-hidden",
         "A fault of ours is never told as one of the repository's.",
-        "if type(error) is Exception:",
-        "if isinstance(error, Exception):",
+        "    if module := _module_of_borg(error):",
+        "    if module := _module_of_borg(error) or type(error).__name__:",
     ),
     _version(
         "newer-borg",
