@@ -93,7 +93,8 @@ class TrackedObject:
         except EngineRefused as error:
             # The engine was asked after it had refused, and has none; what was lost before may yet show.
             self._unclear = lost.any
-            if error.detail and not lost.any and self._find() is None:
+            # What has an id out of an archive, and is there now, is somebody else's who was faster.
+            if error.detail and not lost.any and (not certain or self._find() is None):
                 self.gone()
             raise
         except Unclear:
