@@ -18,9 +18,9 @@ from typing import Any
 from borg_ovirt.config.load import parse as parse_config
 from borg_ovirt.errors import BorgOvirtError, ConfigError, NotOurArchive, TransferFailed
 from borg_ovirt.ovirt.capture import backup, snapshot
-from borg_ovirt.ovirt.data import answers, transfer
+from borg_ovirt.ovirt.data import answers, transfers
 from borg_ovirt.ovirt.data.imageio_connection import Address
-from borg_ovirt.ovirt.facts import chain, checkpoints, inventory, ovf, storage, vm
+from borg_ovirt.ovirt.facts import chain, checkpoints, inventory, ovf, settings, storage, vm
 from borg_ovirt.ovirt.make import machines
 from borg_ovirt.ovirt.session import probes, sso
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
@@ -125,7 +125,7 @@ class _Answering:
     def __init__(self, body: bytes) -> None:
         self.last_status, self.last_page, self.endless = 200, b"", False
         self._body = body
-        self._asked = ("", "")
+        self.asked = ("", "")
 
     def system_service(self) -> Any:
         from ovirtsdk4.services import SystemService
@@ -133,7 +133,7 @@ class _Answering:
         return SystemService(self, "")
 
     def send(self, request: Any) -> None:
-        self._asked = (request.method, request.path)
+        self.asked = (request.method, request.path)
 
     def wait(self, context: Any, failed_auth: bool = False) -> Any:
         from ovirtsdk4.http import Response
@@ -143,7 +143,7 @@ class _Answering:
 
     def _fits(self, body: bytes) -> bool:
         try:
-            check_kind(_root_of(body) or "", *self._asked)
+            check_kind(_root_of(body) or "", *self.asked)
         except Nonsense:
             return False
         return True
@@ -152,7 +152,7 @@ class _Answering:
         return next((body for body in _XML if self._fits(body)), self._body)
 
     def check_xml_content_type(self, response: Any) -> None:
-        check_kind(check_xml(response.body), *self._asked)
+        check_kind(check_xml(response.body), *self.asked)
 
     def close(self, logout: bool = True) -> None:
         return
@@ -199,6 +199,7 @@ def engine_xml(data: bytes) -> None:
         lambda: storage.list_domains(engine),
         lambda: storage.list_clusters(engine),
         lambda: storage.domain_names(engine),
+        lambda: settings.read_settings(engine, facts),
         lambda: inventory.places(engine),
         lambda: inventory.list_hosts(engine),
         lambda: inventory.domain_room(engine),
@@ -210,15 +211,14 @@ def engine_xml(data: bytes) -> None:
         lambda: EventMark(engine).texts({10}, ID),
         lambda: machines.attached_disks(engine, ID),
         lambda: machines.nic_warnings(engine, ID, [nic]),
-        lambda: machines.all_vms(engine),
         lambda: machines.vms_of_disk(engine, ID),
         lambda: backup.backup_phase(backup.read_backup(engine, ID, ID)),
         lambda: backup.find_backup(engine, ID, "x"),
         lambda: snapshot.read_snapshot(engine, ID, ID),
         lambda: snapshot.find_snapshot(engine, ID, "x"),
         lambda: snapshot.frozen_layers(engine, ID, ID),
-        lambda: transfer.phase_of(transfer.read_transfer(engine, ID)),
-        lambda: transfer.find_transfer(engine, ID, "download", 60),
+        lambda: transfers.phase_of(transfers.read_transfer(engine, ID)),
+        lambda: transfers.find_transfer(engine, ID, "download", 60),
         lambda: tagged.find_tagged(engine, []),
         lambda: list(probes.read_rights(engine)),
         lambda: probes.newest_event(engine),

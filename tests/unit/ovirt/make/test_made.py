@@ -142,9 +142,13 @@ def test_an_archived_id_that_was_given_away_meanwhile_is_not_taken_for_ours(
     """It was free when it was looked at; then somebody else's restore was quicker."""
     script.on("POST", DISKS, fault("Cannot add Disk. Disk already exists."))
     script.on("GET", DISK, GONE, GONE, disk())
+    one = made_disk(engine, journal, fresh=False)
     with pytest.raises(EngineRefused, match="Cannot add Disk"):
-        made_disk(engine, journal, fresh=False).make()
+        one.make()
     assert len(script.asked("POST", DISKS)) == 1
+    assert entries(journal) == []
+    one.remove()
+    assert script.asked("DELETE") == [], "the other restore's disk stays"
 
 
 def test_a_refusal_without_rights_made_nothing(script: Script, engine: Engine, journal: Journal) -> None:
