@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from borg_ovirt.cli import connect
 from borg_ovirt.cli.boundary import run
 from borg_ovirt.cli.connect import repositories
 from borg_ovirt.config.secrets import SecretSource
@@ -158,3 +159,8 @@ def test_options_that_contradict_each_other_are_refused(
 ) -> None:
     assert run(["extract", "/r::web01", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_small_upload_limit_is_a_limit() -> None:
+    """Borg counts in KiB per second and takes zero for no limit."""
+    assert (connect._kib(None), connect._kib(1), connect._kib(5 << 10)) == (None, 1, 5)

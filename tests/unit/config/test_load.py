@@ -265,3 +265,20 @@ def test_a_file_without_end_is_not_read(tmp_path: Path) -> None:
 def test_many_mistakes_are_told_in_time() -> None:
     """Words are found for the first ones only."""
     assert len(problems("".join(f"key{n}: 1\n" for n in range(2000)))) == 50
+
+
+@pytest.mark.parametrize("size", ["32KiB", "32MiB", "3MiB"])
+def test_chunks_are_of_a_size_that_borg_stores_well(size: str) -> None:
+    (problem,) = problems(f"repositories: {{r: {{location: /srv/r, chunk_size: {size}}}}}")
+    assert "power of two from 64KiB to 16MiB" in problem
+
+
+def test_the_default_engine_is_one_that_is_there() -> None:
+    (problem,) = problems("engines: {a: {url: https://e.example, username: u}}\ndefault_engine: b\n")
+    assert problem == "c.yaml:1: default_engine: no engine is named b"
+
+
+def test_room_is_bytes_or_a_share() -> None:
+    share = parse("limits: {min_free: 10%}", "c.yaml").limits.min_free
+    assert share is not None
+    assert share.bytes_of(1000) == 100
