@@ -25,6 +25,7 @@ from borg_ovirt.ovirt.make import machines
 from borg_ovirt.ovirt.session import probes, sso
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.events import EventMark
+from borg_ovirt.ovirt.session.health import Health
 from borg_ovirt.ovirt.session.sense import Nonsense, check_kind, check_xml
 from borg_ovirt.ovirt.session.waiting import Patience
 from borg_ovirt.ovirt.session.web import Reply
@@ -165,6 +166,16 @@ def _root_of(body: bytes) -> str | None:
         return None
 
 
+class _Well(Health):
+    """Nobody is asked: there is no engine."""
+
+    def is_well(self) -> bool:
+        return True
+
+    def told(self) -> str:
+        return ""
+
+
 class Mocked(Engine):
     """An engine of one answer, and no patience."""
 
@@ -174,6 +185,7 @@ class Mocked(Engine):
             patience=Patience(engine=0.0, ovf=0.0, unclear=0.0, first=0.0, most=0.0),
         )
         self._mocked = _Answering(body)
+        self.health = _Well(self.access.api_url, None)
 
     def _connection(self) -> Any:
         return self._mocked
