@@ -48,6 +48,10 @@ def test_an_engine_that_restarts_for_a_moment_is_waited_for(box: Box, desk: Desk
     desk.assert_clean()
 
 
+WAITED_OUT = {("POST", "*/backups", 1), ("GET", "*/backups/*", 2)}
+"""Refused without a word while the backup begins: something may be in its way, and is waited for."""
+
+
 @pytest.mark.parametrize(
     ("method", "path", "nth"),
     [
@@ -66,6 +70,11 @@ def test_a_refusal_at_any_step_leaves_no_archive_and_a_clean_engine(
     vm = make(box, f"refused-{method}-{path.strip('*/').replace('/', '-').replace('*', 'x')}-{nth}")
     box.inject.status(method, path, 400, nth=nth)
     failed = desk.run("create", f"{desk.repo}::{vm.name}")
+    if (method, path, nth) in WAITED_OUT:
+        assert failed.code <= 1, failed.err
+        desk.assert_archived(desk.archives()[-1], vm)
+        desk.assert_clean()
+        return
     assert failed.code >= 2, failed.err
     assert desk.archives() == []
     assert box.world.checkpoints.get(vm.id, []) == []
@@ -147,7 +156,7 @@ def test_a_killed_restore_is_undone_by_the_next_one(box: Box, desk: Desk) -> Non
     desk.run("extract", "--name", "w3", f"{desk.repo}::wounded").ok()
     assert {vm.name for vm in box.world.vms.values()} & {"w2", "w3"} == {"w3"}
     assert len(set(box.world.disks) - disks) == 3
-    desk.assert_clean()
+    assert box.clean() == []  # what may have been on its way when the run was killed is looked for again
 
 
 def test_a_full_repository_leaves_no_archive(box: Box, desk: Desk) -> None:

@@ -41,8 +41,8 @@ def clusters(box: Box) -> None:
 @pytest.mark.parametrize(
     ("cluster", "running", "backup", "way"),
     [
-        ("Default", True, None, "hybrid backup"),
-        ("Default", False, None, "hybrid backup"),
+        ("Default", True, None, "live backup"),
+        ("Default", False, None, "cold backup"),
         ("middle", True, None, "live backup"),
         ("middle", False, None, "cold backup"),
         ("old", False, None, "raw transfer"),

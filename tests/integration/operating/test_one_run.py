@@ -183,9 +183,10 @@ def test_options_without_meaning_are_refused_by_name(vms: dict[str, Vm], desk: D
     for option, value in (("--vm", "alpha"), ("--tag", "web"), ("--shard", "1/2"), ("--until", "06:00")):
         refused = desk.run("create", option, value, place).ok(2)
         assert f"{option} is for runs over the configuration" in refused.err
-    for words in (["--shard", "nonsense"], ["--shard", "4/3"], ["--shard", ""]):
+    for words in (["--shard", "nonsense"], ["--shard", "4/3"]):
         assert "is not a shard" in desk.run("create", *words, place).ok(2).err
         assert "is not a shard" in desk.run("create", *words).ok(2).err
+    assert "--shard has an empty value" in desk.run("create", "--shard", "", place).ok(2).err
     empty = desk.run("create", f"{desk.repo}::").ok(2)
     assert "has no name after `::`" in empty.err
     assert "has no name after `::`" in desk.run("prune", "--keep-last", "1", f"{desk.repo}::").ok(2).err

@@ -46,9 +46,9 @@ def test_login_api_and_ca_go_through_the_proxy(
     target = urlsplit(access.api_url).netloc
     fetch_ca(access.api_url)
     assert engine_certificate_end(access.api_url, str(access.ca_file)).year > 2000
-    assert proxy.tunnels == [target] * 3  # login, API, health page
+    assert proxy.tunnels == [target] * 2
     with Engine(access) as engine:
-        assert proxy.tunnels == [target] * 5  # the login, and the SDK's connection
+        assert proxy.tunnels == [target] * 5  # the login, the SDK's connection, the health page
         list_vms(engine)
         assert variable in str(engine.proxy)
     assert proxy.tunnels == [target] * 6  # the logout

@@ -260,14 +260,14 @@ def test_a_vm_beside_the_original_and_its_removal(box: Box, engine: Engine, tmp_
             MadeVm(
                 engine, journal, copy, vm_id=ids[vm.id], name="other", cluster_id=vm.cluster, fresh=False
             ).make()
-        with pytest.raises(EngineRefused, match="target MAC pool"):
+        with pytest.raises(EngineRefused, match="is there already"):
             MadeVm(
                 engine, journal, ovf, vm_id=vm.id, name="original", cluster_id=vm.cluster, fresh=False
             ).make()
         assert len(journal.unfinished) == 2
     # The run "died" here: VM and disk go, the original stays.
     done = heal(engine, tmp_path)
-    assert [text.split()[0] for text in done] == ["vm", "disk"]
+    assert done[0].startswith("vm")  # with its disk: all of it was made by that run
     assert vm.id in box.world.vms
     assert ids[vm.id] not in box.world.vms
     assert wanted.id not in box.world.disks
