@@ -100,7 +100,7 @@ def metadata(wheel: zipfile.ZipFile) -> Message:
 
 
 def test_the_source_distribution_holds_every_file_of_the_tree(source: Path, sdist: Path) -> None:
-    made = ("egg-info", "build", "share")
+    made = ("egg-info", "build", "share", "__pycache__")
     for path in source.rglob("*"):
         place = path.relative_to(source)
         if path.is_file() and not any(part.endswith(made) for part in place.parts):
@@ -123,13 +123,13 @@ def test_pages_and_completions_are_in_both(sdist: Path, wheel: zipfile.ZipFile) 
 def test_the_wheel_holds_modules_hooks_and_documentation(source: Path, wheel: zipfile.ZipFile) -> None:
     names = set(wheel.namelist())
     for path in (source / "borg_ovirt").rglob("*"):
-        if path.is_file():
+        if path.is_file() and "__pycache__" not in path.parts:
             assert str(path.relative_to(source)) in names
     assert not [name for name in names if name.startswith("tests")]
     in_share = shared(wheel)
     for folder, place in (("hooks", "borg-ovirt/hooks"), ("docs", "doc/borg-ovirt/docs")):
         for path in (source / folder).rglob("*"):
-            if path.is_file():
+            if path.is_file() and "__pycache__" not in path.parts:
                 info = in_share[f"{place}/{path.relative_to(source / folder)}"]
                 assert wheel.read(info) == path.read_bytes()
                 assert bool(info.external_attr >> 16 & 0o100) == bool(path.stat().st_mode & 0o100), path
