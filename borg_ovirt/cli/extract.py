@@ -305,8 +305,7 @@ def _into(
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.restore.restore import Destination
     from borg_ovirt.ovirt.session.engine import Engine
-    from borg_ovirt.ovirt.tracked.cleanup import heal as remove_leftovers
-    from borg_ovirt.ovirt.tracked.cleanup import of_restores
+    from borg_ovirt.ovirt.tracked.cleanup import heal_for_restore
     from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     with (
@@ -316,5 +315,5 @@ def _into(
         Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
     ):
         if heal:
-            remove_leftovers(ovirt, state_dir(), progress.step, of_restores, at_most=60.0)
+            heal_for_restore(ovirt, state_dir(), progress.step)
         yield opened, Destination(ovirt, journal), progress

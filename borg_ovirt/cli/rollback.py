@@ -43,7 +43,7 @@ def command(
     from borg_ovirt.jobs.backup.stores import SingleStore
     from borg_ovirt.jobs.restore.rollback import Rollback
     from borg_ovirt.ovirt.session.engine import Engine
-    from borg_ovirt.ovirt.tracked.cleanup import heal
+    from borg_ovirt.ovirt.tracked.cleanup import heal_for_restore
     from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     if asked.no_safety and not (asked.yes or dry_run):
@@ -58,7 +58,7 @@ def command(
         Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
     ):
         if not dry_run:
-            heal(ovirt, state_dir(), progress.step)
+            heal_for_restore(ovirt, state_dir(), progress.step)
 
         def save(vm_id: str) -> str:
             made = create(SingleStore(opened), ovirt, vm_id, CreateOptions(), journal, progress)

@@ -204,14 +204,14 @@ def _destination(access: Any, progress: Progress) -> Iterator[Destination]:
     """The engine that scratch disks are made in."""
     from borg_ovirt.jobs.restore.restore import Destination
     from borg_ovirt.ovirt.session.engine import Engine
-    from borg_ovirt.ovirt.tracked.cleanup import heal
+    from borg_ovirt.ovirt.tracked.cleanup import heal_for_restore
     from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     with (
         Engine(access) as ovirt,
         Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
     ):
-        heal(ovirt, state_dir(), progress.step)
+        heal_for_restore(ovirt, state_dir(), progress.step)
         yield Destination(ovirt, journal)
 
 

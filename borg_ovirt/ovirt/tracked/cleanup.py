@@ -193,6 +193,11 @@ def of_restores(entry: Entry) -> bool:
     return entry.kind in ("vm", "disk") or entry.facts.get("direction") == "upload"
 
 
+def heal_for_restore(engine: Engine, directory: Path, log: Callable[[str], None]) -> None:
+    """As a restore, a rollback or a proof begins: a minute for what may be in its way, seconds for the rest."""
+    heal(engine, directory, log, of_restores, at_most=60.0)
+
+
 def _in_order(entries: list[Entry]) -> list[Entry]:
     known = [entry for entry in entries if entry.kind in ORDER]
     return sorted(known, key=lambda entry: (ORDER.index(entry.kind), entry.number))
