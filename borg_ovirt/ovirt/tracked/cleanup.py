@@ -194,7 +194,7 @@ def of_restores(entry: Entry) -> bool:
 
 
 def heal_for_restore(engine: Engine, directory: Path, log: Callable[[str], None]) -> None:
-    """As a restore, a rollback or a proof begins: a minute for what may be in its way, seconds for the rest."""
+    """As a restore, rollback or proof begins: a minute for what is in its way, seconds for the rest."""
     heal(engine, directory, log, of_restores, at_most=60.0)
 
 
