@@ -102,12 +102,12 @@ def settle(engine: Engine, data_center_id: str | None, domain_ids: Collection[st
 
 
 def short_of_room(engine: Engine, domain_ids: Collection[str]) -> list[str]:
-    """The names of those domains on which the engine lets nothing be made: less room than their blocker."""
+    """The names of those domains on which nothing can be made: less room than their blocker, or none at all."""
     found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
     return [
         d.name or d.id
         for d in found
-        if d.id in domain_ids and size(d.available) < int(d.critical_space_action_blocker or 0) << 30
+        if d.id in domain_ids and size(d.available) < max(1, int(d.critical_space_action_blocker or 0) << 30)
     ]
 
 

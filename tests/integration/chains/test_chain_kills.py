@@ -91,7 +91,7 @@ def test_a_killed_backup_leaves_nothing_after_the_next(bench: Bench, box: Box, v
     if step == "the snapshot is taken":
         assert list(bench.state.glob("*.jsonl"))
     with bench.engine() as engine:
-        heal(engine, bench.state, print)
+        heal(engine, bench.state, print, in_flight=0.0)
     bench.assert_clean()
     assert snapshots_of(vm) == before
     assert bench.create(vm).kind == "full"
@@ -119,7 +119,7 @@ def test_a_killed_restore_leaves_nothing_after_cleanup(bench: Bench, box: Box, v
     command = Command.start(bench, "extract", "--name", "copy", f"{bench.repo}::{archive}")
     command.kill_when(lambda: RESTORE_STEPS[step](box, disks), step)
     with bench.engine() as engine:
-        heal(engine, bench.state, print)
+        heal(engine, bench.state, print, in_flight=0.0)
     assert set(box.world.vms) == vms
     box.wait(lambda: set(box.world.disks) == disks, "the disks to go")
     bench.assert_clean()
@@ -135,7 +135,7 @@ def test_a_backup_that_fails_while_it_reads_leaves_nothing(bench: Bench, box: Bo
     assert bench.archives() == []
     box.wait(lambda: snapshots_of(vm) == before, "the temporary snapshot to go")
     with bench.engine() as engine:  # the merge was not waited for: the next run strikes it out
-        heal(engine, bench.state, print)
+        heal(engine, bench.state, print, in_flight=0.0)
     bench.assert_clean()
 
 
@@ -203,7 +203,7 @@ def test_no_wait_leaves_the_merge_to_the_engine(bench: Bench, box: Box, vm: Vm) 
     assert result.warnings == []
     box.wait(lambda: snapshots_of(vm) == before, "the merge")
     with bench.engine() as engine:
-        heal(engine, bench.state, print)
+        heal(engine, bench.state, print, in_flight=0.0)
     bench.assert_clean()
 
 

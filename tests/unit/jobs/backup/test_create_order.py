@@ -108,6 +108,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
     monkeypatch.setattr(module, "find_vm", doing("find", VM))
     monkeypatch.setattr(module, "fetch_ovf", doing("ovf", b"<ovf/>"))
+    monkeypatch.setattr(module, "read_settings", doing("settings", None))
     monkeypatch.setattr(module, "base_query", doing("query", None))
     monkeypatch.setattr(module, "domain_names", doing("domains", {}))
     monkeypatch.setattr(module, "drop_unneeded", doing("drop checkpoints", []))
@@ -169,6 +170,7 @@ def test_the_order_that_is_promised(bench: Bench) -> None:
     assert bench.steps == [
         "find",
         "ovf",
+        "settings",
         "query",
         "domains",
         "capture",
