@@ -139,7 +139,8 @@ def test_a_budget_ends_the_reading_and_the_next_run_goes_on(box: Box, vm: Vm, de
     again = desk.run("verify", "--level", "data", "--dry-run", "--json", "local").ok()
     assert verdicts(again) == {archive: "due"}
     assert desk.run("verify", "local").code == 2  # nothing says what to prove
-    configure(desk, policy={"verify": {"level": "data", "every": "7d"}, "max_proof_age": "30d"})
+    policy = {"verify": {"level": "data", "every": "7d"}, "max_proof_age": "30d", "max_age": "26h"}
+    configure(desk, policy=policy)
     (line,) = [line for line in desk.run("vms", "--json").ok(1).json["vms"] if line["vm"] == "web01"]
     assert (line["verdict"], line["proof"]) == ("unproven", None)
     assert verdicts(desk.run("verify", "--json").ok()) == {archive: "passed"}
