@@ -13,7 +13,7 @@ from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.open import Repository
-from borg_ovirt.repository.proof import ProofRecord, failed_proof, last_proof
+from borg_ovirt.repository.proof import ProofRecord, failed_proof, in_words, last_proof
 from borg_ovirt.repository.series import Series
 
 _AT_ONCE = 4
@@ -71,12 +71,14 @@ class Protection:
 
 
 def history(repository: Repository, *, check: bool = True) -> History:
-    """What the repository holds; with `check` its newest archives are looked at for damage."""
+    """What the repository holds; with `check` its newest archives are looked at for damage, else only for
+    proofs that they failed."""
     found = repository.series()
     damaged: dict[str, str] = {}
-    for series in found if check else ():
+    for series in found:
         for info in series.newest_first:
-            damage = repository.damage(info.name)
+            failed = failed_proof(info.comment.proofs)
+            damage = repository.damage(info.name) if check else in_words(failed) if failed else None
             if damage is None:
                 break
             damaged[info.name] = damage
