@@ -91,6 +91,8 @@ class FiguresRecord(Record):
     """Cells of the disks that the repository did not hold, before compression."""
     added: Bytes
     """What the repository grew by: compressed, deduplicated, the archive's own metadata included."""
+    total: Bytes
+    """What the repository holds with this archive: compressed, each chunk counted once."""
 
 
 class ArchiveComment(Record):
@@ -151,7 +153,7 @@ def comment_of(manifest: Manifest) -> ArchiveComment:
     )
 
 
-def figures_of(manifest: Manifest, data: int, added: int) -> FiguresRecord:
+def figures_of(manifest: Manifest, data: int, added: int, total: int) -> FiguresRecord:
     """What a run tells in its manifest, in sum."""
     runs = [disk.run for disk in manifest.disks if disk.run]
     return FiguresRecord(
@@ -160,6 +162,7 @@ def figures_of(manifest: Manifest, data: int, added: int) -> FiguresRecord:
         read=sum(run.bytes_read for run in runs),
         new=sum(run.bytes_stored for run in runs),
         added=added,
+        total=total,
     )
 
 

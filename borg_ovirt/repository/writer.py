@@ -180,7 +180,8 @@ class ArchiveWriter:
                 self.borg.add_item(path, sum(chunk.size for chunk in chunks), chunks)
             for sink in self._sinks:
                 self.borg.add_item(sink.path, sink.size, sink.chunks)
-            figures = figures_of(manifest, sum(sink.data for sink in self._sinks), self.borg.added())
+            data = sum(sink.data for sink in self._sinks)
+            figures = figures_of(manifest, data, self.borg.added(), self.borg.total())
             warned = self._session.warnings.heard()
             if warned:
                 self.refuse(f"Borg warned: {'; '.join(warned)}")

@@ -17,7 +17,7 @@ from stock_borg import (
 )
 
 from borg_ovirt.jobs.archives.sizes import sizes_of
-from borg_ovirt.repository.layout import OVF
+from borg_ovirt.repository.layout import OVF, FiguresRecord
 from borg_ovirt.repository.open import Repository, open_repository
 
 OTHER = "22222222-2222-4222-8222-222222222222"
@@ -29,10 +29,14 @@ def stored(stock: Stock) -> int:
     return int(stock.json("info", "--json", stock.location)["cache"]["stats"]["unique_csize"])
 
 
-def added(repository: Repository, name: str) -> int:
+def figures(repository: Repository, name: str) -> FiguresRecord:
     (info,) = (info for info in repository.archives() if info.name == name)
     assert info.comment.figures is not None
-    return info.comment.figures.added
+    return info.comment.figures
+
+
+def added(repository: Repository, name: str) -> int:
+    return figures(repository, name).added
 
 
 def test_an_archive_tells_what_the_repository_grew_by(make_repository: MakeRepository) -> None:
@@ -45,8 +49,10 @@ def test_an_archive_tells_what_the_repository_grew_by(make_repository: MakeRepos
         with open_repository(stock.location, write=True) as repository:
             back_up(repository, name, {DATA: data}, base=base)
             told[name] = added(repository, name)
+            total = figures(repository, name).total
         after = stored(stock)
         assert 0 <= after - before - told[name] < _METADATA, name
+        assert 0 <= after - total < _METADATA, name
         before = after
     assert told["one"] > 20 * told["two"]
     assert 0 < told["two"] < told["three"] + 10

@@ -29,7 +29,7 @@ def archive(number: int, figures: FiguresRecord | None) -> ArchiveInfo:
 def figures(changed: float, compressed: float = 0.4, *, size: int = 100 * GiB) -> FiguresRecord:
     """Of a VM with ten GiB of data."""
     new = int(changed * 10 * GiB)
-    return FiguresRecord(size=size, data=10 * GiB, read=new, new=new, added=int(new * compressed))
+    return FiguresRecord(size=size, data=10 * GiB, read=new, new=new, added=int(new * compressed), total=0)
 
 
 def last(*told: FiguresRecord | None) -> str | None:
@@ -104,7 +104,7 @@ def test_what_tells_nothing() -> None:
     assert last(FIRST, *QUIET, grown) is None
     assert last(FIRST, *QUIET, figures(0.5)) is not None
     # A few new bytes say nothing of how well they compress.
-    few = FiguresRecord(size=GiB, data=GiB, read=MiB, new=MiB, added=2 * MiB)
+    few = FiguresRecord(size=GiB, data=GiB, read=MiB, new=MiB, added=2 * MiB, total=0)
     assert nights([archive(1, FIRST), archive(2, few)])["a2"].compressed is None
 
 
