@@ -42,6 +42,16 @@ class BorgArchive:
         self.stats.nfiles += 1
         self._archive.add_item(item, show_progress=False)
 
+    def added(self) -> int:
+        """What the repository grew by so far, in bytes: compressed, deduplicated, the list of items too."""
+        self._archive.items_buffer.flush(flush=True)
+        return int(self.stats.usize)
+
+    def total(self) -> int:
+        """What the repository holds so far, in bytes: compressed, each chunk counted once."""
+        _, _, _, unique, _, _ = self._archive.cache.chunks.summarize()
+        return int(unique)
+
     def save(self, comment: str, command: Sequence[str], cell: int) -> bytes:
         """Commit; returns the archive's id. Whatever fails leaves the repository as it was."""
         # The archive's time is the instant it shows, not the end of the run.

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Literal
 
 from borg_ovirt.jobs.archives.find import find_archive, series_of_vm
-from borg_ovirt.repository.layout import Manifest
+from borg_ovirt.jobs.archives.heat import heats
+from borg_ovirt.repository.layout import FiguresRecord, Manifest
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.proof import ProofRecord, failed_proof, in_words, last_proof
 from borg_ovirt.repository.series import Series
@@ -37,6 +38,10 @@ class ArchiveLine:
     checkpoint: str | None
     marked: bool
     held: bool
+    figures: FiguresRecord | None
+    """None in archives that were made before it was written."""
+    heat: str | None
+    """What was unusual about its night."""
     proof: ProofRecord | None
     """The last that it passed."""
     failed_proof: ProofRecord | None
@@ -64,6 +69,7 @@ def list_archives(repository: Repository, vm: str | None = None, check: Check = 
 
 def _lines(repository: Repository, series: Series, check: Check) -> Iterator[ArchiveLine]:
     looking = check != "none"
+    hot = heats(series)
     for info in series.newest_first:
         failed = failed_proof(info.comment.proofs)
         damage = repository.damage(info.name) if looking else in_words(failed) if failed else None
@@ -83,6 +89,8 @@ def _lines(repository: Repository, series: Series, check: Check) -> Iterator[Arc
             checkpoint=info.comment.checkpoint,
             marked=info.comment.marked,
             held=info.comment.held,
+            figures=info.comment.figures,
+            heat=hot.get(info.name),
             proof=last_proof(info.comment.proofs),
             failed_proof=failed,
             damage=damage,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
 from borg_ovirt.jobs.archives.find import find_archive, series_of_vm
+from borg_ovirt.jobs.restore.health import doubt
 from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.jobs.restore.rollback_state import Unfinished, begin, end, unfinished
 from borg_ovirt.jobs.restore.wanted import want
@@ -125,6 +126,8 @@ class Rollback:
         reader = self.repository.archive(info.name)
         vm = read_vm(self.engine, reader.manifest.vm.id)
         disks, blockers = self._plan(reader, vm, info.name)
+        if why := doubt(info, name):
+            blockers.append(why)
         begun = [one for one in unfinished(self.state, self.engine.instance_id) if one.vm_id == vm.id]
         result = RollbackResult(info.name, vm.name, dry_run, [], blockers=blockers)
         result.notes += [one.told() for one in begun]
