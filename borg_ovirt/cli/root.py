@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "info": "Show what one archive holds.",
     "diff": "Show what changed between two archives.",
     "estimate": "Tell what the next backup of a VM would read.",
+    "copy": "Copy archives into another repository.",
     "prune": "Remove archives that no rule keeps.",
     "verify": "Prove archives, and say so on each of them.",
     "hold": "Keep archives from every prune of ours.",
