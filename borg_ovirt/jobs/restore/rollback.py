@@ -106,7 +106,7 @@ class _Disk:
 
 @dataclass
 class Rollback:
-    """One rollback. `save` makes an archive of the VM as it is, and returns its name."""
+    """One rollback. `save` makes an archive of the VM as it is, with these disks in it at least; its name."""
 
     repository: Repository
     engine: Engine
@@ -114,7 +114,7 @@ class Rollback:
     state: Path
     options: RollbackOptions
     progress: Progress
-    save: Callable[[str], str]
+    save: Callable[[str, tuple[str, ...]], str]
     where: str
     """The repository as the user names it."""
     _touched: bool = False
@@ -142,7 +142,7 @@ class Rollback:
         stamp = self._stamp(vm.id)
         present: ArchiveReader | None = None
         if not self.options.no_safety:
-            result.before = self.save(vm.id)
+            result.before = self.save(vm.id, tuple(disk.facts.id for disk in disks))
             present = self.repository.archive(result.before)
         # Who goes on from half-way keeps the way back to where it all began.
         before = next((one.before for one in begun if one.archive == info.name and one.before), result.before)
