@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
-from ovirtbox import attachments, backups, disks, machines, moving, restoring, rights, snapshots
+from ovirtbox import attachments, backups, disks, hosts, machines, moving, restoring, rights, snapshots
 from ovirtbox.app import make_app
 from ovirtbox.beside import MacPool
 from ovirtbox.clock import Clock
@@ -25,6 +25,7 @@ from ovirtbox.inject import Inject
 from ovirtbox.locks import Locks
 from ovirtbox.model import (
     Attachment,
+    Backup,
     Cluster,
     DataCenter,
     Disk,
@@ -349,6 +350,21 @@ class Box:
             for call in self.engine.on_vm_down:
                 call(vm)
 
+    @contextmanager
+    def crashed_host(self, vm: Vm) -> Iterator[Host]:
+        """Inside, the host of a running VM is dead (hosts.py); then it is back, and its guests are down."""
+        host = self.world.hosts[vm.host or ""]
+        guests = hosts.crash(self.engine, host, self._leave_scratch)
+        try:
+            yield host
+        finally:
+            hosts.come_back(self.engine, host, guests)
+
+    def _leave_scratch(self, name: str, backup: Backup) -> None:
+        domain = self.world.disks[backup.disks[0]].domain
+        spec = DiskSpec(MIB, alias=name, domain=self.world.domains[domain].name)
+        self._make_disk(None, spec).content_type = "backup_scratch"
+
     def remove_vm(self, vm: Vm) -> None:
         made = [a.disk_id for a in vm.attachments]
         machines.remove(self.engine, vm)
@@ -411,6 +427,12 @@ class Box:
         assert found is not None
         attachments.detach(self.engine, vm, found)
         self.delete_disk(disk)
+
+    def unplug(self, vm: Vm, disk: Disk) -> None:
+        """It stays attached."""
+        found = snapshots.attachment(vm, disk.id)
+        assert found is not None
+        attachments.update(self.engine, vm, found, active=False)
 
     def delete_disk(self, disk: Disk) -> None:
         disks.remove(self.engine, disk)
