@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "hold": "Keep archives from every prune of ours.",
     "release": "Take the mark of hold away.",
     "vms": "Show every VM of the engine and how well it is protected.",
+    "report": "Report how every VM and repository stands, as a page, too.",
     "cleanup": "Remove what dead runs of ours left in the engine.",
     "doctor": "Check engine, repositories and this machine; say what to do.",
     "config": "Make, check and explain the configuration.",
