@@ -224,7 +224,8 @@ class Kills:
         print(f"SOAK_SEED={self.seed}: {self.told[-1]}, {time.monotonic() - began:.0f} s", flush=True)
         assert self.box.clean() == [], "the engine is as it was found"
         assert set(self.box.world.disks) == disks, "and so are its disks"
-        assert not self.image.journals(self.desk.root), "nothing is open in a journal"
+        left = {path.name: path.read_text() for path in self.image.journals(self.desk.root)}
+        assert left == {}, "nothing is open in a journal"
         for repo, known in self.archives.items():
             self.desk.borg("check", repo)
             assert set(self._list(repo)) == set(known), "no archive more, no archive less"
