@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -49,29 +50,48 @@ def command(
     config = connect.configuration(output)
     rules = keep.retention(gone)
     known = None if no_engine else _ask_engine(output, config, engine)
-    results = {}
-    for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
-        settings = connect.repository_of(config, place, repository)
-        with connect.repository(settings, write=not dry_run) as opened:
-            results[place.repo] = prune(
-                opened,
-                config,
-                known,
-                datetime.now(timezone.utc),
-                rules=rules,
-                vm=place.name,
-                dry_run=dry_run,
-                compact=compact,
-            )
-    warnings = [warning for result in results.values() for warning in result.warnings]
-    for warning in warnings:
-        output.warn(warning)
+    results: dict[str, PruneResult] = {}
+    try:
+        for repo, names in _by_repository(where or _every(config)).items():
+            settings = connect.repository_of(config, location.Location(repo), repository)
+            with connect.repository(settings, write=not dry_run) as opened:
+                results[repo] = prune(
+                    opened,
+                    config,
+                    known,
+                    datetime.now(timezone.utc),
+                    rules=rules,
+                    vms=names,
+                    dry_run=dry_run,
+                    compact=compact,
+                )
+    finally:  # what was removed before a repository failed is told all the same
+        if results:
+            _tell(output, results, dry_run)
+    return 1 if any(result.warnings for result in results.values()) else 0
+
+
+def _every(config: Config) -> list[location.Location]:
+    from borg_ovirt.cli import connect
+
+    return [location.Location(name) for name in connect.repositories_of(config)]
+
+
+def _by_repository(where: Sequence[location.Location]) -> dict[str, tuple[str, ...]]:
+    """Repository -> the VMs meant; none where all are."""
+    names = {place.repo: [p.name for p in where if p.repo == place.repo] for place in where}
+    return {repo: () if None in found else tuple(filter(None, found)) for repo, found in names.items()}
+
+
+def _tell(output: Output, results: Mapping[str, PruneResult], dry_run: bool) -> None:
+    for result in results.values():
+        for warning in result.warnings:
+            output.warn(warning)
     if output.json:
         output.result({"dry_run": dry_run, "repositories": results})
-    else:
-        for name, result in results.items():
-            _show(output, name, result, dry_run)
-    return 1 if warnings else 0
+        return
+    for name, result in results.items():
+        _show(output, name, result, dry_run)
 
 
 def _ask_engine(output: Output, config: Config, options_: options.EngineOptions) -> Known | None:

@@ -7,7 +7,7 @@ they do not, the archives that both have tell: the same disk, chunk by chunk, un
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from typing import Any, Literal
 from borg_ovirt.blocks import Chunk
 from borg_ovirt.config.schema import Retention
 from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged, UsageError
-from borg_ovirt.jobs.archives.find import series_of_vm
+from borg_ovirt.jobs.archives.find import archive_named, series_named
 from borg_ovirt.jobs.archives.retention import apply_rules
 from borg_ovirt.pipe.recut import recut
 from borg_ovirt.progress import Gauge, Progress
@@ -73,18 +73,8 @@ def choose(
     """What is meant, in the order in which it was made: one archive, those of a VM, or all; of each VM the
     `last` newest, or what `rules` would keep."""
     now = datetime.now(timezone.utc)
-    every = source.series(now)
-    names: Collection[str] | None = None
-    if name is not None and name in {info.name for info in source.archives()}:
-        names = {name}
-        every = [series for series in every if name in series.times]
-    elif name is not None:
-        every = series_of_vm(source.archives(), name)
-        if not every:
-            raise ArchiveNotFound(
-                f"{source.location} has no archive {name}, and none of a VM of that name or id.",
-                "`borg-ovirt list REPO` shows what there is.",
-            )
+    alone = archive_named(source, name) if name is not None else None
+    every = source.series(now) if name is None or alone else series_named(source, name)
     chosen: list[tuple[datetime, int, ArchiveInfo]] = []
     for series in every:
         kept = series.archives[-last:] if last else series.archives
@@ -93,7 +83,7 @@ def choose(
         chosen += [
             (series.times[info.name], place, info)
             for place, info in enumerate(kept)
-            if names is None or info.name in names
+            if alone in (None, info)
         ]
     return [info for *_, info in sorted(chosen, key=lambda one: one[:2])]
 
