@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "vms": "Show every VM of the engine and how well it is protected.",
     "cleanup": "Remove what dead runs of ours left in the engine.",
     "doctor": "Check engine, repositories and this machine; say what to do.",
+    "selftest": "Try it all on this engine, on a VM of its own that is removed again.",
     "config": "Make, check and explain the configuration.",
     "completion": "Print the completion script of a shell.",
 }
