@@ -213,7 +213,7 @@ def try_it(release: str, deb: Path) -> None:
         assert not monitor.pings
         by_the_timer(machine)
         assert monitor.pings == ["/ID/start", "/ID"], monitor.pings
-        for unit in ("borg-ovirt-prune", "borg-ovirt-check"):
+        for unit in ("borg-ovirt-prune", "borg-ovirt-verify", "borg-ovirt-check"):
             done = machine.shell(f"systemctl start {unit} || journalctl -u {unit} --no-pager")
             assert not done.stdout, done.stdout
         files = list((root / "var/lib/borg-ovirt/web01").glob("*.raw"))
