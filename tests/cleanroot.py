@@ -42,7 +42,8 @@ def run(*words: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
         [str(w) for w in words], text=True, stdin=subprocess.DEVNULL, capture_output=True, **more
     )  # type: ignore[call-overload]
     if done.returncode:
-        sys.exit(f"{' '.join(map(str, words))}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-60:])
+        sys.exit(f"{' '.join(map(str, words))}: {done.returncode}\n{said}")
     return done  # type: ignore[no-any-return]
 
 
@@ -151,13 +152,16 @@ class Monitor(HTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
+def not_made(directory: str, names: list[str]) -> set[str]:
+    """What is not of the source stands at the top; tools/dist is."""
+    return {".git", ".venv", "build", "dist"} & set(names) if Path(directory) == TREE else set()
+
+
 def build(release: str, target: Path) -> Path:
     """The package, built in an empty root."""
     with layer(release, "build") as root:
         source = root / "src"
-        shutil.copytree(
-            TREE, source, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "build", "dist")
-        )
+        shutil.copytree(TREE, source, symlinks=True, ignore=not_made)
         run("mount", "-t", "proc", "proc", root / "proc")
         run("mount", "--bind", "/dev", root / "dev")
         try:
