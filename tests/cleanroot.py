@@ -191,13 +191,14 @@ def try_it(release: str, deb: Path) -> None:
         box = stack.enter_context(Box.start(Path(tempfile.mkdtemp(prefix="cleanroot-"))))
         vm = box.make_vm("web01", [DiskSpec(64 * MIB)])
         box.fill(box.disks(vm)[0], MIB, 8 * MIB, seed=1)
-        user = box.make_documented_user("nightly")
+        user = box.make_user("nightly")  # without any right: init gives it the documented role
         password = Path(user["BORG_OVIRT_PASSWORD_FILE"]).read_text().strip()
         monitor = Monitor()
         places = {
             "https://engine.example.org": box.url,
             "backup@internal": user["BORG_OVIRT_USERNAME"],
             "the password of " + user["BORG_OVIRT_USERNAME"]: password,
+            "the password of admin@internal": box.password,
             "AB:CD:...": fingerprint(box.ca_file.read_text()),
             "borg-ovirt_0.1.0-1~debian13_amd64.deb": deb.name,
             "https://monitor.example.org/ID": f"http://127.0.0.1:{monitor.server_port}/ID",
@@ -207,9 +208,9 @@ def try_it(release: str, deb: Path) -> None:
         # The ports of the box are its own, so that doctor at the end of init finds no host: 2.
         for block, may_fail in (("install", "borg-ovirt init"), ("notify", "-")):
             for line in page_lines(block):
+                print(f"{release} # {line.splitlines()[0]}", flush=True)
                 for theirs, ours in places.items():
                     line = line.replace(theirs, ours)
-                print(f"{release} # {line.splitlines()[0][:110].replace(password, '...')}", flush=True)
                 done = machine.shell(line)
                 if done.returncode and not line.startswith(may_fail):
                     told = machine.shell("journalctl -u 'borg-ovirt*' --no-pager -n 30").stdout

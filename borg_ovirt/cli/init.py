@@ -97,9 +97,12 @@ def command(
     pem = None if engine.ca_file else _ca(output, engine, answers.fingerprint)
     access = replace(engine_access(Config(), engine), ca_pem=pem)
     role = init_role.asked(role)
-    if role.administrator is not None and not dry_run:
-        init_role.make_role(output, access, role)
-    _log_in(output, access, role)
+    if role.administrator is not None and dry_run:
+        output.lines(f"Would make the role as {role.administrator}, and give it to {access.username}.")
+    else:
+        if role.administrator is not None:
+            init_role.make_role(output, access, role)
+        _log_in(output, access, role)
     location = where or _ask("Repository (a path or ssh://USER@HOST/PATH)", DEFAULT_LOCATION, "REPO")
     if dry_run:
         output.lines(f"Would make the repository {location}, and write {place.config} and its secrets.")

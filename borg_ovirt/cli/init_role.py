@@ -115,8 +115,8 @@ def how(access: EngineAccess, role: RoleOptions) -> str:
     script = shlex.join(["python3", str(hooks / "rights" / "make-role"), *values])
     return (
         "An administrator gives them: by this command with --administrator; or on the engine's own machine, "
-        f"to which {hooks}/rights is copied, by `{script}`; or with Ansible, by `ansible-playbook -e "
-        f"engine_password=... role.yaml` there (docs/operating.md, The role)."
+        f"to which {hooks}/rights is copied, by `{script}`; or with Ansible, by `ansible-playbook role.yaml` "
+        "there (docs/operating.md, The role)."
     )
 
 
