@@ -226,6 +226,11 @@ def try_it(release: str, deb: Path) -> None:
         for same in (*files, *(box.content(disk) for disk in restored)):
             assert sha_of(same) == sha_of(box.content(box.disks(vm)[0])), same
         assert len(files) == len(restored) == 1
+        # Units and root's shell work with one set of Borg's facts, one cache and one state.
+        kept = machine.shell("find / -xdev -type d -path '*/borg/security'")
+        assert kept.stdout.split() == ["/var/lib/borg-ovirt/.config/borg/security"], kept.stdout
+        caches = machine.shell("find / -xdev -name chunks -path '*cache*'").stdout.split()
+        assert [cache.startswith("/var/cache/borg-ovirt/") for cache in caches] == [True], caches
         owners = machine.shell("find /srv/borg /var/lib/borg-ovirt ! -user borg-ovirt").stdout
         assert not owners, owners
         assert not machine.shell("ls -A /run | grep as-borg").stdout

@@ -228,6 +228,21 @@ def test_services_differ_in_what_they_do_alone() -> None:
         assert "WantedBy=timers.target" in (UNITS / f"{name}.timer").read_text()
 
 
+def test_the_shell_of_root_has_what_the_services_have() -> None:
+    """User, environment, credentials: as-borg-ovirt gives what the units give (`make packages` runs both)."""
+    script = (UNITS / "as-borg-ovirt").read_text()
+    (pairs,) = re.findall(r"for pair in (.*); do", script)
+    for name in SERVICES:
+        loaded = [value.replace("/etc/borg-ovirt/", "") for value in unit_values(name, "LoadCredential")]
+        assert loaded == pairs.split()
+        assert unit_values(name, "EnvironmentFile") == ["-/etc/borg-ovirt/environment"]
+        assert unit_values(name, "User") == re.findall(r"^USER_NAME=(.*)", script, re.MULTILINE)
+    assert '"$CONFIG/environment"' in script
+    assert "CONFIG=/etc/borg-ovirt\n" in script
+    environment = dict(re.findall(r"^(\w+)=(.*)", (UNITS / "environment").read_text(), re.MULTILINE))
+    assert {"BORG_OVIRT_STATE_DIR", "BORG_BASE_DIR", "BORG_CACHE_DIR", "BORG_REPO"} <= set(environment)
+
+
 def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
     found = shutil.which("systemd-analyze")
     assert found, "tools/setup installs systemd"
