@@ -81,9 +81,7 @@ def choose(
         if rules is not None:
             kept = tuple(v.archive for v in reversed(apply_rules(series, rules, now)) if v.keep)
         chosen += [
-            (series.times[info.name], place, info)
-            for place, info in enumerate(kept)
-            if alone in (None, info)
+            (series.times[info.name], place, info) for place, info in enumerate(kept) if alone in (None, info)
         ]
     return [info for *_, info in sorted(chosen, key=lambda one: one[:2])]
 
