@@ -107,6 +107,8 @@ def test_a_renamed_vm_is_one_vm(tmp_path: Path) -> None:
     run(prom, selected=["web"], web="ok")
     text = prom.read_text().replace('vm="web"', 'vm="old name"')
     prom.write_text(text)
+    assert run(prom, selected=None, web="ok")["vm_backup_ok"] == {"web": 1}
+    prom.write_text(text)
     assert run(prom, selected=["web"])["vm_backup_ok"] == {"web": 0}
 
 
