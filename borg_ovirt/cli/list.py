@@ -40,7 +40,7 @@ def command(
     check: Check | None,
     sizes: bool,
 ) -> int:
-    """List the archives of ours in REPO, oldest first; of VM (a name or an id) if given.
+    """List the archives of ours in REPO, oldest first; of VM (a name or an id, or one archive's) if given.
 
     Archives that other programs made are left out. REPO::VM is the same as REPO VM. NOTES tell of archives
     that cannot be restored whole, as far as the list of their chunks tells (--check). PROOF is the last that

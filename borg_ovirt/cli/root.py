@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "info": "Show what one archive holds.",
     "diff": "Show what changed between two archives.",
     "estimate": "Tell what the next backup of a VM would read.",
+    "copy": "Copy archives into another repository.",
     "prune": "Remove archives that no rule keeps.",
     "verify": "Prove archives, and say so on each of them.",
     "hold": "Keep archives from every prune of ours.",
@@ -28,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "report": "Report how every VM and repository stands, as a page, too.",
     "cleanup": "Remove what dead runs of ours left in the engine.",
     "doctor": "Check engine, repositories and this machine; say what to do.",
+    "selftest": "Try it all on this engine, on a VM of its own that is removed again.",
     "config": "Make, check and explain the configuration.",
     "completion": "Print the completion script of a shell.",
 }

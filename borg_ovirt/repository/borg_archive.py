@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -52,8 +53,13 @@ class BorgArchive:
         _, _, _, unique, _, _ = self._archive.cache.chunks.summarize()
         return int(unique)
 
-    def save(self, comment: str, command: Sequence[str], cell: int) -> bytes:
-        """Commit; returns the archive's id. Whatever fails leaves the repository as it was."""
+    def save(self, comment: str, command: Sequence[str], cell: int, took: timedelta | None = None) -> bytes:
+        """Commit; returns the archive's id. Whatever fails leaves the repository as it was.
+
+        `took`: from the archive's time to its end; by default until now.
+        """
+        if took is not None:
+            self._archive.start_monotonic = time.monotonic() - took.total_seconds()
         # The archive's time is the instant it shows, not the end of the run.
         started = self._archive.start
         self._archive.chunker_params = ("fixed", cell, 0)

@@ -175,9 +175,17 @@ class Repository:
 
         return prepare(self._session, data)
 
-    def writer(self, name: str, *, started: datetime) -> AbstractContextManager[ArchiveWriter]:
+    def names_chunks_as(self, other: Repository) -> bool:
+        """Whether the same bytes have the same id in both."""
+        probe = memoryview(b"borg-ovirt")
+        return bool(self._session.id_of(probe) == other._session.id_of(probe))
+
+    def writer(
+        self, name: str, *, started: datetime, numbered: bool = True
+    ) -> AbstractContextManager[ArchiveWriter]:
         """Make an archive; `started` becomes its time. Without a commit nothing of it stays.
 
+        `numbered`: it is later than all others that are there; the number in its comment says so.
         A chunk that a proof found rotten, and that is so still, is stored anew where it is met.
         """
         from borg_ovirt.repository.borg_proof import still_rotten
@@ -187,7 +195,8 @@ class Repository:
         told = {id_ for info in archives for proof in info.comment.proofs for id_ in proof.rotten}
         self._session.rotten = still_rotten(self._session, map(bytes.fromhex, told))
         numbers = [info.comment.number or 0 for info in archives]
-        return writing(self._session, name, started, max(numbers, default=0) + 1)
+        number = max(numbers, default=0) + 1 if numbered else None
+        return writing(self._session, name, started, number)
 
     def delete(self, names: Collection[str]) -> int:
         """Remove archives in one transaction; returns the bytes that `compact` can now give back."""

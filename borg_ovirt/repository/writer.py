@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from borg_ovirt.blocks import CELL, LARGEST_CELL, Chunk
 from borg_ovirt.errors import RepositoryError, UsageError
@@ -169,11 +169,21 @@ class ArchiveWriter:
         self._sinks.append(sink)
         return sink
 
-    def commit(self, comment: ArchiveComment, manifest: Manifest) -> str:
-        """Make the archive visible, whole; returns its id. Any doubt is an error, and nothing is kept."""
+    def commit(
+        self,
+        comment: ArchiveComment,
+        manifest: Manifest,
+        *,
+        head: Mapping[str, bytes] | None = None,
+        took: timedelta | None = None,
+    ) -> str:
+        """Make the archive visible, whole; returns its id. Any doubt is an error, and nothing is kept.
+
+        For a copy: `head` is its manifest and README, byte for byte, and `took` what its backup took.
+        """
         self._check_complete(comment, manifest)
         with self.adding():
-            head = {MANIFEST: manifest.to_json(), README: readme(manifest, self.name).encode()}
+            head = head or {MANIFEST: manifest.to_json(), README: readme(manifest, self.name).encode()}
             stored = {path: self._store_file(data) for path, data in head.items()}
             files = {MANIFEST: stored[MANIFEST], **self._files, README: stored[README]}
             for path, chunks in files.items():
@@ -187,7 +197,7 @@ class ArchiveWriter:
                 self.refuse(f"Borg warned: {'; '.join(warned)}")
             cell = self._sinks[0].cell if self._sinks else CELL
             comment = comment.model_copy(update={"number": self._number, "figures": figures})
-            id_ = self.borg.save(comment.to_text(), (TOOL, "create", manifest.vm.name), cell)
+            id_ = self.borg.save(comment.to_text(), (TOOL, "create", manifest.vm.name), cell, took)
         self.committed = True
         self.added = figures.added
         return archive_id(id_)
