@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from borg_ovirt.errors import BorgOvirtError, RepositoryError, UsageError
 from borg_ovirt.repository import borg_console
 from borg_ovirt.repository.borg_errors import translate_errors
 from borg_ovirt.repository.borg_session import Session
+
+log = logging.getLogger(__name__)
 
 
 class _Served(RemoteRepository):  # type: ignore[misc]  # Borg is not typed
@@ -74,7 +77,11 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
 
 
 def _entered(repository: Any, stack: ExitStack) -> Any:
-    """Open it; where that fails half-way let its lock go, which Borg leaves to the collection of garbage."""
+    """Open it; where that fails half-way let its lock go, which Borg leaves to the collection of garbage.
+
+    The same when it cannot be closed, as after somebody moved it: Borg would print a traceback of that later.
+    """
+    stack.callback(setattr, repository, "lock", None)
     try:
         return stack.enter_context(repository)
     except BaseException:
@@ -157,14 +164,19 @@ def _umask(mask: int) -> Iterator[None]:
         os.umask(before)
 
 
-def close(stack: ExitStack, where: str, failed: BaseException | None) -> None:
-    """Close what `connect` opened. After a failure Borg rolls back; faults in that do not hide the first."""
+def close(stack: ExitStack, where: str, failed: BaseException | None, *, written: bool) -> None:
+    """Close what `connect` opened. After a failure Borg rolls back; faults in that do not hide the first.
+
+    What was only read was read: that its lock cannot be taken away any more is no failure of whoever read it.
+    """
     try:
         with translate_errors(where):
             if failed is None:
                 stack.close()
             else:
                 stack.__exit__(type(failed), failed, failed.__traceback__)
-    except BorgOvirtError:
-        if failed is None:
+    except BorgOvirtError as error:
+        if failed is None and written:
             raise
+        if failed is None:
+            log.warning("the repository cannot be closed: %s", error)
