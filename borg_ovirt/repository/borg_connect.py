@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 _QUIET = 1.0
 """Seconds that nobody is told that a lock is waited for."""
 
+log = logging.getLogger(__name__)
+
 
 class _Served(RemoteRepository):  # type: ignore[misc]  # Borg is not typed
     """A repository behind ssh whose last words are heard: Borg stops listening when the connection ends."""
@@ -105,7 +107,11 @@ def _opened(location: Any, where: str, access: Access, stack: ExitStack) -> Any:
 
 
 def _entered(repository: Any, stack: ExitStack) -> Any:
-    """Open it; where that fails half-way let its lock go, which Borg leaves to the collection of garbage."""
+    """Open it; where that fails half-way let its lock go, which Borg leaves to the collection of garbage.
+
+    The same when it cannot be closed, as after somebody moved it: Borg would print a traceback of that later.
+    """
+    stack.callback(setattr, repository, "lock", None)
     try:
         return stack.enter_context(repository)
     except BaseException:
@@ -186,14 +192,19 @@ def _umask(mask: int) -> Iterator[None]:
         os.umask(before)
 
 
-def close(stack: ExitStack, where: str, failed: BaseException | None) -> None:
-    """Close what `connect` opened. After a failure Borg rolls back; faults in that do not hide the first."""
+def close(stack: ExitStack, where: str, failed: BaseException | None, *, written: bool) -> None:
+    """Close what `connect` opened. After a failure Borg rolls back; faults in that do not hide the first.
+
+    What was only read was read: that its lock cannot be taken away any more is no failure of whoever read it.
+    """
     try:
         with translate_errors(where):
             if failed is None:
                 stack.close()
             else:
                 stack.__exit__(type(failed), failed, failed.__traceback__)
-    except BorgOvirtError:
-        if failed is None:
+    except BorgOvirtError as error:
+        if failed is None and written:
             raise
+        if failed is None:
+            log.warning("the repository cannot be closed: %s", error)

@@ -227,6 +227,11 @@ def _system(error: OSError, where: str) -> BorgOvirtError:
         )
     if error.errno in (errno.ENOENT, errno.EIO) and _is_below(error.filename, where):
         return RepositoryDamaged(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
+    if error.errno == errno.ENOENT and str(error.filename).startswith(f"{where}/"):
+        return RepositoryError(
+            f"The repository {where} is not there any more: {_one_line(error)}.",
+            "Was it moved, removed or unmounted meanwhile?",
+        )
     return RepositoryError(f"The system refused access to {where} or Borg's cache: {_one_line(error)}.")
 
 

@@ -71,9 +71,9 @@ def open_repository(
         where = session.where
         yield Repository(session)
     except BaseException:
-        borg_connect.close(stack, where, sys.exc_info()[1])
+        borg_connect.close(stack, where, sys.exc_info()[1], written=write)
         raise
-    borg_connect.close(stack, where, None)
+    borg_connect.close(stack, where, None, written=write)
 
 
 class Repository:
