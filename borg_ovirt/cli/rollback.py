@@ -9,7 +9,7 @@ import click
 from borg_ovirt.cli import location, options, overrides
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, RestoreBlocked
-from borg_ovirt.jobs.restore.rollback import RollbackOptions
+from borg_ovirt.jobs.restore.options import RollbackOptions
 
 
 @click.command("rollback")

@@ -296,6 +296,20 @@ def test_what_the_engine_would_refuse_is_found_beforehand(
     assert (set(box.world.disks), len(box.world.transfers)) == made
 
 
+def test_a_mac_pool_without_addresses_is_found_before_anything_is_uploaded(
+    box: Box, desk: Desk, vm: Vm
+) -> None:
+    archive = desk.create(vm)["archive"]
+    pool, transfers = next(iter(box.world.beside.mac_pools.values())), len(box.world.transfers)
+    last, pool.last = pool.last, pool.first
+    try:
+        told = desk.run("extract", "--name", "beside", f"{desk.repo}::{archive}").ok(40).err
+    finally:
+        pool.last = last
+    assert "the cluster's MAC pool has 0 addresses left, and 2 new ones are needed" in told
+    assert len(box.world.transfers) == transfers
+
+
 def test_a_right_that_is_missing_stands_in_the_dry_run(box: Box, desk: Desk, vm: Vm) -> None:
     archive = desk.create(vm)["archive"]
     user = box.make_documented_user("half", without="import_export_vm")

@@ -15,7 +15,8 @@ from ovirtbox.model import Vm
 from restored import lose, make
 
 from borg_ovirt.errors import RestoreFailed
-from borg_ovirt.jobs.restore.rollback import Rollback, RollbackOptions
+from borg_ovirt.jobs.restore.options import RollbackOptions
+from borg_ovirt.jobs.restore.rollback import Rollback
 from borg_ovirt.jobs.restore.rollback_state import unfinished
 from borg_ovirt.ovirt.tracked.journal import Journal
 
