@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import select
 import shlex
 import subprocess
 import sys
@@ -65,6 +66,8 @@ def at_a_terminal(command: list[str], env: dict[str, str], answers: list[tuple[s
         os.close(theirs)
         said = ""
         while True:
+            if not select.select([ours], [], [], 120)[0]:
+                process.kill()  # it waits for an answer that nobody gives
             try:
                 said += os.read(ours, 4096).decode()
             except OSError:  # the last who held the terminal has left
