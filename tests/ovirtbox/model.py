@@ -252,6 +252,8 @@ class Transfer:
     next_poll: float = 0.0
     busy: bool = False
     """A thread works on it: the state machine leaves it alone meanwhile."""
+    stuck: bool = False
+    """Its host does not answer: it cannot end."""
 
 
 @dataclass

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
 from borg_ovirt.jobs.archives.find import find_archive, series_of_vm
+from borg_ovirt.jobs.restore.health import doubt
 from borg_ovirt.jobs.restore.options import RestoreOptions, RollbackOptions
 from borg_ovirt.jobs.restore.rollback_state import Unfinished, begin, end, unfinished
 from borg_ovirt.jobs.restore.wanted import want
@@ -92,7 +93,7 @@ class _Disk:
 
 @dataclass
 class Rollback:
-    """One rollback. `save` makes an archive of the VM as it is, and returns its name."""
+    """One rollback. `save` makes an archive of the VM as it is, with these disks in it at least; its name."""
 
     repository: Repository
     engine: Engine
@@ -100,7 +101,7 @@ class Rollback:
     state: Path
     options: RollbackOptions
     progress: Progress
-    save: Callable[[str], str]
+    save: Callable[[str, tuple[str, ...]], str]
     where: str
     """The repository as the user names it."""
     _touched: bool = False
@@ -112,6 +113,8 @@ class Rollback:
         reader = self.repository.archive(info.name)
         vm = read_vm(self.engine, reader.manifest.vm.id)
         disks, blockers = self._plan(reader, vm, info.name)
+        if why := doubt(info, name):
+            blockers.append(why)
         begun = [one for one in unfinished(self.state, self.engine.instance_id) if one.vm_id == vm.id]
         result = RollbackResult(info.name, vm.name, dry_run, [], blockers=blockers)
         result.notes += [one.told() for one in begun]
@@ -126,7 +129,7 @@ class Rollback:
         stamp = self._stamp(vm.id)
         present: ArchiveReader | None = None
         if not self.options.no_safety:
-            result.before = self.save(vm.id)
+            result.before = self.save(vm.id, tuple(disk.facts.id for disk in disks))
             present = self.repository.archive(result.before)
         # Who goes on from half-way keeps the way back to where it all began.
         before = next((one.before for one in begun if one.archive == info.name and one.before), result.before)

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
 from borg_ovirt.jobs.archives.find import find_archive
-from borg_ovirt.jobs.restore.health import examine
+from borg_ovirt.jobs.restore.health import doubt, examine
 from borg_ovirt.jobs.restore.options import RestoreOptions, ServeOptions
 from borg_ovirt.jobs.restore.serve_blocks import BlockService
 from borg_ovirt.jobs.restore.wanted import WantedDisk, want
@@ -77,6 +77,8 @@ def serve(repository: Repository, name: str, options: ServeOptions, progress: Pr
     )
     wanted = want(info.name, reader.manifest, chosen)
     blockers = [*wanted.blockers, *_missing(wanted.disks)]
+    if why := doubt(info, name):
+        blockers.append(why)
     if any(disk.joined for disk in wanted.disks):  # a header may name other files of this host
         blockers += examine(reader, wanted).faults
     if options.listen and len(wanted.disks) != 1:

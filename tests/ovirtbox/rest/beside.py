@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission
+from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission, mac_text
 from ovirtbox.engine import core
 from ovirtbox.faults import bad, entity_not_found, incomplete
 from ovirtbox.model import Vm
@@ -133,6 +133,16 @@ def mac_pools() -> Response:
                     "mac_pool",
                     leaf("name", pool.name),
                     leaf("allow_duplicates", pool.allow_duplicates),
+                    element(
+                        "ranges",
+                        [
+                            element(
+                                "range",
+                                leaf("from", mac_text(pool.first)),
+                                leaf("to", mac_text(pool.last)),
+                            )
+                        ],
+                    ),
                     id=pool.id,
                     href=href("macpools", pool.id),
                 )

@@ -232,6 +232,7 @@ def backing_up(script: Script) -> Script:
         "<disk id='disk-2'><backup_mode>full</backup_mode></disk></disks>",
     )
     script.on("POST", "/vms/vm-1/backups/b-1/finalize", OK)
+    script.on("GET", "/disks", "<disks/>")
     return script
 
 
