@@ -36,10 +36,15 @@ class Asked:
     check_repository: str | None = None
     storage_domain: str | None = None
     work_dir: Path | None = None
+    local: bool = False
+    expect_line: str | None = None
+    expect_port: int | None = None
+    boot_timeout: str = "10m"
 
     def options(self, config: Config) -> VerifyOptions:
         """What the run may take."""
         from borg_ovirt.cli.overrides import read
+        from borg_ovirt.jobs.proof.booting import BootOptions
         from borg_ovirt.jobs.proof.verify import VerifyOptions
         from borg_ovirt.jobs.runs.plan import window_end
 
@@ -51,7 +56,21 @@ class Asked:
             most=self.most or rules.per_run,
             work_dir=self.work_dir,
             storage_domain=self.storage_domain or rules.storage_domain,
+            boot=BootOptions(
+                read(self.boot_timeout, "Duration", "--boot-timeout"),
+                self.local,
+                self.expect_line,
+                self.expect_port,
+            ),
         )
+
+    def check(self) -> None:
+        """Refuse what means nothing."""
+        signs = (self.expect_line is not None) + (self.expect_port is not None)
+        if self.local and (self.level != "boot" or signs != 1):
+            raise click.UsageError("--local goes with --level boot, and --expect-line or --expect-port.")
+        if signs and not self.local:
+            raise click.UsageError("--expect-line and --expect-port go with --local.")
 
 
 @click.command("verify")
@@ -61,7 +80,7 @@ class Asked:
     Asked,
     click.option(
         "--level",
-        type=click.Choice(["structure", "data", "content", "restore"]),
+        type=click.Choice(["structure", "data", "content", "restore", "boot"]),
         help="What to prove, whatever policy.verify says; each level takes in those before it.",
     ),
     click.option("--most", type=click.IntRange(1), metavar="N", help="So many archives at most."),
@@ -77,6 +96,17 @@ class Asked:
         "--work-dir",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         help="Where the layers of chains are staged.",
+    ),
+    click.option("--local", is_flag=True, help="Level boot: in QEMU on this machine, without an engine."),
+    click.option("--expect-line", metavar="TEXT", help="With --local: the guest's serial line says so."),
+    click.option(
+        "--expect-port",
+        type=click.IntRange(1, 65535),
+        metavar="PORT",
+        help="Or: it listens there (TCP).",
+    ),
+    click.option(
+        "--boot-timeout", default="10m", show_default=True, metavar="SPAN", help="How long a guest may take."
     ),
 )
 @options.repository
@@ -98,12 +128,15 @@ def command(
     structure: manifest, OVF, items and chunks are there. data: every byte is read, decrypted, hashed.
     content: partition tables and file systems agree with themselves, and `qemu-img check` passes on chains.
     restore: each disk is restored into the engine, proven there, and removed again.
+    boot: a scratch VM without network cards starts in the engine, its guest agent speaks, it is removed; with
+    --local QEMU runs it here from the repository, until it says --expect-line or listens on --expect-port.
 
     An archive that fails is no base of a backup, and is not counted as the newest good one. Exit status: 0
     all well, 1 some could not be looked at, 37 one failed.
     """
     from borg_ovirt.cli import connect
 
+    asked.check()
     config = connect.configuration(output)
     places: dict[str, list[str]] = {}
     for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
@@ -145,7 +178,8 @@ def _prove(
             with connect.repository(settings, write=not dry_run) as opened:
                 wanted = _wanted(opened, config, names, asked.level)
                 into = None
-                if any(one.level == "restore" for one in wanted) and not dry_run:
+                needs = {"restore"} if asked.local else {"restore", "boot"}
+                if any(one.level in needs for one in wanted) and not dry_run:
                     into = stack.enter_context(_destination(connect.engine_access(config, engine), progress))
                 results[repo] = _verify(opened, wanted, plan, into, progress, dry_run)
                 results[repo]["check"] = _check(opened, config, asked, progress, dry_run)
