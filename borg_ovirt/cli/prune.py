@@ -11,11 +11,13 @@ import click
 
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output, local_time
+from borg_ovirt.cli.telling import told
 from borg_ovirt.units import format_size
 
 if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config, Retention
     from borg_ovirt.jobs.archives.prune import Known, PruneResult
+    from borg_ovirt.jobs.notify import Story
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,29 @@ def command(
     Stock `borg prune` knows none of this.
     """
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.archives.prune import prune
 
     config = connect.configuration(output)
     rules = keep.retention()
+    with told(output, config, "prune", active=not (where or dry_run)) as story:
+        return _prune(output, config, where, repository, engine, rules, compact, no_engine, dry_run, story)
+
+
+def _prune(
+    output: Output,
+    config: Config,
+    where: tuple[location.Location, ...],
+    repository: options.RepositoryOptions,
+    engine: options.EngineOptions,
+    rules: Retention | None,
+    compact: bool | None,
+    no_engine: bool,
+    dry_run: bool,
+    story: Story,
+) -> int:
+    """Judge and remove, repository after repository."""
+    from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.archives.prune import prune
+
     known = None if no_engine else _ask_engine(output, config, engine)
     results = {}
     for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
@@ -111,6 +132,10 @@ def command(
     warnings = [warning for result in results.values() for warning in result.warnings]
     for warning in warnings:
         output.warn(warning)
+    story.repositories = list(results)
+    removed, kept = (sum(getattr(r, name) for r in results.values()) for name in ("removed", "kept"))
+    story.summary = f"{removed} archives removed, {kept} kept."
+    story.warn(*warnings)
     if output.json:
         output.result({"dry_run": dry_run, "repositories": results})
     else:

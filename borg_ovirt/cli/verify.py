@@ -13,11 +13,13 @@ import click
 
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output, local_time
+from borg_ovirt.cli.telling import told
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, ArchiveUnsound
 from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config
+    from borg_ovirt.jobs.notify import Story
     from borg_ovirt.jobs.proof.due import Due
     from borg_ovirt.jobs.proof.verify import VerifyOptions, VerifyResult
     from borg_ovirt.jobs.restore.restore import Destination
@@ -141,8 +143,10 @@ def command(
     places: dict[str, list[str]] = {}
     for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
         places.setdefault(place.repo, []).extend([place.name] if place.name else [])
-    results = _prove(output, config, places, asked, repository, engine, dry_run)
-    return _tell(output, results, dry_run, json=output.json)
+    with told(output, config, "verify", active=not (where or dry_run)) as story:
+        results = _prove(output, config, places, asked, repository, engine, dry_run)
+        _write(results, story)
+        return _tell(output, results, dry_run, json=output.json)
 
 
 def after_create(
@@ -154,8 +158,27 @@ def after_create(
 ) -> int:
     """What is due by the policy, at the end of a run of `create`; the run's JSON stays the only one."""
     places: dict[str, list[str]] = {name: [] for name in repositories}
-    results = _prove(output, config, places, Asked(), repository, engine, dry_run=False)
-    return _tell(output, results, dry_run=False, json=False)
+    with told(output, config, "verify") as story:
+        results = _prove(output, config, places, Asked(), repository, engine, dry_run=False)
+        _write(results, story)
+        return _tell(output, results, dry_run=False, json=False)
+
+
+def _write(results: dict[str, Any], story: Story) -> None:
+    """The run as it is told to people."""
+    story.repositories = list(results)
+    found: list[VerifyResult] = [one["result"] for one in results.values()]
+    story.summary = " ".join(_counted(result) for result in found)
+    lines = [line for result in found for line in result.lines]
+    for line in lines:
+        if line.verdict == "failed":
+            story.fail(f"{line.archive} failed its proof ({line.level}): {line.note}")
+        elif line.verdict == "not proven":
+            story.warn(f"{line.archive} could not be proven: {line.note}")
+        story.warn(*(f"{line.archive}: {doubt}" for doubt in line.doubts))
+    for name, one in results.items():
+        if one["check"] is not None and not one["check"].sound:
+            story.fail(f"Borg finds files of {name} faulty")
 
 
 def _prove(
@@ -297,8 +320,12 @@ def _show(output: Output, name: str, result: VerifyResult) -> None:
             for line in result.lines
         ],
     )
+    output.lines(_counted(result))
+
+
+def _counted(result: VerifyResult) -> str:
     words = ("passed", "failed", "under way", "not proven", "due")
     counted = ", ".join(f"{result.count(word)} {word}" for word in words if result.count(word))
     left = f", {result.left} left for the next run" if result.left else ""
     read = f"; {format_size(result.bytes_read)} read" if result.bytes_read else ""
-    output.lines(f"{counted or 'nothing is due'}{left}{read}.")
+    return f"{counted or 'nothing is due'}{left}{read}."

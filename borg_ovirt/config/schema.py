@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from borg_ovirt.config.connections import EngineSection, RepositorySection
+from borg_ovirt.config.notifying import Notification
 from borg_ovirt.config.proving import ProofRules, VerifySection
 from borg_ovirt.config.restore import Restore
 from borg_ovirt.config.section import Name, Section, Words
@@ -248,6 +249,12 @@ class Config(Section):
                 }
             ]
         ],
+    )
+
+    notify: list[Notification] = Field(
+        [],
+        description="Who is told how runs ended.",
+        examples=[[{"url_file": "/etc/borg-ovirt/notify-url", "on": ["failure", "recovery"]}]],
     )
 
     @model_validator(mode="after")
