@@ -38,7 +38,7 @@ class Notification(Section):
     url_credential: str | None = Field(
         None, description="Name of a systemd credential.", examples=["notify-url"]
     )
-    on: list[Event] = Field(
+    when: list[Event] = Field(
         ["failure", "recovery"],
         min_length=1,
         description="failure, warning: how the run ended. recovery: the first that did not fail after one "

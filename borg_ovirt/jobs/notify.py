@@ -83,7 +83,7 @@ def tell(people: Sequence[Notification], story: Story, state: Path) -> list[str]
     trouble = [
         problem
         for number, one in enumerate(people)
-        if story.job in one.jobs and events & set(one.on)
+        if story.job in one.jobs and events & set(one.when)
         if (problem := send(number, one, story)) is not None
     ]
     try:

@@ -26,6 +26,10 @@ policy:
   # A little of what counts as unchanged is read all the same, and everything once in a while.
   sample: 0.1%
   full_every: 90d
+  # Each archive is read whole once in a while, by borg-ovirt-verify.timer.
+  verify: {{level: data, every: 30d}}
+verify:
+  budget: 2h
 limits:
   # A full storage domain pauses every VM on it.
   min_free: 10%

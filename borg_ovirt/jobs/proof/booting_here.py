@@ -18,7 +18,8 @@ from pathlib import Path
 
 from borg_ovirt.errors import ProofFailed, RestoreBlocked, RestoreFailed
 from borg_ovirt.jobs.proof.booting import BootOptions
-from borg_ovirt.jobs.restore.serve import Export, ServeOptions, serve
+from borg_ovirt.jobs.restore.options import ServeOptions
+from borg_ovirt.jobs.restore.serve import Export, serve
 from borg_ovirt.ovirt.facts.hardware import read_hardware
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.layout import DiskRecord, Manifest

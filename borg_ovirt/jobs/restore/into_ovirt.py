@@ -33,6 +33,7 @@ from borg_ovirt.ovirt.make.machines import (
     protect_vm,
     start_vm,
 )
+from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.events import ATTACH_FAILED, EventMark
@@ -71,6 +72,8 @@ class IntoOvirt:
     """Only to see that it can be done: what was made is removed when it is proven."""
     trial: Callable[[str], None] | None = None
     """Tries a scratch VM of this id before it is removed."""
+    for_a_while: list[Made] | None = None
+    """Gets what was made: the caller looks at it and removes it, and the journal keeps it until then."""
 
     def run(self, reader: ArchiveReader, warnings: list[str]) -> list[RestoredDisk]:
         """Do all that the plan says; once more from the start where an upload into disks of ours was lost.
@@ -118,6 +121,8 @@ class IntoOvirt:
                     self.trial(plan.vm.id)
                 undo.remove_all()
                 return done
+            if self.for_a_while is not None:
+                self.for_a_while += undo.hand_over()
             undo.forget()
         if plan.attach is not None:
             warnings += self._attach(plan.attach)

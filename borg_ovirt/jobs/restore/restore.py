@@ -27,6 +27,7 @@ from borg_ovirt.jobs.restore.plan import RestorePlan
 from borg_ovirt.jobs.restore.site import survey
 from borg_ovirt.jobs.restore.wanted import Wanted, as_of, want
 from borg_ovirt.ovirt.facts.ovf import parse
+from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
@@ -162,8 +163,12 @@ def carry_out(
     stop: threading.Event | None = None,
     scratch: bool = False,
     trial: Callable[[str], None] | None = None,
+    for_a_while: list[Made] | None = None,
 ) -> RestoreResult:
-    """Do what was planned. `lock` is around a repository that others read meanwhile; `stop` ends it early."""
+    """Do what was planned. `lock` is around a repository that others read meanwhile; `stop` ends it early.
+
+    `for_a_while` gets what was made in the engine: whoever gives it removes that again.
+    """
     plan, info = prepared.plan, prepared.info
     if plan.blockers:
         raise RestoreBlocked(
@@ -189,6 +194,7 @@ def carry_out(
         stop=stop,
         scratch=scratch,
         trial=trial,
+        for_a_while=for_a_while,
     )
     result.disks = job.run(prepared.reader, result.warnings)
     result.snapshots = [step.description for step in plan.snapshots]

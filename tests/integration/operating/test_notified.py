@@ -14,7 +14,7 @@ def test_one_message_a_run_and_none_for_what_is_named(box: Box, desk: Desk) -> N
         url = desk.root / "url"
         url.write_text(deaf.url)
         deaf.status = 500
-        everything = {"on": ["always"]}
+        everything = {"when": ["always"]}
         policy = {"verify": {"level": "structure"}, "max_age": "26h"}
         notify = [{"url": hook.url, **everything}, {"url_file": str(url), **everything}]
         verify = {"after_create": True}

@@ -36,7 +36,10 @@ def test_what_a_run_is_to_those_who_wait(status: str, before: str | None, events
 
 def test_nights_are_told_to_those_who_want_to_know(tmp_path: Path) -> None:
     with web_hook() as hook:
-        people = [one(url=hook.url), one(url=hook.url, on=["warning"], jobs=["prune"], title="$job/$status")]
+        people = [
+            one(url=hook.url),
+            one(url=hook.url, when=["warning"], jobs=["prune"], title="$job/$status"),
+        ]
         got = []
         for job, status in (
             ("create", "ok"),
@@ -68,7 +71,7 @@ def test_mail_goes_to_a_mail_server(tmp_path: Path) -> None:
         (tmp_path / "url").write_text(url + "\n")
         body = "$summary ($job took $took; $$5)\n$problems"
         story = Story("verify", summary="1 passed.", problems=[f"problem {n}" for n in range(40)])
-        assert tell([one(url_file=str(tmp_path / "url"), on=["always"], body=body)], story, tmp_path) == []
+        assert tell([one(url_file=str(tmp_path / "url"), when=["always"], body=body)], story, tmp_path) == []
         (message,) = box.got
         assert message["To"] == "admin@example.org"
         assert message["Subject"].startswith("borg-ovirt verify on ")
@@ -89,7 +92,7 @@ def test_mail_goes_to_a_mail_server(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_sent_is_told_without_its_secrets(tmp_path: Path, url: str, says: str) -> None:
-    (problem,) = tell([one(url=url, on=["always"])], Story("create"), tmp_path)
+    (problem,) = tell([one(url=url, when=["always"])], Story("create"), tmp_path)
     assert problem.startswith("notification 1")
     assert says in problem
     for secret in ("hush-hush", "token-of"):
@@ -105,7 +108,7 @@ def test_a_server_that_refuses_is_told_and_others_hear_it(tmp_path: Path) -> Non
         assert "500" in (found[0] or "")
         assert "token-of-the-hook" not in (found[0] or "")
         assert len(sound.got) == 1
-    (problem,) = tell([one(url_file="/no/where", on=["always"])], Story("create"), tmp_path)
+    (problem,) = tell([one(url_file="/no/where", when=["always"])], Story("create"), tmp_path)
     assert "/no/where" in problem
     (tmp_path / "file").write_text("")
     assert any("cannot be kept" in p for p in tell([], Story("create"), tmp_path / "file"))
@@ -117,7 +120,7 @@ def test_without_apprise_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     assert notify.missing() is None
     monkeypatch.setattr(notify.importlib, "import_module", absent)
-    (problem,) = tell([one(url="json://x", on=["always"])], Story("create"), tmp_path)
+    (problem,) = tell([one(url="json://x", when=["always"])], Story("create"), tmp_path)
     assert "Install borg-ovirt[notify]" in problem
     assert "not installed" in (notify.missing() or "")
 
@@ -129,8 +132,8 @@ def test_without_apprise_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ({"url": "json://x", "url_file": "/x"}, "give one of"),
         ({"url": "json://x", "title": "$nonsense"}, r"\$nonsense is none of"),
         ({"url": "json://x", "body": "5 $ more"}, "is none of"),
-        ({"url": "json://x", "on": []}, "at least 1"),
-        ({"url": "json://x", "on": ["sometimes"]}, "failure"),
+        ({"url": "json://x", "when": []}, "at least 1"),
+        ({"url": "json://x", "when": ["sometimes"]}, "failure"),
     ],
 )
 def test_mistakes_are_found_before_the_night(keys: dict[str, object], says: str) -> None:
