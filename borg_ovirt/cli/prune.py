@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import click
 
 from borg_ovirt.cli import location, options
+from borg_ovirt.cli.audit import Deed, tell_engine
 from borg_ovirt.cli.keep import KeepOptions, keep_rules
 from borg_ovirt.cli.output import Output, local_time
 from borg_ovirt.cli.telling import told
@@ -72,7 +73,19 @@ def command(
             if results:
                 _tell(output, results, dry_run)
                 _write(results, story)
+        if not (dry_run or no_engine):
+            tell_engine(output, config, engine, _deeds(results))
     return 1 if any(result.warnings for result in results.values()) else 0
+
+
+def _deeds(results: Mapping[str, PruneResult]) -> Iterator[Deed]:
+    """For the engine's log: a line for each VM that lost archives."""
+    for name, result in results.items():
+        gone = [line for line in result.lines if not line.keep]
+        for vm_id, engine in dict.fromkeys((line.vm_id, line.engine) for line in gone):
+            mine = [line for line in gone if (line.vm_id, line.engine) == (vm_id, engine)]
+            archives = ", ".join(line.archive for line in mine)
+            yield Deed(f"Archives of VM {mine[0].vm} pruned from {name}: {archives}.", vm_id, engine)
 
 
 def _write(results: Mapping[str, PruneResult], story: Story) -> None:

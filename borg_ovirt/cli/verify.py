@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from borg_ovirt.cli import location, options
+from borg_ovirt.cli.audit import Deed, tell_engine
 from borg_ovirt.cli.output import Output, local_time
 from borg_ovirt.cli.telling import told
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, ArchiveUnsound
@@ -146,6 +147,8 @@ def command(
     with told(output, config, "verify", active=not (where or dry_run)) as story:
         results = _prove(output, config, places, asked, repository, engine, dry_run)
         _write(results, story)
+        if not dry_run:
+            tell_engine(output, config, engine, _deeds(results))
         return _tell(output, results, dry_run, json=output.json)
 
 
@@ -161,7 +164,20 @@ def after_create(
     with told(output, config, "verify") as story:
         results = _prove(output, config, places, Asked(), repository, engine, dry_run=False)
         _write(results, story)
+        tell_engine(output, config, engine, _deeds(results))
         return _tell(output, results, dry_run=False, json=False)
+
+
+def _deeds(results: dict[str, Any]) -> Iterator[Deed]:
+    """For the engine's log: what was proven, and what failed."""
+    for name, one in results.items():
+        for line in one["result"].lines:
+            what = f"Archive {line.archive} of VM {line.vm} in {name}"
+            if line.verdict == "passed":
+                yield Deed(f"{what} passed its proof ({line.level}).", line.vm_id, line.engine)
+            elif line.verdict == "failed":
+                text = f"{what} failed its proof ({line.level}): {line.note}"
+                yield Deed(text, line.vm_id, line.engine, "error")
 
 
 def _write(results: dict[str, Any], story: Story) -> None:

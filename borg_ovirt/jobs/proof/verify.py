@@ -59,6 +59,7 @@ class VerifyLine:
     archive: str
     vm: str
     vm_id: str
+    engine: str
     level: Level
     verdict: str
     """`passed`, `failed`, `under way` (out of time), `not proven` (it could not be looked at), `due`."""
@@ -268,5 +269,12 @@ class _Run:
 def _line(one: Due, verdict: str, *, note: str = "", last: datetime | None = None) -> VerifyLine:
     comment = one.archive.comment
     return VerifyLine(
-        one.archive.name, comment.vm_name, comment.vm_id, one.level, verdict, note=note, last=last
+        one.archive.name,
+        comment.vm_name,
+        comment.vm_id,
+        comment.engine,
+        one.level,
+        verdict,
+        note=note,
+        last=last,
     )
