@@ -62,6 +62,14 @@ def engine_access_if_any(config: Config, options: EngineOptions) -> EngineAccess
     return engine_access(config, options) if anywhere else None
 
 
+def engine_access_unasked(config: Config, options: EngineOptions) -> EngineAccess | None:
+    """As `engine_access_if_any`; None also where the password would have to be asked for."""
+    anywhere = options.engine or options.url or os.environ.get("BORG_OVIRT_URL") or config.engines
+    if not anywhere or engine_settings(config, _overrides(options), options.engine).password is None:
+        return None
+    return engine_access(config, options)
+
+
 def engine_url(config: Config, options: EngineOptions) -> str:
     """The URL of the engine's API; no password is asked for."""
     settings = engine_settings(config, _overrides(options), options.engine)

@@ -10,11 +10,13 @@ import click
 
 from borg_ovirt.cli import location, options, overrides
 from borg_ovirt.cli.output import Output
+from borg_ovirt.cli.telling import told
 
 if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config
     from borg_ovirt.config.settings import RepositorySettings
     from borg_ovirt.jobs.backup.create import CreateOptions
+    from borg_ovirt.jobs.notify import Story
     from borg_ovirt.jobs.runs.plan import RunPlan
     from borg_ovirt.jobs.selection import Member
     from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
@@ -54,7 +56,8 @@ def command(
     access = connect.engine_access(config, engine)
     if dry_run:
         return _preview(output, order, access)
-    status = _run(output, order, access)
+    with told(output, config, "create", active=order.vm is None) as story:
+        status = _run(output, order, access, story)
     if config.verify.after_create and order.vm is None:
         from borg_ovirt.cli.verify import after_create
 
@@ -136,9 +139,9 @@ def _settings(
     }
 
 
-def _run(output: Output, order: _Order, access: EngineAccess) -> int:
+def _run(output: Output, order: _Order, access: EngineAccess, story: Story) -> int:
     """Run, and say what became of it; a failure of its own is told at the edge of the program."""
-    from borg_ovirt.cli.summary import summary
+    from borg_ovirt.cli.summary import summary, write
     from borg_ovirt.jobs.restore.rollback_state import unfinished
     from borg_ovirt.jobs.runs.hooks import Hooks
     from borg_ovirt.jobs.runs.run import run
@@ -150,6 +153,7 @@ def _run(output: Output, order: _Order, access: EngineAccess) -> int:
     hooks = Hooks(order.config.hooks, facts, output.tell if output.verbose else lambda text: None)
     with output.progress() as progress:
         result = run(plan, access, hooks, progress)
+    write(result, story)
     if output.json:
         output.result(result.facts())
     else:

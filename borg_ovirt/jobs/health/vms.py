@@ -203,7 +203,7 @@ class _Look:
             checkpoint=_checkpoint(last, checkpoints) if last else None,
             size=last.original_size if last else 0,
             archives=count,
-            held=sum(comment.held for comment in every),
+            held=sum(comment.held_at(self.now) for comment in every),
             damaged=[a.name for series in mine for a in series.archives if a.name in self.damaged],
             proof=proof,
             proof_age=proof_age,
