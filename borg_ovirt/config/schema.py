@@ -122,6 +122,14 @@ class Limits(Section):
     until: TimeOfDay | None = Field(
         None, description="No VM is started after this time of day.", examples=["06:00"]
     )
+    captures: int = Field(
+        4,
+        ge=1,
+        le=32,
+        description="VMs under way at a time: while the bytes of one are stored the engine prepares the next "
+        "ones and ends the last. 1: one after the other.",
+        examples=[8],
+    )
     min_free: MinFree | None = Field(
         Room(share=0.1),
         description="Room that must stay free on each storage domain, before and during a backup: a full "

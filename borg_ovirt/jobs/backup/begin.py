@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -43,6 +44,15 @@ def without_use(choice: Choice, disks: list[DiskFacts], options: CreateOptions) 
     if options.mode != "image" or choice.base is None or any(disk.format != "raw" for disk in disks):
         return choice
     return replace(choice, base=None, reason="raw disks keep no record of changes", fallback=False)
+
+
+def expected_read(choice: Choice, disks: list[DiskFacts], options: CreateOptions) -> float:
+    """Bytes that are likely to be read: as many as the night before, or all there are."""
+    if options.mode == "chain":
+        return math.inf  # how much a snapshot froze nobody knows before
+    if choice.base is not None:
+        return choice.base.last_read or 0
+    return sum(disk.actual_size or disk.size for disk in disks)
 
 
 def capture(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from borg_ovirt import stopping
 from borg_ovirt.errors import BackupFailed, BorgOvirtError, CheckpointLost, EngineRefused, Timeout
 from borg_ovirt.ovirt.capture.refused import Obstacle, seen
 from borg_ovirt.ovirt.capture.snapshot import merge_away
@@ -125,7 +126,7 @@ class Backup:
         text = found.text if found else "the engine gives no reason"
         log.warning("VM %s: no backup can be made yet, %s; waiting", self._vm.name, text)
         if found is None:  # a command that works on the VM is not to be seen
-            time.sleep(pauses.pop())
+            stopping.pause(pauses.pop())
         else:
             self._wait_free(deadline)
 
