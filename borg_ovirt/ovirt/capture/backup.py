@@ -68,7 +68,6 @@ class Backup:
         self._vm = vm
         self._disks = disks
         self._description = description
-        self._finalized = False
         self._astray = False
         """It went to its end before we asked: it may never reach it."""
 
@@ -229,7 +228,6 @@ class Backup:
     def finalize(self) -> None:
         """Ask the engine to end the backup; every transfer of it has ended. Does not wait."""
         finalize_backup(self._engine, self._vm.id, self.id, [disk.id for disk in self._disks])
-        self._finalized = True
 
     def wait_ended(self, seconds: float) -> tuple[str, str | None]:
         """The phase in which the backup ended (`succeeded`, `failed`, or `gone` on old engines), and why its
