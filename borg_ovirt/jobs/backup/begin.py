@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -12,6 +11,7 @@ from borg_ovirt.errors import VmNotSuitable
 from borg_ovirt.jobs.backup.base import BaseQuery, Choice
 from borg_ovirt.jobs.backup.disks import choose_disks, listing
 from borg_ovirt.jobs.backup.options import CreateOptions
+from borg_ovirt.jobs.backup.way import why_locked
 from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.capture.chain import capture_chain
 from borg_ovirt.ovirt.capture.image import capture_image
@@ -46,15 +46,6 @@ def without_use(choice: Choice, disks: list[DiskFacts], options: CreateOptions) 
     return replace(choice, base=None, reason="raw disks keep no record of changes", fallback=False)
 
 
-def expected_read(choice: Choice, disks: list[DiskFacts], options: CreateOptions) -> float:
-    """Bytes that are likely to be read: as many as the night before, or all there are."""
-    if options.mode == "chain":
-        return math.inf  # how much a snapshot froze nobody knows before
-    if choice.base is not None:
-        return choice.base.last_read or 0
-    return sum(disk.actual_size or disk.size for disk in disks)
-
-
 def capture(
     engine: Engine,
     vm: VmFacts,
@@ -87,5 +78,6 @@ def capture(
         from_checkpoint=choice.base.checkpoint if choice.base else None,
         freeze=options.freeze,
         live=options.backup_api == "live",
+        prefer=why_locked(vm, choice, disks, options),
         log=log,
     )

@@ -17,7 +17,7 @@ from borg_ovirt.blocks import CELL
 from borg_ovirt.errors import CheckpointLost
 from borg_ovirt.jobs.backup import wording
 from borg_ovirt.jobs.backup.base import Choice
-from borg_ovirt.jobs.backup.begin import base_query, capture, choose, expected_read, without_use
+from borg_ovirt.jobs.backup.begin import base_query, capture, choose, without_use
 from borg_ovirt.jobs.backup.checkpoints import describe, drop_lost, drop_unneeded, prove
 from borg_ovirt.jobs.backup.disks import choose_disks
 from borg_ovirt.jobs.backup.items import DiskItems, Items
@@ -25,6 +25,7 @@ from borg_ovirt.jobs.backup.options import CreateOptions
 from borg_ovirt.jobs.backup.record import DiskOutcome, RunFacts, manifest
 from borg_ovirt.jobs.backup.stores import Archive, Store, Stored
 from borg_ovirt.jobs.backup.storing import HELD, ROOM, STREAM, Storing
+from borg_ovirt.jobs.backup.way import expected_read
 from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.facts.settings import SettingsFacts, read_settings
@@ -147,7 +148,7 @@ class _Job:
             self.progress.step(f"{self.vm.name}: {damage}")
         plan = f"incremental since {choice.base.name}" if choice.base else f"full ({choice.reason})"
         self.progress.step(f"{self.vm.name}: {plan}")
-        large = expected_read(choice, self.chosen, options) > ROOM
+        large = self._large(choice)
         with (
             self.storing.in_line() if large else nullcontext(lambda: None) as begun,
             capture(
@@ -181,6 +182,11 @@ class _Job:
                     lambda: self._keep(items, captured, choice, skipped, held=held, begun=begun),
                     HELD if held else STREAM,
                 )
+
+    def _large(self, choice: Choice) -> bool:
+        """It will hardly fit into memory; of frozen layers nobody knows before."""
+        expected = expected_read(choice, self.chosen)
+        return self.options.mode == "chain" or (expected or 0) > ROOM
 
     @contextmanager
     def _read_ahead(self, items: Items) -> Iterator[bool]:
@@ -346,7 +352,7 @@ class _Job:
 
         def wait_for_merge() -> list[str]:
             warnings = list(captured.wait_merge())
-            if needed:
+            if needed and not captured.failed:  # else the checkpoint before it is the one to go on from
                 warnings += drop_unneeded(engine, vm, opened, needed, proof)
             return warnings
 

@@ -63,6 +63,8 @@ class Backup:
         self.modes: dict[str, str] = {}
         """Disk id -> `full` or `incremental`."""
         self.created: datetime = utc(None)
+        self.failed = False
+        """It ended so: its checkpoint may be gone."""
         self._engine = engine
         self._tracked = TrackedObject(engine, journal, "backup")
         self._vm = vm
@@ -233,6 +235,7 @@ class Backup:
         """The phase in which the backup ended (`succeeded`, `failed`, or `gone` on old engines), and why its
         snapshot is still there, if it is."""
         phase = wait_backup(self._engine, self._vm.id, self.id, seconds)
+        self.failed = phase == "failed"
         return phase, self._ended()
 
     def abort(self) -> None:

@@ -41,17 +41,19 @@ def capture_image(
     from_checkpoint: str | None = None,
     freeze: str = "auto",
     live: bool = False,
+    prefer: str | None = None,
     log: Log = lambda text: None,
 ) -> Iterator[Capture]:
     """One instant of these disks of a VM, each a single layer.
 
-    `live` asks for a live backup where the engine would make a hybrid one. `CheckpointLost`, here or when
-    the disks are opened, says that a backup from `from_checkpoint` cannot be had; a full one may be tried.
+    `live` asks for a live backup where the engine would make a hybrid one, `prefer` says why that would be
+    better. `CheckpointLost`, here or when the disks are opened, says that a backup from `from_checkpoint`
+    cannot be had; a full one may be tried.
     """
     vm = look_again(engine, vm, disks)
     active = [disk for disk in disks if disk.active]
     resort = _without_backup(engine, vm, active, journal, description, freeze, log)
-    legacy = _why_legacy(vm, disks, freeze, live)
+    legacy = _why_legacy(vm, disks, freeze, live) or (prefer if vm.level >= HYBRID_LEVEL else None)
     backup = BackupMethod(
         engine,
         journal,
