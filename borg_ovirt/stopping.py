@@ -19,7 +19,7 @@ class Stop:
 
     def __init__(self) -> None:
         self._rung = threading.Event()
-        self._error: BaseException = KeyboardInterrupt()
+        self.error: BaseException = KeyboardInterrupt()
 
     @property
     def rung(self) -> bool:
@@ -28,7 +28,7 @@ class Stop:
 
     def ring(self, error: BaseException) -> None:
         """All who take part end, with this exception."""
-        self._error = error
+        self.error = error
         self._rung.set()
 
     @contextmanager
@@ -44,7 +44,7 @@ class Stop:
         """Wait for so long, or until it rings: then it is raised, and never again in this thread."""
         if self._rung.wait(seconds):
             _here.stop = None
-            raise self._error
+            raise self.error
 
 
 def pause(seconds: float) -> None:
@@ -54,6 +54,16 @@ def pause(seconds: float) -> None:
         time.sleep(seconds)
     else:
         stop.hear(seconds)
+
+
+def listening() -> bool:
+    """Whether this thread takes part, and has heard nothing yet."""
+    return getattr(_here, "stop", None) is not None
+
+
+def heard() -> None:
+    """It met the exception in another way: it is not to be raised once more."""
+    _here.stop = None
 
 
 def due() -> bool:

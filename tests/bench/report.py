@@ -21,6 +21,7 @@ NAMES = {
     "g": "(g) dd of as many bytes onto the repository's disk",
     "h": "(h) borg-ovirt, nothing changed",
     "before": "borg-ovirt of the other checkout",
+    "one by one": "borg-ovirt --captures 1",
     "ours": "borg-ovirt",
     "smallest": "borg-ovirt, smallest disk",
 }

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from borg_ovirt.blocks import MiB
 from borg_ovirt.pipe.fetch import Buffers
-from borg_ovirt.stopping import Stop, check, due, pause
+from borg_ovirt.stopping import Stop, check, due, heard, listening, pause
 
 T = TypeVar("T")
 
@@ -65,6 +65,8 @@ class Storing:
 class _Request:
     def __init__(self, work: Callable[[], Any]) -> None:
         self.work = work
+        self.unwinding = not listening()
+        """Part of an end: a signal does not keep it from being done."""
         self.claimed = threading.Lock()
         """Taken by whoever decides what becomes of it: the storing thread, or one that gives up."""
         self.answer: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
@@ -108,6 +110,8 @@ class StoringThread(Storing):
                 if due() and request.claimed.acquire(blocking=False):
                     check()
                 continue
+            if isinstance(error, KeyboardInterrupt):
+                heard()
             if error is not None:
                 raise error
             return result  # type: ignore[no-any-return]
@@ -209,9 +213,11 @@ class StoringThread(Storing):
         self._current = None
         return True
 
-    @staticmethod
-    def _carry_out(request: _Request) -> None:
+    def _carry_out(self, request: _Request) -> None:
         try:
+            if self.stop.rung and not request.unwinding:
+                request.answer.put((None, self.stop.error))
+                return
             result, error = request.work(), None
         except BaseException as raised:  # whatever it is, it is the affair of who asked
             result, error = None, raised
