@@ -18,6 +18,7 @@ from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.tracked.cleanup import heal, leftovers, nobody
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
+from borg_ovirt.stopping import Stop
 
 
 def run(plan: RunPlan, access: EngineAccess, hooks: Hooks, progress: Progress) -> RunResult:
@@ -77,7 +78,9 @@ def _back_up(
         # What one waits for holds up no other.
         ordered = sorted(ordered, key=lambda member: member.id in stuck)
         result.vms = [VmOutcome(vm=member.name, vm_id=member.id) for member in ordered]
-        turns = Turns(plan, engine, plan.repositories, journal, merges, hooks, progress)
+        several = plan.limits.captures > 1 and len(ordered) > 1
+        stop = Stop() if several else None
+        turns = Turns(plan, engine, plan.repositories, journal, merges, hooks, progress, stop)
         turns.take(list(zip(ordered, result.vms, strict=True)))
     if merges.pending:
         progress.step("waiting for the engine to finish its part")
