@@ -36,7 +36,8 @@ def summary(output: Output, result: RunResult) -> None:
 def _one(output: Output, vm: VmOutcome) -> None:
     reason = f" ({vm.reason})" if vm.reason else ""
     output.lines(
-        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {format_duration(vm.seconds)}"
+        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency},"
+        f" {format_duration(vm.took or vm.seconds)}"
     )
     output.table(
         ["DISK", "SIZE", "KIND", "READ", "NEW"],
@@ -81,7 +82,7 @@ def _many(output: Output, vms: list[VmOutcome]) -> None:
                 vm.kind or "",
                 format_size(vm.bytes_read) if vm.archive else "",
                 format_size(vm.bytes_new) if vm.archive else "",
-                format_duration(vm.seconds) if vm.seconds else "",
+                format_duration(vm.took or vm.seconds) if vm.seconds else "",
                 vm.error or "; ".join(vm.warnings) or vm.reason or "",
             ]
             for vm in vms

@@ -115,7 +115,7 @@ def test_a_hosts_certificate_is_looked_at_before_anything_starts(
                 assert "come through the engine's proxy" in caplog.text
             else:
                 begun = len(box.world.backups)
-                with pytest.raises(CertificateError, match="was not signed by the CA given.*put both CAs"):
+                with pytest.raises(CertificateError, match=r"was not signed by the CA given.*put both CAs"):
                     back_up()
                 assert len(box.world.backups) == begun
 

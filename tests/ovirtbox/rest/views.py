@@ -43,7 +43,7 @@ def vm_element(engine: EngineCore, vm: Vm, *, all_content: bool = False) -> Elem
         leaf("memory", vm.memory),
         leaf("origin", "managed_hosted_engine" if vm.origin == "hosted_engine" else vm.origin),
         _compatibility(vm.level),
-        leaf("next_run_configuration_exists", False),
+        leaf("next_run_configuration_exists", vm.next_run),
         leaf("status", vm.status),
         leaf("stop_time", vm.stopped) if vm.stopped else None,
         leaf("type", "server"),
