@@ -84,13 +84,13 @@ def _beside(engine: EngineCore, vm: Vm) -> list[Element | None]:
 
 
 def _initialization(engine: EngineCore, vm: Vm, ovf_text: str | None) -> Element | None:
-    """Cloud-init and the OVF are one element; the password is not given out."""
+    """Cloud-init and the OVF are one element; a password that was set is shown as stars."""
     own, held = engine.world.beside.of(vm.id).initialization, configuration(ovf_text)
     if own is None:
         return held
     found = fromstring(own)
     for password in found.findall("root_password"):
-        found.remove(password)
+        password.text = "******"
     found.extend(held if held is not None else ())
     return found
 
