@@ -50,3 +50,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
                     ("left in the box, for its neighbours to stumble over", "\n".join(left))
                 )
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the soak did in all, if it was run."""
+    from soaking import COUNTS
+
+    if COUNTS:
+        terminalreporter.section("soak")
+        for what, count in COUNTS.items():
+            terminalreporter.write_line(f"{count:10} {what}")

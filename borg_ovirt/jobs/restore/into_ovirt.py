@@ -32,6 +32,7 @@ from borg_ovirt.ovirt.make.machines import (
     protect_vm,
     start_vm,
 )
+from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.make.rebuild import Above, add_snapshot
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.events import ATTACH_FAILED, EventMark
@@ -68,6 +69,8 @@ class IntoOvirt:
     """Set: nothing new is begun, and what is under way is unwound."""
     scratch: bool = False
     """Only to see that it can be done: what was made is removed when it is proven."""
+    for_a_while: list[Made] | None = None
+    """Gets what was made: the caller looks at it and removes it, and the journal keeps it until then."""
 
     def run(self, reader: ArchiveReader, warnings: list[str]) -> list[RestoredDisk]:
         """Do all that the plan says; once more from the start where an upload into disks of ours was lost.
@@ -112,6 +115,8 @@ class IntoOvirt:
                 self._import(plan.vm, undo)
             if self.scratch:
                 undo.remove_all()
+            if self.for_a_while is not None:
+                self.for_a_while += undo.hand_over()
             undo.forget()
         if plan.attach is not None:
             warnings += self._attach(plan.attach)

@@ -16,7 +16,7 @@ from borg_ovirt.errors import (
 )
 from borg_ovirt.jobs.archives.find import find_archive
 from borg_ovirt.jobs.restore.fill import AT_ONCE, RestoredDisk
-from borg_ovirt.jobs.restore.health import advice, examine, newest_intact
+from borg_ovirt.jobs.restore.health import advice, doubt, examine, newest_intact
 from borg_ovirt.jobs.restore.into_files import look_at, plan_into_files, write_files
 from borg_ovirt.jobs.restore.into_ovirt import IntoOvirt, prove_rights
 from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
@@ -26,6 +26,7 @@ from borg_ovirt.jobs.restore.plan import RestorePlan
 from borg_ovirt.jobs.restore.site import survey
 from borg_ovirt.jobs.restore.wanted import Wanted, as_of, want
 from borg_ovirt.ovirt.facts.ovf import parse
+from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
@@ -132,6 +133,8 @@ def prepare(
             if options.hypervisor and not health.ovf_damaged:
                 there = os.path.lexists((options.directory or Path()) / DOMAIN)
                 plan = with_domain(plan, wanted, _ovf(reader, wanted, options), options, exists=there)
+        if why := doubt(info, name):
+            plan = replace(plan, blockers=(*plan.blockers, why))
         if plan.blockers:
             plan = replace(plan, advice=advice(repository, info, reader, health))
     except (NotOurArchive, RepositoryDamaged) as error:
@@ -156,8 +159,12 @@ def carry_out(
     at_once: int = AT_ONCE,
     stop: threading.Event | None = None,
     scratch: bool = False,
+    for_a_while: list[Made] | None = None,
 ) -> RestoreResult:
-    """Do what was planned. `lock` is around a repository that others read meanwhile; `stop` ends it early."""
+    """Do what was planned. `lock` is around a repository that others read meanwhile; `stop` ends it early.
+
+    `for_a_while` gets what was made in the engine: whoever gives it removes that again.
+    """
     plan, info = prepared.plan, prepared.info
     if plan.blockers:
         raise RestoreBlocked(
@@ -182,6 +189,7 @@ def carry_out(
         at_once=at_once,
         stop=stop,
         scratch=scratch,
+        for_a_while=for_a_while,
     )
     result.disks = job.run(prepared.reader, result.warnings)
     result.snapshots = [step.description for step in plan.snapshots]

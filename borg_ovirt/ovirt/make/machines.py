@@ -14,6 +14,10 @@ from borg_ovirt.ovirt.session.faults import NotFound, Unclear
 from borg_ovirt.ovirt.session.sense import told
 from borg_ovirt.ovirt.tracked.journal import Journal
 
+_BLANK = "00000000-0000-0000-0000-000000000000"
+"""The empty template: a VM made from it has neither disks nor network cards."""
+_MEMORY = 256 << 20
+
 
 class MadeVm(Made):
     """A VM imported from an OVF that carries its id.
@@ -70,6 +74,64 @@ class MadeVm(Made):
 
     def _remove(self) -> None:
         remove_vm(self._engine, self.id)
+
+
+class ScratchVm(Made):
+    """An empty VM of ours, without disks and network cards, to be removed again by whoever made it."""
+
+    def __init__(
+        self, engine: Engine, journal: Journal, name: str, cluster_id: str, bios: str | None
+    ) -> None:
+        super().__init__(engine, journal, "vm", "", f"VM {name}", fresh=True)
+        self._vm_name = name
+        self._cluster_id = cluster_id
+        self._bios = bios
+
+    def make(self) -> None:
+        """Make it from the empty template and wait until it is down. The engine chooses the id."""
+        engine, t = self._engine, types()
+        facts = self._tracked.intend(name=self._vm_name, description=self._vm_name)
+        vm = t.Vm(
+            name=self._vm_name,
+            description=facts["description"],
+            cluster=t.Cluster(id=self._cluster_id),
+            template=t.Template(id=_BLANK),
+            memory=_MEMORY,
+            memory_policy=t.MemoryPolicy(guaranteed=_MEMORY),
+            bios=t.Bios(type=t.BiosType(self._bios)) if self._bios else None,
+        )
+        self._tracked.make(
+            f"make the {self.name}",
+            lambda s: s.vms_service().add(vm),
+            lambda: find_marked_vm(engine, self._vm_name, facts["description"]),
+        )
+        self.id = self._tracked.id
+        engine.patience.wait(
+            f"the {self.name} to be made",
+            lambda: True if vm_status(engine, self.id) == "down" else None,
+            engine.patience.machine,
+        )
+
+    def exists(self) -> bool:
+        try:
+            return bool(self.id and vm_status(self._engine, self.id))
+        except NotFound:
+            return False
+
+    def remove_alone(self) -> None:
+        """Take it away and keep the disks that it has."""
+        if self._tracked.there():
+            remove_vm(self._engine, self._tracked.id, keep_disks=True)
+            self._tracked.gone()
+
+    def _remove(self) -> None:
+        remove_vm(self._engine, self._tracked.id)
+
+
+def find_marked_vm(engine: Engine, name: str, description: str) -> str | None:
+    """The id of the VM of that name with exactly that description; None where there is none."""
+    found = engine.call(f"look for the VM {name}", lambda s: s.vms_service().list(search=f'name="{name}"'))
+    return next((str(v.id) for v in found or () if (v.name, v.description) == (name, description)), None)
 
 
 def attached_disks(engine: Engine, vm_id: str) -> set[str]:

@@ -11,6 +11,7 @@ from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission, 
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.model import Profile, Vm
 from ovirtbox.rights import make_role
+from restored import gone
 
 CLOUD_INIT = (
     "<initialization><authorized_ssh_keys>ssh-ed25519 AAAA me</authorized_ssh_keys>"
@@ -63,15 +64,6 @@ def state(box: Box, vm: Vm) -> dict[str, object]:
         "permissions": [(p.user, p.role) for p in mine.permissions],
         "cd": mine.cdrom,
     }
-
-
-def gone(box: Box, vm: Vm) -> None:
-    """Removed, and with it all that the engine kept of it."""
-    box.remove_vm(vm)
-    beside = box.world.beside
-    beside.vms.pop(vm.id, None)
-    for holder in (*beside.labels.values(), *beside.groups.values()):
-        holder.vms = [other for other in holder.vms if other != vm.id]
 
 
 def test_all_of_it_comes_back(box: Box, desk: Desk) -> None:
