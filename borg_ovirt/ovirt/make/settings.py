@@ -63,7 +63,7 @@ class VmSettings:
 
     @contextmanager
     def _unless(self, done: Callable[[], bool]) -> Iterator[None]:
-        """A refusal counts only where it is not done: an answer may have been lost, and it was asked again."""
+        """A refusal counts only where it is not done: asked again after a lost answer, it may be."""
         try:
             yield
         except EngineRefused:
