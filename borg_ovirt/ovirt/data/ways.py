@@ -25,8 +25,8 @@ _silent: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 def prove_way(engine: Engine, vm: VmFacts) -> None:
     """`CertificateError` where no host that may give out the VM's disks has a certificate to trust, and the
-    engine's proxy is no way round. A host that does not answer proves nothing, it may be the proxy's turn: then
-    no other is asked in this session either. Nor does one that the user may not see.
+    engine's proxy is no way round. A host that does not answer proves nothing, it may be the proxy's turn; no
+    other is asked in this session then.
     """
     if engine in _silent:
         return
