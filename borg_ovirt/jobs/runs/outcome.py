@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -45,6 +45,9 @@ class VmOutcome(BaseModel):
     consistency: str | None = None
     started: datetime | None = None
     seconds: float = 0.0
+    """Until its archive stood."""
+    took: float = 0.0
+    """Seconds until the engine was through with it too (a merge); 0 before that."""
     size: int = 0
     bytes_read: int = 0
     bytes_new: int = 0
@@ -71,6 +74,11 @@ class VmOutcome(BaseModel):
         self.status = "failed"
         self.cause = self.cause or error
         self.error = self.error or in_words(error)
+
+    def engine_is_done(self) -> None:
+        """Nothing of the backup goes on any more."""
+        if self.started is not None:
+            self.took = round((datetime.now(timezone.utc) - self.started).total_seconds(), 3)
 
     def fill(self, results: Sequence[CreateResult]) -> None:
         """It went well: one result for each time that the VM was read."""
