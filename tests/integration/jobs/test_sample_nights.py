@@ -35,7 +35,7 @@ def lose_every_answer(box: Box) -> None:
     ("cluster", "way"), [("Default", "live backup"), ("Older", "live backup")], ids=["4.7", "4.6"]
 )
 def test_three_nights(box: Box, desk: Desk, cluster: str, way: str) -> None:
-    """Complete archives, nothing left behind, and all of it read at most once where the engine forces that."""
+    """Complete archives, nothing left behind, all of it read at most once where the engine forces that."""
     resting = DiskSpec(8 * MIB, alias="resting", active=False)
     vm = box.make_vm(f"night-{cluster}", [DiskSpec(24 * MIB), resting], cluster=cluster, agent=True)
     for number, disk in enumerate(box.disks(vm)):

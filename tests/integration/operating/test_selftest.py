@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,12 @@ MIB = 1 << 20
 
 
 @pytest.fixture(autouse=True)
-def temporary(desk: Desk, tmp_path: Path) -> Path:
+def temporary(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the command makes its repository."""
     path = tmp_path / "tmp"
     path.mkdir()
     desk.env["TMPDIR"] = str(path)
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
     return path
 
 
