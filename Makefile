@@ -1,8 +1,8 @@
 # What a developer or a curious stranger types. Each target sets up the checkout first (tools/setup).
 
 PYTHON := .venv/bin/python
-# Test processes at a time; JOBS=0 runs all in one process, which a debugger needs.
-JOBS ?= 2
+# Test processes at a time (they wait more than they work); JOBS=0 runs all in one process, which a debugger needs.
+JOBS ?= 4
 # Further words for pytest, such as TESTS="tests/unit/cli -k help".
 TESTS ?= tests/unit tests/integration tests/ovirtbox
 

@@ -1,14 +1,18 @@
-"""How long the soak takes and what decides on its chances: SOAK_MINUTES (60 in all) and SOAK_SEED."""
+"""How long the soak takes (SOAK_MINUTES, 60 in all), what decides on its chances (SOAK_SEED), what it did."""
 
 from __future__ import annotations
 
 import os
 import random
 import time
+from collections import Counter
 
 _MINUTES = float(os.environ.get("SOAK_MINUTES") or 60)
 SHARES = {"kills": 0.4, "nights": 0.3, "bytes": 0.1, "branches": 0.2}
 """Of the kills, the random nights, and the two kinds of fuzzers."""
+
+COUNTS: Counter[str] = Counter()
+"""What was done in all, by name; told when the tests have ended."""
 
 
 def seconds(part: str, among: int = 1) -> float:

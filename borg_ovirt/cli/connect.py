@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,18 +110,18 @@ def repository_of(
 @contextmanager
 def repository(settings: RepositorySettings, *, write: bool) -> Iterator[Repository]:
     """The repository, open and locked."""
-    with (
-        _passphrase(settings.passphrase),
-        open_repository(
-            settings.location,
-            write=write,
-            lock_wait=1.0 if settings.lock_wait is None else settings.lock_wait,
-            compression=settings.compression,
-            remote_path=settings.remote_path,
-            rsh=settings.rsh,
-            upload_limit=_kib(settings.rate_limit),
-        ) as opened,
-    ):
+    opening = open_repository(
+        settings.location,
+        write=write,
+        lock_wait=1.0 if settings.lock_wait is None else settings.lock_wait,
+        compression=settings.compression,
+        remote_path=settings.remote_path,
+        rsh=settings.rsh,
+        upload_limit=_kib(settings.rate_limit),
+    )
+    with ExitStack() as stack:
+        with _passphrase(settings.passphrase):  # no longer: another repository may have another one
+            opened = stack.enter_context(opening)
         yield opened
 
 
@@ -130,7 +130,7 @@ def repositories(settings: Mapping[str, RepositorySettings], stall: float = 300.
 
     What can be read or asked for only once is read here. Nothing is opened yet.
     """
-    _refuse_twice([one.location for one in settings.values()])
+    refuse_twice([one.location for one in settings.values()])
     known = _with_secrets(settings)
     if len(known) == 1:
         from borg_ovirt.jobs.backup.opened import OneRepository
@@ -154,7 +154,8 @@ def repositories_of(config: Config) -> list[str]:
     )
 
 
-def _refuse_twice(locations: Sequence[str]) -> None:
+def refuse_twice(locations: Sequence[str]) -> None:
+    """`UsageError` where one repository stands for two."""
     for location in locations:
         if locations.count(location) > 1:
             raise UsageError(f"The repository {redact(location)} is named twice.", "Name each once.")

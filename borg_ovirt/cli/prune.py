@@ -2,71 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from borg_ovirt.cli import location, options
+from borg_ovirt.cli.keep import KeepOptions, keep_rules
 from borg_ovirt.cli.output import Output, local_time
 from borg_ovirt.units import format_size
 
 if TYPE_CHECKING:
-    from borg_ovirt.config.schema import Config, Retention
+    from borg_ovirt.config.schema import Config
     from borg_ovirt.jobs.archives.prune import Known, PruneResult
-
-
-@dataclass(frozen=True)
-class KeepOptions:
-    """The rules of the command line; None where it gives none."""
-
-    keep_within: str | None = None
-    keep_last: int | None = None
-    keep_hourly: int | None = None
-    keep_daily: int | None = None
-    keep_weekly: int | None = None
-    keep_monthly: int | None = None
-    keep_yearly: int | None = None
-    gone: str | None = None
-
-    def retention(self) -> Retention | None:
-        """The rules as the configuration would have them; None when there are none."""
-        from borg_ovirt.cli.overrides import parsed
-        from borg_ovirt.config.schema import Retention
-
-        given = {name.removeprefix("keep_"): value for name, value in vars(self).items() if value is not None}
-        if set(given) == {"gone"}:
-            raise click.UsageError("--gone alone says nothing about the other VMs: add --keep-... options.")
-        if "gone" in given:
-            given["gone_vms"] = given.pop("gone")
-        return parsed(lambda _: Retention.model_validate(given), "", "--keep-...") if given else None
-
-
-def _count(period: str, text: str) -> Callable[[Any], Any]:
-    return click.option(f"--keep-{period}", type=click.IntRange(0), metavar="N", help=text)
-
-
-_keep = options.bundle(
-    "keep",
-    KeepOptions,
-    click.option("--keep-within", metavar="SPAN", help="Everything younger: 2d, 4w."),
-    _count("last", "The newest N."),
-    _count("hourly", "The last of each of N hours."),
-    _count("daily", "The last of each of N days."),
-    _count("weekly", "The last of each of N weeks."),
-    _count("monthly", "The last of each of N months."),
-    _count("yearly", "The last of each of N years."),
-    click.option(
-        "--gone", metavar="RULE", help="VMs the engine no longer has: keep, prune, or a span as 180d."
-    ),
-)
 
 
 @click.command("prune")
 @click.argument("where", type=location.whole, nargs=-1, metavar="[REPO | REPO::VM] ...")
-@_keep
+@keep_rules
+@click.option("--gone", metavar="RULE", help="VMs the engine no longer has: keep, prune, or a span as 180d.")
 @click.option("--compact/--no-compact", default=None, help="Free the space at once.")
 @click.option("--no-engine", is_flag=True, help="Ask no engine: no VM counts as gone.")
 @options.repository
@@ -78,6 +33,7 @@ def command(
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     keep: KeepOptions,
+    gone: str | None,
     compact: bool | None,
     no_engine: bool,
     dry_run: bool,
@@ -92,31 +48,50 @@ def command(
     from borg_ovirt.jobs.archives.prune import prune
 
     config = connect.configuration(output)
-    rules = keep.retention()
+    rules = keep.retention(gone)
     known = None if no_engine else _ask_engine(output, config, engine)
-    results = {}
-    for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
-        settings = connect.repository_of(config, place, repository)
-        with connect.repository(settings, write=not dry_run) as opened:
-            results[place.repo] = prune(
-                opened,
-                config,
-                known,
-                datetime.now(timezone.utc),
-                rules=rules,
-                vm=place.name,
-                dry_run=dry_run,
-                compact=compact,
-            )
-    warnings = [warning for result in results.values() for warning in result.warnings]
-    for warning in warnings:
-        output.warn(warning)
+    results: dict[str, PruneResult] = {}
+    try:
+        for repo, names in _by_repository(where or _every(config)).items():
+            settings = connect.repository_of(config, location.Location(repo), repository)
+            with connect.repository(settings, write=not dry_run) as opened:
+                results[repo] = prune(
+                    opened,
+                    config,
+                    known,
+                    datetime.now(timezone.utc),
+                    rules=rules,
+                    vms=names,
+                    dry_run=dry_run,
+                    compact=compact,
+                )
+    finally:  # what was removed before a repository failed is told all the same
+        if results:
+            _tell(output, results, dry_run)
+    return 1 if any(result.warnings for result in results.values()) else 0
+
+
+def _every(config: Config) -> list[location.Location]:
+    from borg_ovirt.cli import connect
+
+    return [location.Location(name) for name in connect.repositories_of(config)]
+
+
+def _by_repository(where: Sequence[location.Location]) -> dict[str, tuple[str, ...]]:
+    """Repository -> the VMs meant; none where all are."""
+    names = {place.repo: [p.name for p in where if p.repo == place.repo] for place in where}
+    return {repo: () if None in found else tuple(filter(None, found)) for repo, found in names.items()}
+
+
+def _tell(output: Output, results: Mapping[str, PruneResult], dry_run: bool) -> None:
+    for result in results.values():
+        for warning in result.warnings:
+            output.warn(warning)
     if output.json:
         output.result({"dry_run": dry_run, "repositories": results})
-    else:
-        for name, result in results.items():
-            _show(output, name, result, dry_run)
-    return 1 if warnings else 0
+        return
+    for name, result in results.items():
+        _show(output, name, result, dry_run)
 
 
 def _ask_engine(output: Output, config: Config, options_: options.EngineOptions) -> Known | None:

@@ -36,7 +36,8 @@ def summary(output: Output, result: RunResult) -> None:
 def _one(output: Output, vm: VmOutcome) -> None:
     reason = f" ({vm.reason})" if vm.reason else ""
     output.lines(
-        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {format_duration(vm.seconds)}"
+        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {format_duration(vm.seconds)}, "
+        f"{format_size(vm.bytes_added)} added to the repository"
     )
     output.table(
         ["DISK", "SIZE", "KIND", "READ", "NEW"],
@@ -53,13 +54,13 @@ def _one(output: Output, vm: VmOutcome) -> None:
     )
     if len(vm.stored) > 1:
         output.table(
-            ["REPOSITORY", "ARCHIVE", "BASE", "NEW"],
+            ["REPOSITORY", "ARCHIVE", "BASE", "ADDED"],
             [
                 [
                     stored.repository,
                     stored.archive or "none",
                     stored.base or "",
-                    format_size(stored.bytes_new or 0) if stored.archive else "",
+                    format_size(stored.bytes_added or 0) if stored.archive else "",
                 ]
                 for stored in vm.stored
             ],
@@ -72,7 +73,7 @@ def _one(output: Output, vm: VmOutcome) -> None:
 
 def _many(output: Output, vms: list[VmOutcome]) -> None:
     output.table(
-        ["VM", "STATUS", "ARCHIVE", "KIND", "READ", "NEW", "TOOK", "NOTES"],
+        ["VM", "STATUS", "ARCHIVE", "KIND", "READ", "ADDED", "TOOK", "NOTES"],
         [
             [
                 vm.vm,
@@ -80,7 +81,7 @@ def _many(output: Output, vms: list[VmOutcome]) -> None:
                 vm.archive or "",
                 vm.kind or "",
                 format_size(vm.bytes_read) if vm.archive else "",
-                format_size(vm.bytes_new) if vm.archive else "",
+                format_size(vm.bytes_added) if vm.archive else "",
                 format_duration(vm.seconds) if vm.seconds else "",
                 vm.error or "; ".join(vm.warnings) or vm.reason or "",
             ]
@@ -95,6 +96,6 @@ def _repositories(output: Output, result: RunResult) -> None:
         kept = [
             s for vm in result.vms for s in vm.stored if s.repository == repository.location and s.archive
         ]
-        new = format_size(sum(stored.bytes_new or 0 for stored in kept))
-        rows.append([repository.name, str(len(kept)), new, repository.error or ""])
-    output.table(["REPOSITORY", "ARCHIVES", "NEW", "NOTES"], rows)
+        added = format_size(sum(stored.bytes_added or 0 for stored in kept))
+        rows.append([repository.name, str(len(kept)), added, repository.error or ""])
+    output.table(["REPOSITORY", "ARCHIVES", "ADDED", "NOTES"], rows)

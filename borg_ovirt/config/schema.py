@@ -96,11 +96,11 @@ class Policy(Section):
     strict: bool = Field(
         False, description="Whatever is less than asked for (a full instead of an incremental ...) warns."
     )
-    expect: list[Literal["firmware", "memory"]] = Field(
+    expect: list[Literal["firmware", "memory", "changes"]] = Field(
         [],
-        description="Losses that are known and accepted, so that no run warns of them. firmware: UEFI "
-        "variables and TPM state, which the engine does not give away. memory: that of snapshots, in chain "
-        "mode.",
+        description="What is known and accepted, so that no run warns of it. firmware: UEFI variables and "
+        "TPM state, which the engine does not give away. memory: that of snapshots, in chain mode. changes: "
+        "nights on which the VM changes far more than on others.",
         examples=[["firmware"]],
     )
     max_age: Duration | None = Field(

@@ -28,12 +28,6 @@ class DownloadStats:
     """Referred to in the base archive."""
     bytes_new: int = 0
     """Size of the fetched chunks that the repository did not hold before."""
-    cells_zero: int = 0
-    """Cells stored as the zero chunk; those that were read and found to be zeros count too."""
-    cells_reused: int = 0
-    cells_fetched: int = 0
-    """Cells read and stored as data."""
-    cells_new: int = 0
     resumes: int = 0
     """How often a cut connection was taken up again."""
 
@@ -119,7 +113,6 @@ class _Loading(Generic[P, R]):
             self._sink.zero(short)
         length = self._length(first, end)
         self.stats.bytes_zero += length
-        self.stats.cells_zero += end - first
         if self._progress is not None:
             self._progress.advance(zero=length)
 
@@ -131,7 +124,6 @@ class _Loading(Generic[P, R]):
             reuse(reference(index))
         length = self._length(first, end)
         self.stats.bytes_reused += length
-        self.stats.cells_reused += end - first
         if self._progress is not None:
             self._progress.advance(reused=length)
 
@@ -142,12 +134,8 @@ class _Loading(Generic[P, R]):
             new = 0
             if arrival.prepared is None:
                 self._sink.zero(arrival.size)
-                stats.cells_zero += 1
-            else:
-                stats.cells_fetched += 1
-                if self._sink.store(arrival.prepared):
-                    new = arrival.size
-                    stats.cells_new += 1
+            elif self._sink.store(arrival.prepared):
+                new = arrival.size
             fetcher.done(arrival)
             gaps = arrival.size - arrival.moved
             stats.bytes_read += arrival.moved

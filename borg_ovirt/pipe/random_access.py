@@ -96,14 +96,12 @@ class ChunkCache:
                 if self._wanted:
                     content = next(iter(self._wanted.values()))
                     return content, [c for c, of in self._wanted.items() if of is content][:_BATCH]
-                while self._ahead and self._ahead[0][0] in self._held:
-                    self._ahead.popleft()
-                if self._ahead:
-                    content = self._ahead[0][1]
-                    chunks: list[Any] = []
-                    while self._ahead and len(chunks) < _BATCH:
-                        chunk, _ = self._ahead.popleft()
+                chunks: list[Any] = []
+                while self._ahead and len(chunks) < _BATCH:
+                    chunk, content = self._ahead.popleft()
+                    if chunk not in self._held and chunk not in chunks:
                         chunks.append(chunk)
+                if chunks:
                     return content, chunks
                 self._changed.wait()
 

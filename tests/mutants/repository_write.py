@@ -71,7 +71,7 @@ MUTANTS = (
         "    session.busy = True",
         "    session.busy = False",
     ),
-    _stored(
+    of("repository/writer.py", "integration/repository/test_writing.py")(
         "no-ovf",
         "An archive without its OVF is none.",
         "if OVF not in self._files:",

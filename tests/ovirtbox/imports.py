@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ovirtbox import attachments
+from ovirtbox.beside import MacPool, mac_text
 from ovirtbox.engine import EngineCore
 from ovirtbox.events import NORMAL, WARNING
 from ovirtbox.faults import Fault, bad, conflict
@@ -134,7 +135,7 @@ def _nics(engine: EngineCore, nics: list[OvfNic], cluster: Cluster, regenerate: 
         )
     made = []
     for nic in nics:
-        mac = free_mac(taken) if regenerate or not nic.mac else nic.mac
+        mac = free_mac(taken, pool) if regenerate or not nic.mac else nic.mac
         taken.add(mac.lower())
         profile = _profile(engine, nic, cluster)
         made.append(
@@ -170,14 +171,14 @@ def _profile(engine: EngineCore, nic: OvfNic, cluster: Cluster) -> Profile | Non
     return next((p for p in known if p.name == nic.profile), known[0] if known else None)
 
 
-def free_mac(taken: set[str]) -> str:
-    """The first address of the pool that nobody has."""
-    number = 1
-    while True:
-        mac = "56:6f:1a:{:02x}:{:02x}:{:02x}".format(*number.to_bytes(3, "big"))
+def free_mac(taken: set[str], pool: MacPool | None = None) -> str:
+    """The first address of the pool that nobody has. [read: ImportVmCommand asks for so many; its text]"""
+    pool = pool or MacPool("any")
+    for number in range(pool.first, pool.last + 1):
+        mac = mac_text(number)
         if mac not in taken:
             return mac
-        number += 1
+    raise conflict("Cannot import Virtual Machine. Not enough MAC addresses left in MAC Address Pool.")
 
 
 def _attach_disks(engine: EngineCore, vm: Vm | None, ovf: OvfVm) -> list[str]:

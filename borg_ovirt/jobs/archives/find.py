@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
@@ -17,19 +18,10 @@ def find_archive(repository: Repository, name: str) -> ArchiveInfo:
     Raises `ArchiveNotFound` when there is none, when several VMs had that name over time, and when the VM is
     on several engines.
     """
-    archives = repository.archives()
-    for info in archives:
-        if info.name == name:
-            return info
-    found = series_of_vm(archives, name)
-    if not found:
-        foreign = name in repository.all_names()
-        raise ArchiveNotFound(
-            f"Archive {name} in {repository.location} was not made by borg-ovirt."
-            if foreign
-            else f"{repository.location} has no archive {name}, and none of a VM of that name or id.",
-            "Use `borg extract` for it." if foreign else "`borg-ovirt list REPO` shows what there is.",
-        )
+    info = archive_named(repository, name)
+    if info is not None:
+        return info
+    found = series_named(repository, name)
     engines = {series.engine_id or series.engine for series in found}
     if len(engines) > 1:
         choices = "; ".join(f"{series.engine} (latest archive {series.newest.name})" for series in found)
@@ -39,11 +31,47 @@ def find_archive(repository: Repository, name: str) -> ArchiveInfo:
     return latest(found)
 
 
+def archive_named(repository: Repository, name: str) -> ArchiveInfo | None:
+    """The archive of exactly that name, if it is one of ours."""
+    return next((info for info in repository.archives() if info.name == name), None)
+
+
+def series_named(repository: Repository, name: str) -> list[Series]:
+    """The series of the VM of that name or id; `ArchiveNotFound` if there is none, or several VMs had it."""
+    found = series_of_vm(repository.archives(), name)
+    if found:
+        return found
+    if name in repository.all_names() and archive_named(repository, name) is None:
+        raise ArchiveNotFound(
+            f"Archive {name} in {repository.location} was not made by borg-ovirt.",
+            "Use `borg extract` for it.",
+        )
+    raise ArchiveNotFound(
+        f"{repository.location} has no archive {name}, and none of a VM of that name or id.",
+        f"{_near(repository, name)}`borg-ovirt list REPO` shows what there is.",
+    )
+
+
+def _near(repository: Repository, name: str) -> str:
+    """A question after names that are like it: of VMs, else of archives."""
+    infos = repository.archives()
+    for names in ({info.comment.vm_name for info in infos}, {info.name for info in infos}):
+        by_small = {known.casefold(): known for known in sorted(names)}
+        if near := difflib.get_close_matches(name.casefold(), by_small, n=3):
+            return f"Did you mean {' or '.join(by_small[found] for found in near)}? "
+    return ""
+
+
 def latest(found: Iterable[Series]) -> ArchiveInfo:
-    """The newest archive of a VM, whatever its mode."""
-    return max(
-        found, key=lambda s: (s.newest.comment.number or 0, s.times[s.newest.name], s.newest.name)
-    ).newest
+    """The newest archive of a VM, whatever its mode. Without all their numbers, times decide."""
+    found = list(found)
+    numbered = all(series.newest.comment.number for series in found)
+
+    def rank(series: Series) -> tuple[int, datetime, str]:
+        newest = series.newest
+        return (newest.comment.number or 0) if numbered else 0, series.times[newest.name], newest.name
+
+    return max(found, key=rank).newest
 
 
 def series_of_vm(archives: Iterable[ArchiveInfo], name_or_id: str) -> list[Series]:

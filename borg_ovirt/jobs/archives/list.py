@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
-from borg_ovirt.jobs.archives.find import find_archive, series_of_vm
-from borg_ovirt.repository.layout import Manifest
+from borg_ovirt.jobs.archives.find import archive_named, find_archive, series_named
+from borg_ovirt.jobs.archives.heat import heats
+from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.layout import FiguresRecord, Manifest
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.proof import ProofRecord, failed_proof, in_words, last_proof
 from borg_ovirt.repository.series import Series
@@ -37,6 +39,10 @@ class ArchiveLine:
     checkpoint: str | None
     marked: bool
     held: bool
+    figures: FiguresRecord | None
+    """None in archives that were made before it was written."""
+    heat: str | None
+    """What was unusual about its night."""
     proof: ProofRecord | None
     """The last that it passed."""
     failed_proof: ProofRecord | None
@@ -54,16 +60,28 @@ class ArchiveFacts:
     """Bytes of all disks as the guests see them."""
 
 
-def list_archives(repository: Repository, vm: str | None = None, check: Check = "none") -> list[ArchiveLine]:
-    """The archives, oldest first; of one VM (name or id) if asked."""
-    found = repository.series() if vm is None else series_of_vm(repository.archives(), vm)
+def list_archives(
+    repository: Repository, name: str | None = None, check: Check = "none"
+) -> list[ArchiveLine]:
+    """The archives, oldest first; those of one VM (name or id), or the one of that name, if asked."""
+    info = archive_named(repository, name) if name is not None else None
+    if info is not None:
+        return [_line_of(repository, info, check)]
+    found = repository.series() if name is None else series_named(repository, name)
     times = {name: time for series in found for name, time in series.times.items()}
     lines = (line for series in found for line in _lines(repository, series, check))
     return sorted(lines, key=lambda line: (times[line.archive], line.archive))
 
 
+def _line_of(repository: Repository, info: ArchiveInfo, check: Check) -> ArchiveLine:
+    (series,) = (s for s in repository.series() if info.name in s.times)
+    (line,) = (line for line in _lines(repository, series, "none") if line.archive == info.name)
+    return line if check == "none" else replace(line, damage=repository.damage(info.name))
+
+
 def _lines(repository: Repository, series: Series, check: Check) -> Iterator[ArchiveLine]:
     looking = check != "none"
+    hot = heats(series)
     for info in series.newest_first:
         failed = failed_proof(info.comment.proofs)
         damage = repository.damage(info.name) if looking else in_words(failed) if failed else None
@@ -83,6 +101,8 @@ def _lines(repository: Repository, series: Series, check: Check) -> Iterator[Arc
             checkpoint=info.comment.checkpoint,
             marked=info.comment.marked,
             held=info.comment.held,
+            figures=info.comment.figures,
+            heat=hot.get(info.name),
             proof=last_proof(info.comment.proofs),
             failed_proof=failed,
             damage=damage,
@@ -93,7 +113,5 @@ def archive_facts(repository: Repository, name: str) -> ArchiveFacts:
     """What an archive (or the latest one of a VM) holds, and whether that is all there."""
     info = find_archive(repository, name)
     manifest = repository.archive(info.name).manifest
-    (series,) = (s for s in repository.series() if info.name in s.times)
-    (line,) = (line for line in _lines(repository, series, "none") if line.archive == info.name)
-    line = replace(line, damage=repository.damage(info.name))
+    line = _line_of(repository, info, "all")
     return ArchiveFacts(line, manifest, sum(manifest.contents.values()))

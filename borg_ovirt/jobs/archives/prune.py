@@ -13,7 +13,8 @@ from datetime import datetime
 
 from borg_ovirt.config.schema import Config, Retention
 from borg_ovirt.config.select import Traits, settings_for
-from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.errors import ArchiveNotFound, BorgOvirtError
+from borg_ovirt.jobs.archives.find import archive_named, series_named
 from borg_ovirt.jobs.archives.retention import apply_rules
 from borg_ovirt.jobs.selection import Member
 from borg_ovirt.repository.catalogue import ArchiveInfo
@@ -69,11 +70,11 @@ def prune(
     now: datetime,
     *,
     rules: Retention | None = None,
-    vm: str | None = None,
+    vms: Sequence[str] = (),
     dry_run: bool = False,
     compact: bool | None = None,
 ) -> PruneResult:
-    """Judge every archive of ours (or those of one VM, by name or id) and remove what no rule keeps.
+    """Judge every archive of ours (or those of some VMs, by name or id) and remove what no rule keeps.
 
     `rules` go before the configuration's. With `compact` the space is given back at once; None leaves that
     to the configuration.
@@ -81,8 +82,10 @@ def prune(
     warnings: list[str] = []
     lines: list[PruneLine] = []
     wanted = False
-    for series in repository.series(now):
-        if not _meant(series, vm):
+    every = repository.series(now)
+    meant = {id_ for vm in vms for id_ in _ids(repository, vm)}
+    for series in every:
+        if vms and series.vm_id not in meant:
             continue
         judge = _Judge(repository, config, known, now, rules, series, warnings)
         verdicts = judge.verdicts()
@@ -100,10 +103,14 @@ def prune(
     return PruneResult(lines, len(doomed), kept, compacting, freed, warnings)
 
 
-def _meant(series: Series, vm: str | None) -> bool:
-    if vm is None or vm.lower() == series.vm_id:
-        return True
-    return any(info.comment.vm_name == vm for info in series.archives)
+def _ids(repository: Repository, vm: str) -> set[str]:
+    """Raises `ArchiveNotFound`: a word that means nothing must not look like a VM with nothing to remove."""
+    if archive := archive_named(repository, vm):
+        raise ArchiveNotFound(
+            f"{vm} is an archive: what is judged is all archives of a VM.",
+            f"Name the VM: {archive.comment.vm_name}; `borg delete` removes one archive.",
+        )
+    return {series.vm_id for series in series_named(repository, vm)}
 
 
 class _Judge:

@@ -187,6 +187,14 @@ class _Job:
             for text in wording.steps_back(self.vm, items.disks):
                 self._warn(text)
 
+    def _tell_heat(self, stored: list[Stored]) -> None:
+        """A VM that changes as it never did may be in the hands of somebody who encrypts it."""
+        heat = next((one.heat for one in stored if one.heat), None)
+        if heat is not None and "changes" in self.options.expect:
+            self.progress.step(f"VM {self.vm.name}: {heat} (expected)")
+        elif heat is not None:
+            self._warn(f"VM {self.vm.name}: {heat}")
+
     def _warn_of_lost_repositories(self) -> None:
         """A repository that was given up keeps nothing of this backup; the others are no worse for it."""
         for loss in self.store.losses():
@@ -243,9 +251,12 @@ class _Job:
         )
         archive.commit(manifest(captured, done, skipped, self.domains, facts))
         self._warn_of_lost_repositories()
-        read, new = (sum(getattr(o.stats, f"bytes_{what}") for o in outcomes) for what in ("read", "new"))
+        stored = self.store.stored()
+        self._tell_heat(stored)
+        read = sum(outcome.stats.bytes_read for outcome in outcomes)
+        added = max((one.bytes_added or 0 for one in stored), default=0)
         self.progress.step(
-            f"{self.vm.name}: archive {archive.name}: {format_size(read)} read, {format_size(new)} new"
+            f"{self.vm.name}: archive {archive.name}: {format_size(read)} read, {format_size(added)} added"
         )
         return CreateResult(
             vm_id=self.vm.id,
@@ -262,7 +273,7 @@ class _Job:
             started=self.started,
             ended=ended,
             wait_for_merge=self._ending(captured) if self.options.wait else list,
-            stored=self.store.stored(),
+            stored=stored,
         )
 
     def _ending(self, captured: Capture) -> Callable[[], list[str]]:

@@ -33,7 +33,7 @@ class CreateOptions:
     strict: bool = False
     """Skipped disks are refused, and a fallback to a full read is a warning."""
     expect: frozenset[str] = frozenset()
-    """Losses that the user knows of, and is not to be warned of: `firmware`, `memory`."""
+    """Losses that the user knows of, and is not to be warned of: `firmware`, `memory`; or `changes`."""
     rules: DiskRules = field(default_factory=DiskRules)
     readers: int = READERS
     cell: int | None = None

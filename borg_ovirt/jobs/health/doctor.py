@@ -74,7 +74,7 @@ def doctor(plan: DoctorPlan) -> Iterator[Finding]:
     if not plan.repositories:
         yield warn("repository", "none is given", "Write `repositories` in the configuration, or name one.")
     for name, looked_at in plan.repositories.items():
-        yield from look_at_repository(name, looked_at, unselected)
+        yield from look_at_repository(name, looked_at, plan.state, unselected)
 
 
 def _machine(plan: DoctorPlan) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from borg_ovirt.errors import (
 )
 from borg_ovirt.jobs.archives.find import find_archive
 from borg_ovirt.jobs.restore.fill import AT_ONCE, RestoredDisk
-from borg_ovirt.jobs.restore.health import advice, examine, newest_intact
+from borg_ovirt.jobs.restore.health import advice, doubt, examine, newest_intact
 from borg_ovirt.jobs.restore.into_files import look_at, plan_into_files, write_files
 from borg_ovirt.jobs.restore.into_ovirt import IntoOvirt, prove_rights
 from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
@@ -133,6 +133,8 @@ def prepare(
             if options.hypervisor and not health.ovf_damaged:
                 there = os.path.lexists((options.directory or Path()) / DOMAIN)
                 plan = with_domain(plan, wanted, _ovf(reader, wanted, options), options, exists=there)
+        if why := doubt(info, name):
+            plan = replace(plan, blockers=(*plan.blockers, why))
         if plan.blockers:
             plan = replace(plan, advice=advice(repository, info, reader, health))
     except (NotOurArchive, RepositoryDamaged) as error:

@@ -48,7 +48,9 @@ class VmOutcome(BaseModel):
     size: int = 0
     bytes_read: int = 0
     bytes_new: int = 0
-    """In the repository that knew least."""
+    """In the repository that knew least; whole cells, before compression."""
+    bytes_added: int = 0
+    """What the repository grew by that grew most: compressed, deduplicated."""
     disks: list[dict[str, Any]] = Field(default_factory=list)
     skipped: list[dict[str, Any]] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
@@ -80,6 +82,7 @@ class VmOutcome(BaseModel):
         self.size = sum(disk.size for disk in first.disks)
         self.bytes_read = sum(disk.stats.bytes_read for disk in disks)
         self.bytes_new = max(sum(disk.stats.bytes_new for disk in r.disks) for r in results)
+        self.bytes_added = max((s.bytes_added or 0 for r in results for s in r.stored), default=0)
         self.disks = [_disk(disk) for disk in disks]
         self.skipped = [disk.model_dump(mode="json") for disk in first.skipped]
         self.stored = [stored for result in results for stored in result.stored]

@@ -21,6 +21,7 @@ from borg_ovirt.errors import (
 from borg_ovirt.ovirt.capture.methods import CaptureMethod, Log, check_suitable
 from borg_ovirt.ovirt.data.imageio import Source, export_size
 from borg_ovirt.ovirt.data.transfer import Download, TransferRequest
+from borg_ovirt.ovirt.data.ways import prove_way
 from borg_ovirt.ovirt.facts.chain import LayerFacts
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.facts.storage import refuse_inactive
@@ -259,12 +260,13 @@ def _raise(error: Exception) -> None:
 
 def look_again(engine: Engine, vm: VmFacts, disks: Iterable[DiskFacts]) -> VmFacts:
     """The VM just before its instant is made; refused where it, or one of these disks, cannot be captured as
-    it is, and where what would be begun could not be ended.
+    it is, and where what would be begun could not be read or ended.
     """
     vm = replace(vm, status=vm_status(engine, vm.id), snapshots=read_snapshots(engine, vm.id))
     check_suitable(vm)
     disks = list(disks)
     refuse_inactive(engine, vm, disks)
+    prove_way(engine, vm)
     prove_reading(engine, [(disk.id, disk.alias or disk.id) for disk in disks])
     return vm
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from borg_ovirt.errors import EngineRefused
+from borg_ovirt.errors import CheckpointLost, EngineRefused
 from borg_ovirt.ovirt.capture.capture import Capture, CapturedDisk, CapturedLayer, look_again
 from borg_ovirt.ovirt.capture.instant import disks_at_the_instant
 from borg_ovirt.ovirt.capture.methods import (
@@ -17,6 +17,7 @@ from borg_ovirt.ovirt.capture.methods import (
     CaptureMethod,
     Log,
 )
+from borg_ovirt.ovirt.capture.redefined import LiveStart
 from borg_ovirt.ovirt.capture.snapshot_method import SnapshotMethod
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.session.engine import Engine
@@ -52,6 +53,11 @@ def capture_image(
     active = [disk for disk in disks if disk.active]
     resort = _without_backup(engine, vm, active, journal, description, freeze, log)
     legacy = _why_legacy(vm, disks, freeze, live)
+    if from_checkpoint and vm.status == "up" and (legacy or vm.level < HYBRID_LEVEL):
+        start = LiveStart(engine, vm, from_checkpoint)
+        if start.doubt:
+            raise CheckpointLost(f"The checkpoint {from_checkpoint} is not tried: {start.doubt}.")
+        description += start.note
     backup = BackupMethod(
         engine,
         journal,

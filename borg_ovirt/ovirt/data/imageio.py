@@ -179,6 +179,10 @@ class Target:
     def open_reader(self) -> Reader:
         return Reader(self._session, self.size)
 
+    def extents(self, context: str) -> Iterator[Extent]:
+        """What it holds now, like those of a source."""
+        return Source(self._session, self.size).extents(context)
+
     @property
     def max_writers(self) -> int:
         """How many connections the daemon wants to write at once."""

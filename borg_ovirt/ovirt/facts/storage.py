@@ -104,7 +104,7 @@ def settle(engine: Engine, data_center_id: str | None, domain_ids: Collection[st
 
 
 def short_of_room(engine: Engine, domain_ids: Collection[str]) -> list[str]:
-    """The names of those domains on which nothing can be made: less room than their blocker, or none at all."""
+    """The names of those domains on which nothing can be made: less room than their blocker, or none."""
     found = engine.call("list the storage domains", lambda s: s.storage_domains_service().list()) or ()
     return [
         d.name or d.id

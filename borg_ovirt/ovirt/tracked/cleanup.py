@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from borg_ovirt.errors import BorgOvirtError, Timeout
 from borg_ovirt.ovirt.capture.backup import backup_phase, end_backup, find_backup, read_backup
+from borg_ovirt.ovirt.capture.scratch import remove_scratch_disks
 from borg_ovirt.ovirt.capture.snapshot import find_snapshot, merge_away, read_snapshot
 from borg_ovirt.ovirt.capture.snapshot_method import thaw
 from borg_ovirt.ovirt.data.transfers import ask_to_end, end_transfer, find_transfer, phase_of, read_transfer
@@ -30,6 +31,8 @@ IN_FLIGHT = 150.0
 """A request that was on its way when its run was killed has made its object by then, or never will (s)."""
 SECONDS, EACH = 30.0, 8.0
 """What holds nobody up is waited for so long: in all, and each."""
+NOT_YET = "nothing is to be seen yet"
+"""How a line begins that tells of what may still come to be."""
 ORDER = ("freeze", "transfer", "backup", "snapshot", "vm", "disk", "directory")
 """A guest is thawed at once; then what holds locks goes before what is locked."""
 
@@ -138,8 +141,12 @@ class _Healing:
         except _DAMAGED as error:
             self._log(f"could not end {_of_dead(name)}: its entry in {run.path} is damaged ({error!r})")
             return
-        if ended is None and time.time() - entry.at < self._in_flight:
-            self._log(f"nothing is to be seen yet of {_of_dead(name)}: the next run looks again")
+        left = self._in_flight - (time.time() - entry.at)
+        if ended is None and left > 0:
+            self._log(
+                f"{NOT_YET} of {_of_dead(name)}: it was asked for just before, and may still come to be for"
+                f" {left:.0f} s. The next run looks again, or `borg-ovirt cleanup` then"
+            )
             return
         run.strike(entry)
         if ended or any(entry is asked for asked in self._asked):
@@ -246,10 +253,15 @@ def _end_backup(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool 
         return None
     backup = read_backup(engine, vm_id, found)
     snapshot = facts.get("snapshot") or (backup.snapshot.id if backup and backup.snapshot else None)
-    over = backup_phase(backup) in ("succeeded", "failed", "gone")
+    phase = backup_phase(backup)
+    over = phase in ("succeeded", "failed", "gone")
     if not over:
         tell()
-        end_backup(engine, vm_id, found, f"VM {vm_id}", attached_disks(engine, vm_id))
+        phase = end_backup(engine, vm_id, found, f"VM {vm_id}", attached_disks(engine, vm_id))
+    if snapshot is None and phase != "succeeded":
+        scratch = remove_scratch_disks(engine, found)
+        if scratch:
+            raise BorgOvirtError(scratch)
     if snapshot is None or read_snapshot(engine, vm_id, str(snapshot)) is None:
         return not over
     if over:

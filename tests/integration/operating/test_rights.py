@@ -84,6 +84,7 @@ def refused(desk: Desk, permit: str, *words: str) -> None:
     assert "Nothing of ours" in desk.run("cleanup", **administrator).ok().out
 
 
+@pytest.mark.thin(6)
 @pytest.mark.parametrize(
     ("permit", "words"),
     [

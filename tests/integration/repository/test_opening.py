@@ -207,7 +207,8 @@ def test_locked(stock: Stock) -> None:
 def test_ssh_fails(tmp_path: Path, monkeypatch: Patch) -> None:
     where = "ssh://borg@backup.example:2222/srv/repo"
     rsh = tmp_path / "rsh"
-    rsh.write_text("#!/bin/sh\necho 'Permission denied (publickey).' >&2\nexit 255\n")
+    # The connection is at its end before ssh says why.
+    rsh.write_text("#!/bin/sh\nexec >&-\nsleep 0.3\necho 'Permission denied (publickey).' >&2\nexit 255\n")
     rsh.chmod(0o755)
     with refused(RepositoryError, "Permission denied (publickey)", where):
         look(where, rsh=str(rsh))

@@ -178,9 +178,10 @@ def test_a_full_disk_at_any_place(
     stock = make_repository("repokey")
     with open_repository(stock.location, write=True) as repository:
         back_up(repository, "before", {SYSTEM: DISK})
-        with monkeypatch.context() as patch, pytest.raises(RepositoryError, match="No space left"):
+        with monkeypatch.context() as patch, pytest.raises(RepositoryError, match="No space left") as error:
             patch.setattr(f"borg.{place}", full_disk)
             back_up(repository, "bad", {SYSTEM: OTHER})
+        assert "Nobody knows" not in str(error.value), "it was read again: the archive is not there"
         assert repository.all_names() == {"before"}
         back_up(repository, "after", {SYSTEM: OTHER})
         assert repository.all_names() == {"after", "before"}

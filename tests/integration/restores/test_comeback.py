@@ -11,6 +11,7 @@ from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission, 
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.model import Profile, Vm
 from ovirtbox.rights import make_role
+from restored import gone
 
 CLOUD_INIT = (
     "<initialization><authorized_ssh_keys>ssh-ed25519 AAAA me</authorized_ssh_keys>"
@@ -63,15 +64,6 @@ def state(box: Box, vm: Vm) -> dict[str, object]:
         "permissions": [(p.user, p.role) for p in mine.permissions],
         "cd": mine.cdrom,
     }
-
-
-def gone(box: Box, vm: Vm) -> None:
-    """Removed, and with it all that the engine kept of it."""
-    box.remove_vm(vm)
-    beside = box.world.beside
-    beside.vms.pop(vm.id, None)
-    for holder in (*beside.labels.values(), *beside.groups.values()):
-        holder.vms = [other for other in holder.vms if other != vm.id]
 
 
 def test_all_of_it_comes_back(box: Box, desk: Desk) -> None:
@@ -302,6 +294,20 @@ def test_what_the_engine_would_refuse_is_found_beforehand(
         told = desk.run("extract", *words, *dry, f"{desk.repo}::{archive}").ok(40)
         assert why in told.err + told.out
     assert (set(box.world.disks), len(box.world.transfers)) == made
+
+
+def test_a_mac_pool_without_addresses_is_found_before_anything_is_uploaded(
+    box: Box, desk: Desk, vm: Vm
+) -> None:
+    archive = desk.create(vm)["archive"]
+    pool, transfers = next(iter(box.world.beside.mac_pools.values())), len(box.world.transfers)
+    last, pool.last = pool.last, pool.first
+    try:
+        told = desk.run("extract", "--name", "beside", f"{desk.repo}::{archive}").ok(40).err
+    finally:
+        pool.last = last
+    assert "the cluster's MAC pool has 0 addresses left, and 2 new ones are needed" in told
+    assert len(box.world.transfers) == transfers
 
 
 def test_a_right_that_is_missing_stands_in_the_dry_run(box: Box, desk: Desk, vm: Vm) -> None:

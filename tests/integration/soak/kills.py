@@ -14,6 +14,7 @@ from guest import MIB, Guest
 from harness import Desk
 from model import hash_of
 from ovirtbox.box import Box, DiskSpec
+from soaking import COUNTS
 
 
 class Kills:
@@ -34,6 +35,7 @@ class Kills:
         self.lengths: dict[str, float] = {}
         """Kind -> seconds that it takes when nobody kills it."""
         self.count = 0
+        self.hits = 0
         self.told: list[str] = []
         self.create(self.image, [desk.repo, self.second])
         self.create(self.chain, [desk.repo], "--mode", "chain")
@@ -146,8 +148,22 @@ class Kills:
             else:  # its workers notice by themselves
                 process.kill()
             process.wait()
+            self._wait_for_the_rest(process.pid)
             self.told.append(f"{kind} killed after {moment:.1f} s")
+            self.hits += 1
         self.box.inject.clear()
+
+    @staticmethod
+    def _wait_for_the_rest(group: int) -> None:
+        """What a worker still commits is an archive, too."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            try:
+                os.killpg(group, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.05)
+        raise AssertionError("a worker outlives its run")
 
     def heal(self) -> None:
         self.desk.run("cleanup").ok()
@@ -217,19 +233,33 @@ class Kills:
 
     # -- a turn --------------------------------------------------------------------------------------------
 
+    def _let_time_pass(self) -> None:
+        """A request that was on its way when its run was killed is looked for until minutes have passed."""
+        left = self.image.journals(self.desk.root)
+        for path in left:
+            records = [json.loads(line) for line in path.read_text().splitlines()]
+            aged = [r | {"at": r["at"] - 1000} if r["op"] == "intend" else r for r in records]
+            path.write_text("".join(json.dumps(record) + "\n" for record in aged))
+        if left:
+            self.heal()
+
     def turn(self, kind: Callable[[], None]) -> None:
         disks = set(self.box.world.disks)
-        began = time.monotonic()
+        began, hits = time.monotonic(), self.hits
         kind()
+        COUNTS[f"kills: {kind.__name__}"] += self.hits - hits
         print(f"SOAK_SEED={self.seed}: {self.told[-1]}, {time.monotonic() - began:.0f} s", flush=True)
+        self._let_time_pass()
         assert self.box.clean() == [], "the engine is as it was found"
         assert set(self.box.world.disks) == disks, "and so are its disks"
-        assert not self.image.journals(self.desk.root), "nothing is open in a journal"
+        left = {path.name: path.read_text() for path in self.image.journals(self.desk.root)}
+        assert left == {}, "nothing is open in a journal"
         for repo, known in self.archives.items():
             self.desk.borg("check", repo)
             assert set(self._list(repo)) == set(known), "no archive more, no archive less"
             name = self.chance.choice(sorted(known))
-            known[name].model.compare(name, repo, self.desk.env)
+            compared = known[name].model.compare(name, repo, self.desk.env)
+            COUNTS["MiB of archives compared with the model"] += compared >> 20
         self.count += 1
         if self.count % 9 == 0:
             words = ["prune", "--keep-last", "3", "--compact", "--no-engine", self.desk.repo, self.second]

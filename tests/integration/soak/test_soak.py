@@ -16,7 +16,7 @@ from guest import Guest
 from harness import Desk
 from kills import Kills
 from ovirtbox.box import Box
-from soaking import Span, seconds, seed
+from soaking import COUNTS, Span, seconds, seed
 
 CUTS = ("fixed,2097152", "fixed,65536", "buzhash,10,16,13,4095", "fixed,1048576,4096")
 
@@ -60,9 +60,7 @@ class Nights:
         """Stock borg cuts the newest one anew."""
         repo = self.chance.choice(self.repos)
         if self.held[repo]:
-            cut = self.chance.choice(
-                ["fixed,2097152", "fixed,65536", "buzhash,10,16,13,4095", "fixed,1048576,4096"]
-            )
+            cut = self.chance.choice(CUTS)
             self.desk.borg("recreate", "--chunker-params", cut, f"{repo}::{self.held[repo][-1]}")
 
     def damage(self) -> None:
@@ -148,6 +146,9 @@ class Nights:
                 f"{self.compared >> 20} MiB compared, {time.monotonic() - began:.0f} s"
             )
             print(" / ".join(self.told[-60:]))
+            COUNTS["random nights"] += len(nights)
+            COUNTS["of them incremental"] += short
+            COUNTS["MiB of archives compared with the model"] += self.compared >> 20
 
 
 def test_a_few_random_nights(box: Box, desk: Desk) -> None:
@@ -179,5 +180,6 @@ def test_kills_at_random_moments(box: Box, desk: Desk) -> None:
         for repo in kills.archives:
             desk.borg("check", "--verify-data", repo)
     finally:
-        print(f"SOAK_SEED={kills.seed}: {kills.count} kills; the last: {', '.join(kills.told[-9:])}")
+        last = ", ".join(kills.told[-9:])
+        print(f"SOAK_SEED={kills.seed}: {kills.count} turns, {kills.hits} kills; the last: {last}")
     desk.assert_clean()

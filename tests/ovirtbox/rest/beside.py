@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission
+from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission, mac_text
 from ovirtbox.engine import core
 from ovirtbox.faults import bad, entity_not_found, incomplete
-from ovirtbox.model import User, Vm
+from ovirtbox.model import Vm
 from ovirtbox.rest.lists import by_id
 from ovirtbox.xml import (
     API,
@@ -133,6 +133,16 @@ def mac_pools() -> Response:
                     "mac_pool",
                     leaf("name", pool.name),
                     leaf("allow_duplicates", pool.allow_duplicates),
+                    element(
+                        "ranges",
+                        [
+                            element(
+                                "range",
+                                leaf("from", mac_text(pool.first)),
+                                leaf("to", mac_text(pool.last)),
+                            )
+                        ],
+                    ),
                     id=pool.id,
                     href=href("macpools", pool.id),
                 )
@@ -142,33 +152,7 @@ def mac_pools() -> Response:
     )
 
 
-# --- users, roles, permissions ---------------------------------------------------------------------
-
-
-def _user(user: User) -> Element:
-    return element("user", leaf("user_name", user.name), id=user.id, href=href("users", user.id))
-
-
-@blueprint.get("/users")
-def users() -> Response:
-    return reply(element("users", [_user(user) for user in core().users.values()]))
-
-
-@blueprint.get("/groups")
-def user_groups() -> Response:
-    """Of a directory: the box has none."""
-    return reply(element("groups"))
-
-
-@blueprint.get("/roles")
-def roles() -> Response:
-    rows = core().roles.values()
-    return reply(
-        element(
-            "roles",
-            [element("role", leaf("name", r.name), id=r.id, href=href("roles", r.id)) for r in rows],
-        )
-    )
+# --- permissions of VMs ------------------------------------------------------------------------------
 
 
 def _permission(vm_id: str, row: Permission) -> Element:

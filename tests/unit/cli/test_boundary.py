@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import click
 import pytest
 
-from borg_ovirt import errors
+from borg_ovirt import errors, streams
 from borg_ovirt.cli import boundary, options
 from borg_ovirt.cli.output import Output
 
@@ -252,3 +254,28 @@ def test_the_soft_limit_of_open_files_is_raised() -> None:
         timeout=60,
     )
     assert done.stdout.split() == ["1024", "2000"]
+
+
+@pytest.mark.parametrize(
+    ("number", "changes", "status", "told"),
+    [
+        (errno.EPIPE, True, 0, ""),
+        (errno.EIO, True, 0, ""),
+        (errno.EPIPE, False, 141, ""),
+        (errno.ENOSPC, True, 1, "No space left"),
+        (errno.ENOSPC, False, 2, "No space left"),
+    ],
+)
+def test_a_reader_that_left_is_no_error_and_a_full_disk_is(  # type: ignore[no-untyped-def]
+    command, capsys, monkeypatch, number: int, changes: bool, status: int, told: str
+) -> None:
+    def body(output: Output) -> int:
+        output.changes = changes
+        return 0
+
+    command(body)
+    monkeypatch.setattr(streams, "lost", lambda: OSError(number, os.strerror(number)))
+    assert boundary.run([]) == status
+    err = capsys.readouterr().err
+    assert told in err
+    assert bool(told) == bool(err)

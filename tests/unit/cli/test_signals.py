@@ -22,6 +22,8 @@ def job():
     try:
         print("working", flush=True)
         threading.Event().wait(60)
+    except Exception:
+        print("swallowed", flush=True)
     finally:
         print("cleaning", flush=True)
         if "slow" in sys.argv:
@@ -80,8 +82,10 @@ def test_under_nohup_a_hang_up_is_ignored() -> None:
     with job(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        out, err = process.communicate(timeout=20)
     assert process.returncode == 143
+    assert out == "cleaning\nclean\n"
+    assert "leaving at once" not in err, "the hang-up was no first signal"
 
 
 def test_handlers_are_put_back() -> None:

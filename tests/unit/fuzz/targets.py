@@ -1,7 +1,6 @@
 """Each place where foreign bytes become ours, as a function of bytes: it reads or refuses, and nothing else.
 
-A target passes when it returns. Its seeds are documents that it reads, for a fuzzer to begin with. As a
-program it hands a target to atheris: `python -m unit.fuzz.targets NAME SECONDS CORPUS`.
+A target passes when it returns. Its seeds are documents that it reads, for a fuzzer to begin with.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import contextlib
 import io
 import json
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -371,20 +369,3 @@ TARGETS: dict[str, tuple[Target, list[bytes]]] = {
     "engine_xml": (engine_xml, _XML),
     "login": (login, [b'{"access_token": "t", "exp": "1"}', b'[{"error_code": "x", "error": "y"}]']),
 }
-
-
-def main(name: str, seconds: int, corpus: Path) -> None:
-    """Let atheris look for bytes that a target neither reads nor refuses."""
-    import atheris
-
-    target, seeds = TARGETS[name]
-    for number, seed in enumerate(seeds):
-        (corpus / str(number)).write_bytes(seed)
-    atheris.instrument_all()
-    limits = [f"-max_total_time={seconds}", "-max_len=20000", "-rss_limit_mb=2048", "-timeout=20"]
-    atheris.Setup([name, *limits, str(corpus)], target)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from soaking import Span, seconds
+from soaking import COUNTS, Span, seconds
 
 from borg_ovirt.ovirt.facts import checkpoints, vm
 from unit.fuzz.targets import ID, TARGETS, Mocked
@@ -120,6 +121,7 @@ def test_many_broken_documents_are_read_or_refused(name: str) -> None:
     span = Span(seconds("bytes", len(TARGETS)))
     while span.another():
         _fuzz(name, _TURN)
+        COUNTS["broken documents"] += _TURN
     print(f"{name}: {_TURN * (span.turns - 1)} broken documents")
 
 
@@ -129,11 +131,13 @@ def test_many_broken_documents_are_read_or_refused(name: str) -> None:
 def test_atheris_finds_nothing_that_is_neither_read_nor_refused(name: str, tmp_path: Path) -> None:
     """It follows the branches of our code, where the other fuzzers only break what is known to be read."""
     length = max(1, int(seconds("branches", len(TARGETS))))
-    command = [sys.executable, "-m", "unit.fuzz.targets", name, str(length), str(tmp_path)]
+    command = [sys.executable, "-m", "unit.fuzz.branches", name, str(length), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-4000:]
-    assert "Done " in done.stderr, "it ended by itself"
-    print(f"{name}: {done.stderr[done.stderr.rindex('Done ') :].splitlines()[0]}")
+    ended = re.findall(r"^Done (\d+) runs", done.stderr, re.MULTILINE)
+    assert ended, "it ended by itself"
+    COUNTS["documents of atheris"] += int(ended[-1])
+    print(f"{name}: {ended[-1]} documents of atheris")
 
 
 def _fuzz(name: str, examples: int) -> None:

@@ -120,3 +120,14 @@ def test_extents_tell_where_zeros_are() -> None:
         assert access.extents(150, 100) == [(150, 50, True), (200, 50, False)]
         assert access.extents(0, 350, most=1) == [(0, 200, True)]
     assert stored.fetched == []
+
+
+def test_a_chunk_that_comes_twice_is_fetched_once() -> None:
+    stored = Stored(*(bytes([n + 1]) * 10 for n in range(3)))
+    first, second, third = stored.chunks
+    with ChunkCache() as cache:
+        cache.get(stored, second)
+        cache.look_ahead(stored, [first, second, first, third])
+        cache.get(stored, third)
+        cache.get(stored, first)
+    assert sorted(stored.fetched) == [chunk.id for chunk in stored.chunks]

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from borg_ovirt.errors import RepositoryError
+from borg_ovirt.jobs.archives.heat import heat_of
 from borg_ovirt.jobs.backup.base import BaseQuery, Choice, choose_base, needed_checkpoints, series_cell
 from borg_ovirt.jobs.backup.reuse import BaseItem, Wanted
 from borg_ovirt.jobs.selection import EngineId, LastArchive, last_good
@@ -34,6 +35,16 @@ class ItemOffer(NamedTuple):
     """A byte for each cell: 1 where the base holds only zeros."""
     reason: str | None
     fallback: bool = False
+
+
+class Committed(NamedTuple):
+    """An archive that is there now."""
+
+    base: str | None
+    """The name of its base here."""
+    added: int | None
+    """What the repository grew by, in bytes."""
+    heat: str | None
 
 
 class RepositoryService:
@@ -134,12 +145,14 @@ class RepositoryService:
         self._sink = self._base = None
         return self._new[next(reversed(self._new))]
 
-    def commit(self, manifest: bytes) -> str | None:
-        """Make the archive visible, with this repository's own facts; returns the name of its base."""
+    def commit(self, manifest: bytes) -> Committed:
+        """Make the archive visible, with this repository's own facts."""
         own = self._own(layout.Manifest.model_validate_json(manifest))
-        self._open_writer().commit(layout.comment_of(own), own)
+        writer = self._open_writer()
+        writer.commit(layout.comment_of(own), own)
         self.end()
-        return own.run.base.name if own.run.base else None
+        base = own.run.base.name if own.run.base else None
+        return Committed(base, writer.added, heat_of(self._repository, writer.name))
 
     def end(self) -> None:
         """Leave the archive; what was not committed is rolled back."""

@@ -11,7 +11,7 @@ from borg_ovirt.jobs.backup.base import BaseQuery, Choice
 from borg_ovirt.jobs.backup.stores import Stored
 from borg_ovirt.jobs.backup.workers.base import PoolStart, in_words
 from borg_ovirt.jobs.backup.workers.pool import WorkerPool
-from borg_ovirt.jobs.backup.workers.service import Offer
+from borg_ovirt.jobs.backup.workers.service import Committed, Offer
 from borg_ovirt.jobs.backup.workers.sink import PoolSink
 from borg_ovirt.jobs.backup.workers.worker import Worker
 from borg_ovirt.jobs.selection import EngineId
@@ -115,7 +115,7 @@ class _PoolArchive:
         self.name = name
         self._pool = pool
         self._new: dict[Worker, int] = {}
-        self._bases: dict[Worker, str | None] = {}
+        self._committed: dict[Worker, Committed] = {}
 
     def add_file(self, path: str, data: bytes) -> None:
         """Add a small file."""
@@ -137,12 +137,12 @@ class _PoolArchive:
 
     def commit(self, manifest: layout.Manifest) -> None:
         """Make it visible in each, with its own base."""
-        self._bases = self._pool.request("commit", manifest.to_json())
+        self._committed = self._pool.request("commit", manifest.to_json())
 
     def stored(self) -> list[Stored]:
         """What became of it."""
         kept = [
-            Stored(worker.location, self.name, base, self._new.get(worker))
-            for worker, base in self._bases.items()
+            Stored(worker.location, self.name, done.base, self._new.get(worker), done.added, done.heat)
+            for worker, done in self._committed.items()
         ]
         return kept + [Stored(worker.location, None, error=str(error)) for worker, error in self._pool.lost]

@@ -69,6 +69,17 @@ def test_a_prefix_is_no_name(shelf: OpenedRepository) -> None:
         find(shelf, "we")
 
 
+def test_names_that_are_near_are_named(shelf: OpenedRepository) -> None:
+    shelf.add("website-1", TWO, "web site")
+    for name, near in (("WEB1", "web"), ("dbx", "db"), ("website-2", "web site"), ("db_1", "db")):
+        with pytest.raises(ArchiveNotFound, match=f"Did you mean .*{near}") as caught:
+            find(shelf, name)
+        assert "`borg-ovirt list REPO`" in str(caught.value.hint)
+    with pytest.raises(ArchiveNotFound) as caught:
+        find(shelf, "something else")
+    assert "Did you mean" not in str(caught.value.hint)
+
+
 def test_two_vms_of_one_name_are_told_apart_by_the_user(shelf: OpenedRepository) -> None:
     shelf.add("web-3", TWO, "web")
     with pytest.raises(ArchiveNotFound) as caught:

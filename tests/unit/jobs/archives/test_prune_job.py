@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from borg_ovirt.config.load import parse
 from borg_ovirt.config.schema import Config, Retention
+from borg_ovirt.errors import ArchiveNotFound
 from borg_ovirt.jobs.archives.prune import Known, PruneResult, prune
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.layout import ArchiveComment
@@ -46,12 +48,19 @@ class Repository:
             for number, name in enumerate(names)
         ]
         self.damaged = damaged
+        self.location = "/repo"
         self.looked_at: list[str] = []
         self.deleted: list[str] = []
         self.compacted = 0
 
     def series(self, now: datetime) -> list[Series]:
         return all_series(self.infos, now)
+
+    def archives(self) -> list[ArchiveInfo]:
+        return self.infos
+
+    def all_names(self) -> set[str]:
+        return {info.name for info in self.infos}
 
     def damage(self, name: str) -> str | None:
         self.looked_at.append(name)
@@ -112,6 +121,40 @@ def test_it_looks_back_to_one_whose_change_tracking_was_right() -> None:
     assert "c" not in repository.deleted
 
 
+def test_a_word_that_is_no_vm_is_refused_and_nothing_goes() -> None:
+    repository = Repository("a", "b", "c", "d")
+    for word, said in (("web02", "none of a VM"), ("d", "d is an archive"), ("", "none of a VM")):
+        with pytest.raises(ArchiveNotFound, match=said):
+            go(repository, vms=["web01", word])
+    assert repository.deleted == []
+    assert "web01" in str(caught_hint(repository, "d"))
+
+
+def caught_hint(repository: Repository, word: str) -> str | None:
+    with pytest.raises(ArchiveNotFound) as caught:
+        go(repository, vms=[word])
+    return caught.value.hint
+
+
+def test_vms_are_meant_by_name_or_id_and_others_stay() -> None:
+    repository = Repository("a", "b", "c")
+    others = Repository("x", "y", "z", vm=OTHER)
+    for info in others.infos:
+        repository.infos.append(replace(info, comment=info.comment.model_copy(update={"vm_name": "db"})))
+    assert {line.vm for line in go(repository, vms=["web01"], dry_run=True).lines} == {"web01"}
+    assert {line.vm for line in go(repository, vms=[OTHER.upper()], dry_run=True).lines} == {"db"}
+    assert {line.vm for line in go(repository, vms=[VM, "db"]).lines} == {"web01", "db"}
+    assert sorted(repository.deleted) == ["a", "x"]
+
+
+def test_two_vms_of_one_name_are_not_judged_as_one() -> None:
+    repository = Repository("a", "b", "c")
+    repository.infos += Repository("x", "y", "z", vm=OTHER).infos
+    with pytest.raises(ArchiveNotFound, match="2 VMs were named web01"):
+        go(repository, vms=["web01"])
+    assert repository.deleted == []
+
+
 def test_without_rules_nothing_goes_and_nothing_is_looked_at() -> None:
     repository = Repository("a", "b", "c")
     assert go(repository, parse("", "c.yaml")).removed == 0
@@ -127,7 +170,7 @@ def test_a_held_archive_stays() -> None:
 def test_only_the_vm_that_is_meant() -> None:
     repository = Repository("a", "b", "c", "d")
     repository.infos += Repository("w", "x", "y", "z", vm=OTHER).infos
-    go(repository, vm=OTHER)
+    go(repository, vms=[OTHER])
     assert sorted(repository.deleted) == ["w", "x"]
 
 

@@ -16,6 +16,7 @@ from borg_ovirt.jobs.restore.health import Health
 from borg_ovirt.jobs.restore.into_files import Folder, plan_into_files
 from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
 from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.placing import first_size
 from borg_ovirt.jobs.restore.plan import RestorePlan, VmPlan
 from borg_ovirt.jobs.restore.site import Domain, Site
 from borg_ovirt.jobs.restore.wanted import want
@@ -26,6 +27,7 @@ from borg_ovirt.repository.layout import (
     Manifest,
     RunRecord,
     SkippedDisk,
+    SnapshotRecord,
     VmRecord,
     disk_path,
 )
@@ -124,6 +126,15 @@ def test_beside_the_original_every_id_is_new() -> None:
         machine(made).ids[uid("root")],
         machine(made).ids[uid("rootimage")],
     )
+
+
+def test_what_the_archive_or_the_engine_does_not_have_is_told() -> None:
+    archived = manifest(disk("root", quota=uid("q")))
+    snapshots = (SnapshotRecord(id=uid("s"), description="before"),)
+    wanted = want("a", archived.model_copy(update={"snapshots": snapshots}), RestoreOptions())
+    lost = plan_into_ovirt(wanted, SOUND, SITE, RestoreOptions()).lost
+    assert any(text.startswith("snapshots before: ") for text in lost)
+    assert any(text.startswith(f"quota of disk root ({uid('root')}): ") for text in lost)
 
 
 def test_disks_alone_make_no_vm() -> None:
@@ -321,3 +332,19 @@ def test_without_the_configuration_single_disks_can_be_saved() -> None:
     made = files(disk("root"), health=Health(ovf_damaged=True), folder=Folder(), disks=("root",))
     assert made.blockers == ()
     assert "vm.ovf is damaged and left out" in made.notes
+
+
+@pytest.mark.parametrize(
+    ("zeros", "domain", "size"),
+    [
+        (GiB - 100 * MiB, "san", 100 * MiB + 17 * MiB),
+        (0, "san", GiB + 17 * MiB),
+        (0, "data", None),
+    ],
+)
+def test_a_thin_volume_of_block_storage_has_room_for_its_data(
+    zeros: int, domain: str, size: int | None
+) -> None:
+    run = DiskRunRecord(kind_asked="full", kind="full", bytes_zero=zeros)
+    made = plan(disk("root", run=run), storage_domains={"": domain})
+    assert first_size(made.disks[0]) == size

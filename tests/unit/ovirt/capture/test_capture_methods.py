@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from unit.ovirt.script import HANG_UP, Answer, Reply, Request, Script, fault
@@ -231,6 +232,7 @@ def backing_up(script: Script) -> Script:
         "<disk id='disk-2'><backup_mode>full</backup_mode></disk></disks>",
     )
     script.on("POST", "/vms/vm-1/backups/b-1/finalize", OK)
+    script.on("GET", "/disks", "<disks/>")
     return script
 
 
@@ -319,8 +321,14 @@ def test_a_refused_checkpoint_is_told_as_lost(
     ],
 )
 def test_a_refusal_without_words_is_laid_to_the_checkpoint_only_if_it_is_gone(
-    backing_up: Script, engine: Engine, journal: Journal, checkpoints: str, blamed: bool
+    backing_up: Script,
+    engine: Engine,
+    journal: Journal,
+    checkpoints: str,
+    blamed: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(engine, "patience", replace(engine.patience, lock=30))
     backing_up.on("POST", "/vms/vm-1/backups", Answer(400, "<fault><reason>x</reason></fault>"))
     backing_up.on("GET", "/vms/vm-1/checkpoints", f"<checkpoints>{checkpoints}</checkpoints>")
     error, words = (CheckpointLost, "no longer has") if blamed else (BackupFailed, "gives no reason")
