@@ -11,7 +11,7 @@ export PYTHONPATH := tests
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo box test coverage guestfs monitoring mutants lint format soak bench bench-quick dist deb packages clean
+.PHONY: help setup demo box test live peers coverage guestfs monitoring mutants lint format soak bench bench-quick dist deb packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ coverage: setup ## branch coverage of the same tests, as a table and as pages in
 	@mkdir -p build/coverage
 	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m 'not soak' -k 'not less_than_a_blink' \
 		--cov --cov-report=term --cov-report=html $(TESTS)
+
+live: setup ## acceptance on a living engine, told by LIVE_URL, LIVE_USER ... (run it without them to see all)
+	@PYTHONPATH=.:tests $(PYTHON) -m live
+
+peers: setup ## clients of others, fetched into build/peers, against the box: SDK examples, ovirt-img, Ansible
+	@PYTHONPATH=.:tests $(PYTHON) tests/peers.py
 
 guestfs: setup ## single files through libguestfs, with real file systems (needs guestfish)
 	@$(PYTHON) -m pytest tests/guestfs
