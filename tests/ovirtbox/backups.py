@@ -428,6 +428,8 @@ def _end_plain(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) ->
 
     def done(error: Exception | None) -> None:
         backup.busy = False
+        if backup.phase in OVER:  # it failed meanwhile
+            return
         _release(engine, backup)
         if error is not None:
             text = f"Failed to finalize backup {backup.id} for VM {vm.name}."

@@ -102,6 +102,13 @@ class VmOutcome(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class SelectedVm(BaseModel):
+    """A VM that runs like this one are about."""
+
+    vm: str
+    vm_id: str
+
+
 class RunResult(BaseModel):
     """A run, from its first hook to its last."""
 
@@ -116,6 +123,9 @@ class RunResult(BaseModel):
     error: str | None = None
     """Why the run ended as a whole."""
     vms: list[VmOutcome] = Field(default_factory=list)
+    selected: list[SelectedVm] | None = None
+    """All VMs of the configuration (of this shard), whether this run was about them or not; None where nobody
+    asked: a single REPO::VM, an engine that does not answer."""
     named: bool = Field(False, exclude=True)
     """It is about one VM that the command line names, whose failure is the run's."""
     cause: BaseException | None = Field(None, exclude=True, repr=False)

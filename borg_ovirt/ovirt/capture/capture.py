@@ -145,14 +145,19 @@ class Capture:
     def finish(self) -> None:
         """Every byte was read: end every transfer with success and let go of the instant.
 
-        A live or cold backup has succeeded when this returns; of a hybrid one, and of a temporary snapshot,
-        the merge goes on: see `wait_merge`.
+        The engine has accepted the end when this returns; what it still does, a merge above all, goes on:
+        see `wait_merge`.
         """
         for transfer in self._transfers:
             transfer.finalize()
         _each(lambda transfer: transfer.wait_success(), self._transfers)
         self.made_by.end()
         self._finished = True
+
+    @property
+    def failed(self) -> bool:
+        """The engine calls it failed, after all was read well. Known when `wait_merge` has returned."""
+        return self.made_by.backup is not None and self.made_by.backup.failed
 
     def wait_merge(self) -> list[str]:
         """Wait for what the engine still does after `finish`; warnings if something is left behind."""

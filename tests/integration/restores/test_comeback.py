@@ -147,7 +147,7 @@ def test_what_the_engine_has_no_more_is_told_beforehand(box: Box, desk: Desk) ->
         "affinity label label-less: the engine has none",
         "affinity group group-less: the engine has none",
         "quota quota-less: the engine has none",
-        f"role role-less for {box.user}: the engine knows no such role",
+        f"role role-less for {box.engine.users[box.user].listed_as}: the engine knows no such role",
         "CD ",
     ):
         assert f"not restored: {what}" in desk_plan

@@ -36,6 +36,8 @@ def vm_element(engine: EngineCore, vm: Vm, *, all_content: bool = False) -> Elem
             )
         ],
         bios,
+        leaf("fqdn", f"{vm.name}.example") if vm.agent and vm.status == "up" else None,
+        _system(vm) if vm.agent and vm.status == "up" else None,
         element("cpu", leaf("architecture", "x86_64"), topology),
         leaf("creation_time", vm.created),
         leaf("start_time", vm.started) if vm.status != "down" else None,
@@ -100,6 +102,17 @@ def configuration(text: str | None) -> Element | None:
     if text is None:
         return None
     return element("initialization", element("configuration", element("data", text), element("type", "ovf")))
+
+
+def _system(vm: Vm) -> Element:
+    """What an agent reported, of a VM that runs (VmMapper.java)."""
+    return element(
+        "guest_operating_system",
+        leaf("architecture", "x86_64"),
+        leaf("distribution", "Red Hat Enterprise Linux"),
+        leaf("family", "Linux"),
+        element("version", leaf("full_version", "8.9"), leaf("major", 8), leaf("minor", 9)),
+    )
 
 
 def attachment_element(vm: Vm, attachment: Attachment) -> Element:

@@ -69,8 +69,9 @@ class Bench:
     def store(self) -> None:
         return None
 
-    def conclude(self, error: Exception | None) -> None:
+    def conclude(self, store: object, error: Exception | None) -> bool:
         self.steps.append("conclude well" if error is None else "conclude failed")
+        return True
 
     def back_up(self, *_: object) -> list[Any]:
         self.step("back up")
