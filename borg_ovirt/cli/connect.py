@@ -139,7 +139,7 @@ def repositories(settings: Mapping[str, RepositorySettings], stall: float = 300.
     What can be read or asked for only once is read here. Nothing is opened yet.
     """
     refuse_twice([one.location for one in settings.values()])
-    known = _with_secrets(settings)
+    known = _with_secrets({name: _patient(one) for name, one in settings.items()})
     if len(known) == 1:
         from borg_ovirt.jobs.backup.opened import OneRepository
 
@@ -160,6 +160,11 @@ def repositories_of(config: Config) -> list[str]:
     raise UsageError(
         "No repository is given.", "Name one, set BORG_REPO, or write `repositories` in the config."
     )
+
+
+def _patient(settings: RepositorySettings) -> RepositorySettings:
+    """A night waits for a lock that somebody else has."""
+    return replace(settings, lock_wait=600.0) if settings.lock_wait is None else settings
 
 
 def refuse_twice(locations: Sequence[str]) -> None:

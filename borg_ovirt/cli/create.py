@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -75,14 +75,29 @@ class _Order:
     """By the names that the user gave them."""
     vm: str | None
     """The one VM of the command line."""
+    known: list[Member] = field(default_factory=list)
+    """Every VM of the engine, once it was asked."""
 
     def members(self, engine: Engine) -> Sequence[Member]:
         """The VMs that it is about."""
-        from borg_ovirt.jobs.selection import choose, fleet, named
+        from borg_ovirt.jobs.selection import choose, named
 
         if self.vm is not None:
             return [named(engine, self.config, self.vm)]
-        return choose(fleet(engine, self.config), self.given.narrowing())
+        return choose(self._fleet(engine), self.given.narrowing())
+
+    def selected(self, engine: Engine) -> Sequence[Member]:
+        """Those that runs like it are about, whatever --vm and --tag leave of them."""
+        from borg_ovirt.jobs.selection import choose
+
+        return choose(self._fleet(engine), replace(self.given.narrowing(), vms=(), tags=()))
+
+    def _fleet(self, engine: Engine) -> list[Member]:
+        from borg_ovirt.jobs.selection import fleet
+
+        if not self.known:
+            self.known.extend(fleet(engine, self.config))
+        return self.known
 
     def options(self, member: Member) -> CreateOptions:
         """How one of them is backed up."""
@@ -167,6 +182,7 @@ def _plan(order: _Order) -> RunPlan:
         limits=limits,
         until=None if named else window_end(limits.until, datetime.now(timezone.utc)),
         named=named,
+        selected=None if named else order.selected,
     )
 
 

@@ -52,8 +52,9 @@ def write(result: RunResult, story: Story) -> None:
 
 def _one(output: Output, vm: VmOutcome) -> None:
     reason = f" ({vm.reason})" if vm.reason else ""
+    took = format_duration(vm.took or vm.seconds)
     output.lines(
-        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {format_duration(vm.seconds)}, "
+        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {took}, "
         f"{format_size(vm.bytes_added)} added to the repository"
     )
     output.table(
@@ -99,7 +100,7 @@ def _many(output: Output, vms: list[VmOutcome]) -> None:
                 vm.kind or "",
                 format_size(vm.bytes_read) if vm.archive else "",
                 format_size(vm.bytes_added) if vm.archive else "",
-                format_duration(vm.seconds) if vm.seconds else "",
+                format_duration(vm.took or vm.seconds) if vm.seconds else "",
                 vm.error or "; ".join(vm.warnings) or vm.reason or "",
             ]
             for vm in vms

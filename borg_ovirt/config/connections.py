@@ -136,7 +136,9 @@ class RepositorySection(Section):
         examples=["ssh -i /etc/borg-ovirt/id_ed25519"],
     )
     lock_wait: Duration | None = Field(
-        None, description="How long to wait for the repository's lock.", examples=["10m"]
+        None,
+        description="How long to wait for the repository's lock; without it `create` waits 10m, others 1s.",
+        examples=["30m"],
     )
 
     @field_validator("chunk_size")

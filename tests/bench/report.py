@@ -24,6 +24,7 @@ NAMES = {
     "j": "(j) borg check --archives-only --verify-data",
     "limit": "the goal",
     "before": "borg-ovirt of the other checkout",
+    "one by one": "borg-ovirt --captures 1",
     "ours": "borg-ovirt",
     "smallest": "borg-ovirt, smallest disk",
 }

@@ -98,6 +98,8 @@ class ScratchVm(Made):
     def make(self) -> None:
         """Make it from the empty template and wait until it is down. The engine chooses the id."""
         engine, t = self._engine, types()
+        if _vms_named(engine, self._vm_name):  # the engine's refusal reads like that of a lock
+            raise EngineRefused(f"Cannot make the {self.name}: there is one of that name.")
         facts = self._tracked.intend(name=self._vm_name, description=self._vm_name)
         vm = t.Vm(
             name=self._vm_name,
@@ -138,8 +140,13 @@ class ScratchVm(Made):
 
 def find_marked_vm(engine: Engine, name: str, description: str) -> str | None:
     """The id of the VM of that name with exactly that description; None where there is none."""
+    found = _vms_named(engine, name)
+    return next((str(vm.id) for vm in found if vm.description == description), None)
+
+
+def _vms_named(engine: Engine, name: str) -> list[Any]:
     found = engine.call(f"look for the VM {name}", lambda s: s.vms_service().list(search=f'name="{name}"'))
-    return next((str(v.id) for v in found or () if (v.name, v.description) == (name, description)), None)
+    return [vm for vm in found or () if vm.name == name]
 
 
 def attached_disks(engine: Engine, vm_id: str) -> set[str]:
