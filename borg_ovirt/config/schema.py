@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from borg_ovirt.config.connections import EngineSection, RepositorySection
+from borg_ovirt.config.notifying import Notification
 from borg_ovirt.config.proving import ProofRules, VerifySection
 from borg_ovirt.config.restore import Restore
 from borg_ovirt.config.section import Name, Section, Words
@@ -262,6 +263,25 @@ class Config(Section):
                     "timeout": "30s",
                     "on_error": "warn",
                 }
+            ]
+        ],
+    )
+
+    notify: list[Notification] = Field(
+        [],
+        description="Who is told how runs ended.",
+        examples=[
+            [
+                {"url_file": "/etc/borg-ovirt/notify-url", "when": ["failure", "recovery"]},
+                {
+                    "url": "mailto://localhost:25?from=backup@example.org&to=admin@example.org",
+                    "when": ["always"],
+                    "jobs": ["verify"],
+                    "title": "Proofs on $machine: $status",
+                    "body": "$summary $problems",
+                },
+                {"url_command": "pass show ntfy/url"},
+                {"url_credential": "notify-url"},
             ]
         ],
     )

@@ -63,7 +63,7 @@ class Item:
         """All of the source's, none beyond it unless it may be longer."""
         assert self.source is not None
         if self.layer.is_file:
-            yield Extent(0, self.source.size, zero=False)
+            yield from self.source.extents("zero")
             return
         for extent in self.source.extents("dirty" if self.base else "zero"):
             if self.most is not None and extent.end > self.most:

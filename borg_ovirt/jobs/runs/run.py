@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from borg_ovirt.jobs.runs.hooks import Hooks
 from borg_ovirt.jobs.runs.merges import PendingMerges
-from borg_ovirt.jobs.runs.outcome import RunResult, VmOutcome
+from borg_ovirt.jobs.runs.outcome import RunResult, SelectedVm, VmOutcome
 from borg_ovirt.jobs.runs.plan import RunPlan
 from borg_ovirt.jobs.runs.turns import Turns
 from borg_ovirt.jobs.selection import neediest_first
@@ -68,6 +68,8 @@ def _back_up(
     plan: RunPlan, engine: Engine, journal: Journal, hooks: Hooks, progress: Progress, result: RunResult
 ) -> None:
     members = plan.members(engine)
+    if plan.selected is not None:
+        result.selected = [SelectedVm(vm=m.name, vm_id=m.id) for m in plan.selected(engine)]
     heal(engine, plan.state, progress.step, nobody)
     stuck = {left.vm_id for left in leftovers(plan.state, engine.instance_id)}
     merges = PendingMerges()

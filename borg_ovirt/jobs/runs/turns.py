@@ -99,7 +99,7 @@ class Turns:
             waits = self._one(member, outcome)
             if waits:
                 release = stack.pop_all().close  # the VM is ours until the engine is through with it
-                self._merges.begin(_all(waits, release), self._late(outcome))
+                self._merges.begin(_all(waits, release, outcome), self._late(outcome))
         return True
 
     def _late(self, outcome: VmOutcome) -> Callable[[str], None]:
@@ -218,13 +218,16 @@ class Turns:
         return {"repository": where, "vm_name": facts.pop("vm"), **facts}
 
 
-def _all(waits: Sequence[Callable[[], list[str]]], release: Callable[[], None]) -> Callable[[], list[str]]:
+def _all(
+    waits: Sequence[Callable[[], list[str]]], release: Callable[[], None], outcome: VmOutcome
+) -> Callable[[], list[str]]:
     """Wait for what the engine still does after each read, then let go of the VM."""
 
     def wait() -> list[str]:
         try:
             return [warning for wait in waits for warning in wait()]
         finally:
+            outcome.engine_is_done()
             release()
 
     return wait

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from borg_ovirt.errors import ConfigError
 from borg_ovirt.jobs.selftest.selftest import PREFIX
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.repository.making import BorgProcess, make_repository
@@ -27,6 +28,13 @@ def scratch_repository(journal: Journal) -> Iterator[Repository]:
     entry = journal.intend("directory", path=str(path))
     try:
         path.mkdir(mode=0o700)
+    except OSError as error:
+        entry.done()
+        raise ConfigError(
+            f"The directory {path} cannot be made: {error.strerror or error}.",
+            "TMPDIR names another place for temporary files.",
+        ) from None
+    try:
         passphrase = secrets.token_urlsafe(32)
         with _environment({"BORG_BASE_DIR": str(path / "borg")}, without=_OTHERS):
             make_repository(str(path / "repository"), "repokey", BorgProcess(passphrase))

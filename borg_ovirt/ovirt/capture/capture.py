@@ -19,6 +19,7 @@ from borg_ovirt.errors import (
     EngineUnreachable,
 )
 from borg_ovirt.ovirt.capture.methods import CaptureMethod, Log, check_suitable
+from borg_ovirt.ovirt.data.file_source import FileSource
 from borg_ovirt.ovirt.data.imageio import Source, export_size
 from borg_ovirt.ovirt.data.transfer import Download, TransferRequest
 from borg_ovirt.ovirt.data.ways import prove_way
@@ -286,8 +287,10 @@ def _start(layer: CapturedLayer, transfer: Download) -> None:
             ) from None
         raise
     # Of a qcow2 file the engine tells only how much room it takes, not how long it is.
-    size = export_size(transfer.session) if layer.is_file else layer.request.size
-    layer.source = Source(transfer.session, size)
+    session = transfer.session
+    layer.source = (
+        FileSource(session, export_size(session)) if layer.is_file else Source(session, layer.request.size)
+    )
 
 
 def _each(work: Callable[[T], object], items: Sequence[T]) -> None:

@@ -60,6 +60,8 @@ class EngineAccess:
             parts = split(self.url if "://" in self.url else f"https://{self.url}")
         except ValueError as error:
             raise UsageError(f"{self.url} is no address of an engine: {error}.") from None
+        if parts.scheme not in ("http", "https"):
+            raise UsageError(f"{self.url} is no address of an engine: it does not begin with https://.")
         path = parts.path.rstrip("/")
         if path in ("", "/ovirt-engine"):
             path = API
