@@ -113,6 +113,7 @@ def test_one_at_a_time_is_one_at_a_time(box: Box, vms: dict[str, Vm], desk: Desk
     assert most == [1]
 
 
+@pytest.mark.soak
 def test_the_limits_of_readers_hold_for_all_of_them(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
     waited: list[str] = []
 
@@ -165,6 +166,7 @@ def test_one_whose_capture_fails_costs_the_others_nothing(box: Box, vms: dict[st
     desk.assert_clean()
 
 
+@pytest.mark.soak
 def test_a_repository_that_breaks_costs_the_vm_that_it_broke_under(
     box: Box, vms: dict[str, Vm], desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +251,7 @@ def test_two_repositories_take_what_is_under_way_together(box: Box, vms: dict[st
     desk.assert_clean()
 
 
+@pytest.mark.soak
 def test_the_room_is_watched_for_all_of_them(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
     """Who waits for its turn is ended too when a domain fills up meanwhile."""
     domain = box.domain("data")
