@@ -1,8 +1,8 @@
 # What a developer or a curious stranger types. Each target sets up the checkout first (tools/setup).
 
 PYTHON := .venv/bin/python
-# Test processes at a time; JOBS=0 runs all in one process, which a debugger needs.
-JOBS ?= 2
+# Test processes at a time (they wait more than they work); JOBS=0 runs all in one process, which a debugger needs.
+JOBS ?= 4
 # Further words for pytest, such as TESTS="tests/unit/cli -k help".
 TESTS ?= tests/unit tests/integration tests/ovirtbox
 
@@ -11,7 +11,7 @@ export PYTHONPATH := tests
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo box test coverage guestfs mutants lint format soak bench bench-quick dist deb packages clean
+.PHONY: help setup demo box test live peers coverage guestfs monitoring mutants lint format soak bench bench-quick dist deb packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,17 @@ coverage: setup ## branch coverage of the same tests, as a table and as pages in
 	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m 'not soak' -k 'not less_than_a_blink' \
 		--cov --cov-report=term --cov-report=html $(TESTS)
 
+live: setup ## acceptance on a living engine, told by LIVE_URL, LIVE_USER ... (run it without them to see all)
+	@PYTHONPATH=.:tests $(PYTHON) -m live
+
+peers: setup ## clients of others, fetched into build/peers, against the box: SDK examples, ovirt-img, Ansible
+	@PYTHONPATH=.:tests $(PYTHON) tests/peers.py
+
 guestfs: setup ## single files through libguestfs, with real file systems (needs guestfish)
 	@$(PYTHON) -m pytest tests/guestfs
+
+monitoring: setup ## the report in a real browser, metrics and alerts by promtool (needs chromium, prometheus)
+	@$(PYTHON) -m pytest tests/monitoring
 
 mutants: setup ## break the product in small ways, each of which a test must notice; ONLY=name for some
 	@$(PYTHON) -m mutants $(if $(ONLY),--only $(ONLY)) --jobs $(JOBS)

@@ -12,6 +12,7 @@ from distutils.command.install_data import install_data  # isort: skip
 
 HERE = Path(__file__).parent
 URL = re.search(r"^url = (.*)$", (HERE / "setup.cfg").read_text(), re.MULTILINE)[1]
+PAGES = {"Documentation": "docs/README.md", "Changes": "CHANGELOG.md", "Security": "SECURITY.md"}
 
 
 def readme():
@@ -49,6 +50,7 @@ class Sdist(sdist):
 
 setup(
     long_description=readme(),
+    project_urls={name: f"{URL}/blob/main/{page}" for name, page in PAGES.items()},
     data_files=[
         *files("hooks", "borg-ovirt/hooks"),
         *files("docs", "doc/borg-ovirt/docs"),  # beside each other as here, so that links lead on

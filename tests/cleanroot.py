@@ -42,7 +42,8 @@ def run(*words: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
         [str(w) for w in words], text=True, stdin=subprocess.DEVNULL, capture_output=True, **more
     )  # type: ignore[call-overload]
     if done.returncode:
-        sys.exit(f"{' '.join(map(str, words))}: {done.returncode}\n{done.stdout}\n{done.stderr}")
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-60:])
+        sys.exit(f"{' '.join(map(str, words))}: {done.returncode}\n{said}")
     return done  # type: ignore[no-any-return]
 
 
@@ -151,13 +152,16 @@ class Monitor(HTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
+def not_made(directory: str, names: list[str]) -> set[str]:
+    """What is not of the source stands at the top; tools/dist is."""
+    return {".git", ".venv", "build", "dist"} & set(names) if Path(directory) == TREE else set()
+
+
 def build(release: str, target: Path) -> Path:
     """The package, built in an empty root."""
     with layer(release, "build") as root:
         source = root / "src"
-        shutil.copytree(
-            TREE, source, symlinks=True, ignore=shutil.ignore_patterns(".git", ".venv", "build", "dist")
-        )
+        shutil.copytree(TREE, source, symlinks=True, ignore=not_made)
         run("mount", "-t", "proc", "proc", root / "proc")
         run("mount", "--bind", "/dev", root / "dev")
         try:
@@ -187,13 +191,14 @@ def try_it(release: str, deb: Path) -> None:
         box = stack.enter_context(Box.start(Path(tempfile.mkdtemp(prefix="cleanroot-"))))
         vm = box.make_vm("web01", [DiskSpec(64 * MIB)])
         box.fill(box.disks(vm)[0], MIB, 8 * MIB, seed=1)
-        user = box.make_documented_user("nightly")
+        user = box.make_user("nightly")  # without any right: init gives it the documented role
         password = Path(user["BORG_OVIRT_PASSWORD_FILE"]).read_text().strip()
         monitor = Monitor()
         places = {
             "https://engine.example.org": box.url,
             "backup@internal": user["BORG_OVIRT_USERNAME"],
             "the password of " + user["BORG_OVIRT_USERNAME"]: password,
+            "the password of admin@internal": box.password,
             "AB:CD:...": fingerprint(box.ca_file.read_text()),
             "borg-ovirt_0.1.0-1~debian13_amd64.deb": deb.name,
             "https://monitor.example.org/ID": f"http://127.0.0.1:{monitor.server_port}/ID",
@@ -203,9 +208,9 @@ def try_it(release: str, deb: Path) -> None:
         # The ports of the box are its own, so that doctor at the end of init finds no host: 2.
         for block, may_fail in (("install", "borg-ovirt init"), ("notify", "-")):
             for line in page_lines(block):
+                print(f"{release} # {line.splitlines()[0]}", flush=True)
                 for theirs, ours in places.items():
                     line = line.replace(theirs, ours)
-                print(f"{release} # {line.splitlines()[0][:110].replace(password, '...')}", flush=True)
                 done = machine.shell(line)
                 if done.returncode and not line.startswith(may_fail):
                     told = machine.shell("journalctl -u 'borg-ovirt*' --no-pager -n 30").stdout
@@ -213,7 +218,7 @@ def try_it(release: str, deb: Path) -> None:
         assert not monitor.pings
         by_the_timer(machine)
         assert monitor.pings == ["/ID/start", "/ID"], monitor.pings
-        for unit in ("borg-ovirt-prune", "borg-ovirt-check"):
+        for unit in ("borg-ovirt-prune", "borg-ovirt-verify", "borg-ovirt-check"):
             done = machine.shell(f"systemctl start {unit} || journalctl -u {unit} --no-pager")
             assert not done.stdout, done.stdout
         files = list((root / "var/lib/borg-ovirt/web01").glob("*.raw"))
@@ -221,6 +226,11 @@ def try_it(release: str, deb: Path) -> None:
         for same in (*files, *(box.content(disk) for disk in restored)):
             assert sha_of(same) == sha_of(box.content(box.disks(vm)[0])), same
         assert len(files) == len(restored) == 1
+        # Units and root's shell work with one set of Borg's facts, one cache and one state.
+        kept = machine.shell("find / -xdev -type d -path '*/borg/security'")
+        assert kept.stdout.split() == ["/var/lib/borg-ovirt/.config/borg/security"], kept.stdout
+        caches = machine.shell("find / -xdev -name chunks -path '*cache*'").stdout.split()
+        assert [cache.startswith("/var/cache/borg-ovirt/") for cache in caches] == [True], caches
         owners = machine.shell("find /srv/borg /var/lib/borg-ovirt ! -user borg-ovirt").stdout
         assert not owners, owners
         assert not machine.shell("ls -A /run | grep as-borg").stdout

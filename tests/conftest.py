@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import signal
 import sys
+from collections import defaultdict
 from collections.abc import Generator
 
 import pytest
@@ -16,6 +18,21 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 if "mutants.quick" not in sys.modules:  # that has a profile of its own
     settings.load_profile("untimed")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by mark
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a long table of cases (`@pytest.mark.thin(8)`) so many stay in the suite, always the same ones from
+    all over it; `make soak` runs the rest."""
+    tables: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("thin"):
+            tables[item.nodeid.partition("[")[0]].append(item)
+    for name, cases in tables.items():
+        (keep,) = cases[0].get_closest_marker("thin").args  # type: ignore[union-attr]
+        kept = random.Random(name).sample(range(len(cases)), min(keep, len(cases)))
+        for place in set(range(len(cases))) - set(kept):
+            cases[place].add_marker("soak")
 
 
 @pytest.hookimpl(wrapper=True)

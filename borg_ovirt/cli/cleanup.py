@@ -26,6 +26,9 @@ def command(
 
     Every run does the same at its start. Known are those in the journals of this machine. Others that bear
     our tag are only listed: they may belong to a run on another machine. --tagged removes them.
+
+    The exit status is 1 where something of ours is left, or where a run died a moment ago and what it had
+    asked for may still come to be.
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.cli.overrides import parsed
@@ -48,7 +51,7 @@ def command(
         )
     if output.json:
         output.result({"dry_run": dry_run, **vars(result)})
-        return EXIT_WARNING if result.left else EXIT_OK
+        return EXIT_OK if result.is_done else EXIT_WARNING
     if not result.found:
         output.lines("Nothing of ours is left in the engine.")
         return EXIT_OK
@@ -58,8 +61,10 @@ def command(
     )
     for text in result.left:
         output.lines(f"Left: {text}")
+    for text in result.unsure:
+        output.lines(f"Not sure: {text}.")
     for text in result.others:
         output.lines(f"Not touched: {text}")
     if not dry_run:
         output.lines(f"{len(result.removed)} removed.")
-    return EXIT_WARNING if result.left else EXIT_OK
+    return EXIT_OK if result.is_done else EXIT_WARNING

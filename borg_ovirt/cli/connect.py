@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +62,14 @@ def engine_access_if_any(config: Config, options: EngineOptions) -> EngineAccess
     return engine_access(config, options) if anywhere else None
 
 
+def engine_access_unasked(config: Config, options: EngineOptions) -> EngineAccess | None:
+    """As `engine_access_if_any`; None also where the password would have to be asked for."""
+    anywhere = options.engine or options.url or os.environ.get("BORG_OVIRT_URL") or config.engines
+    if not anywhere or engine_settings(config, _overrides(options), options.engine).password is None:
+        return None
+    return engine_access(config, options)
+
+
 def engine_url(config: Config, options: EngineOptions) -> str:
     """The URL of the engine's API; no password is asked for."""
     settings = engine_settings(config, _overrides(options), options.engine)
@@ -110,18 +118,18 @@ def repository_of(
 @contextmanager
 def repository(settings: RepositorySettings, *, write: bool) -> Iterator[Repository]:
     """The repository, open and locked."""
-    with (
-        _passphrase(settings.passphrase),
-        open_repository(
-            settings.location,
-            write=write,
-            lock_wait=1.0 if settings.lock_wait is None else settings.lock_wait,
-            compression=settings.compression,
-            remote_path=settings.remote_path,
-            rsh=settings.rsh,
-            upload_limit=_kib(settings.rate_limit),
-        ) as opened,
-    ):
+    opening = open_repository(
+        settings.location,
+        write=write,
+        lock_wait=1.0 if settings.lock_wait is None else settings.lock_wait,
+        compression=settings.compression,
+        remote_path=settings.remote_path,
+        rsh=settings.rsh,
+        upload_limit=_kib(settings.rate_limit),
+    )
+    with ExitStack() as stack:
+        with _passphrase(settings.passphrase):  # no longer: another repository may have another one
+            opened = stack.enter_context(opening)
         yield opened
 
 
@@ -130,8 +138,8 @@ def repositories(settings: Mapping[str, RepositorySettings], stall: float = 300.
 
     What can be read or asked for only once is read here. Nothing is opened yet.
     """
-    _refuse_twice([one.location for one in settings.values()])
-    known = _with_secrets(settings)
+    refuse_twice([one.location for one in settings.values()])
+    known = _with_secrets({name: _patient(one) for name, one in settings.items()})
     if len(known) == 1:
         from borg_ovirt.jobs.backup.opened import OneRepository
 
@@ -154,7 +162,13 @@ def repositories_of(config: Config) -> list[str]:
     )
 
 
-def _refuse_twice(locations: Sequence[str]) -> None:
+def _patient(settings: RepositorySettings) -> RepositorySettings:
+    """A night waits for a lock that somebody else has."""
+    return replace(settings, lock_wait=600.0) if settings.lock_wait is None else settings
+
+
+def refuse_twice(locations: Sequence[str]) -> None:
+    """`UsageError` where one repository stands for two."""
     for location in locations:
         if locations.count(location) > 1:
             raise UsageError(f"The repository {redact(location)} is named twice.", "Name each once.")

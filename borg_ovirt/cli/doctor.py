@@ -85,7 +85,7 @@ def command(
     plan = DoctorPlan(
         access=connect.engine_access_if_any(config, engine),
         repositories={
-            place.repo: _looked_at(config, place, repository)
+            place.repo: looked_at(config, place, repository)
             for place in where or [location.Location(name) for name in config.repositories]
         },
         state=state_dir(),
@@ -143,7 +143,8 @@ def _secret_files(config: Config, engine: options.EngineOptions) -> Iterator[Pat
     yield from dict.fromkeys(Path(file) for file in [*given, *named] if file)
 
 
-def _looked_at(config: Config, place: location.Location, given: options.RepositoryOptions) -> LookedAt:
+def looked_at(config: Config, place: location.Location, given: options.RepositoryOptions) -> LookedAt:
+    """A repository, and what the configuration says of it."""
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.health.doctor_repository import LookedAt
 

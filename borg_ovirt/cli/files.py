@@ -9,7 +9,7 @@ import click
 
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
-from borg_ovirt.jobs.restore.files import FilesOptions
+from borg_ovirt.jobs.restore.options import FilesOptions
 
 # The name ends before the first colon that a slash follows; `::` between brackets is an IPv6 address's.
 _WITH_PATH = re.compile(r"((?:\[[^\]/]*\]|.)*?::[^:/]+):(/.*)", re.DOTALL)

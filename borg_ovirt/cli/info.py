@@ -48,11 +48,21 @@ def _proof(line: ArchiveLine) -> str:
     return "; ".join(told) or "none yet"
 
 
+def _added(line: ArchiveLine) -> str:
+    """What the repository grew by."""
+    figures = line.figures
+    if figures is None:
+        return "-"
+    return f"{format_size(figures.added)} to the repository, for {format_size(figures.new)} of new blocks"
+
+
 def _show(output: Output, facts: ArchiveFacts) -> None:
     line, manifest = facts.line, facts.manifest
     run = manifest.run
     marks = [
-        word for word, holds in (("held", line.held), ("change tracking found wrong", line.marked)) if holds
+        word
+        for word, holds in ((line.held_so, line.held), ("change tracking found wrong", line.marked))
+        if holds
     ]
     if line.damage:
         output.warn(f"{line.archive} cannot be restored whole: {line.damage}.")
@@ -67,6 +77,7 @@ def _show(output: Output, facts: ArchiveFacts) -> None:
         f"Proof:        {_proof(line)}",
         f"Took:         {format_duration((run.ended - run.started).total_seconds())}",
         f"Size:         {format_size(facts.original_size)} in {len(manifest.disks)} disks",
+        f"Added:        {_added(line)}",
         "",
     )
     output.table(
@@ -89,5 +100,7 @@ def _show(output: Output, facts: ArchiveFacts) -> None:
         output.lines(f"Not in the archive: disk {skipped.alias or skipped.id} ({skipped.reason})")
     for snapshot in manifest.snapshots:
         output.lines(f"Snapshot of the VM: {snapshot.description or snapshot.id}")
+    if line.heat:
+        output.lines(f"Unusual: {line.heat}")
     for warning in manifest.warnings:
         output.lines(f"Warning of the run: {warning}")

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from borg_ovirt.cli import options
+from borg_ovirt.cli import init_role, options
+from borg_ovirt.cli.init_role import RoleOptions, first_line
 from borg_ovirt.cli.output import Output
-from borg_ovirt.errors import UsageError
+from borg_ovirt.errors import LoginFailed, UsageError
 
 if TYPE_CHECKING:
     from borg_ovirt.jobs.first.place import Place
@@ -62,18 +63,28 @@ _answers = options.bundle(
 @click.command("init")
 @click.argument("where", required=False, metavar="[REPO]")
 @_answers
+@init_role.role_options
 @options.engine
 @options.common(json=False, dry_run=True)
 def command(
-    output: Output, where: str | None, answers: InitOptions, engine: options.EngineOptions, dry_run: bool
+    output: Output,
+    where: str | None,
+    answers: InitOptions,
+    role: RoleOptions,
+    engine: options.EngineOptions,
+    dry_run: bool,
 ) -> int:
-    """Take the first steps: the engine's CA, a login that works, a repository, a copy of its key, and a
-    configuration with safe defaults that are on. Ends with `borg-ovirt doctor`.
+    """Take the first steps: the engine's CA, the role, a login that works, a repository, a copy of its key,
+    and a configuration with safe defaults that are on. Ends with `borg-ovirt doctor --rights`.
 
-    Asks on a terminal for what no option tells. REPO is where the repository is to be: a path or an ssh://
-    URL. One that exists is used; its passphrase comes by --passphrase-file. A configuration that exists is
-    not touched. Exit status: that of `doctor`.
+    Asks on a terminal for what no option tells. With an administrator's password the user gets the role of
+    docs/operating.md; without one, and where rights are lacking, the commands are told.
+
+    REPO is where the repository is to be: a path or an ssh:// URL. One that exists is used; its passphrase
+    comes by --passphrase-file. A configuration that exists is not touched. Exit status: that of `doctor`.
     """
+    from borg_ovirt.cli.connect import engine_access
+    from borg_ovirt.config.schema import Config
     from borg_ovirt.jobs.first.place import choose_place
 
     place = choose_place(answers.directory, answers.service)
@@ -84,7 +95,14 @@ def command(
         )
     engine = _asked(engine)
     pem = None if engine.ca_file else _ca(output, engine, answers.fingerprint)
-    access = _logged_in(output, engine, pem)
+    role = init_role.asked(role)
+    access = replace(engine_access(Config(), engine), ca_pem=pem)
+    if role.administrator is not None and dry_run:
+        output.lines(f"Would make the role as {role.administrator}, and give it to {access.username}.")
+    else:
+        if role.administrator is not None:
+            init_role.make_role(output, access, role)
+        _log_in(output, access, role)
     location = where or _ask("Repository (a path or ssh://USER@HOST/PATH)", DEFAULT_LOCATION, "REPO")
     if dry_run:
         output.lines(f"Would make the repository {location}, and write {place.config} and its secrets.")
@@ -134,16 +152,19 @@ def _ca(output: Output, engine: options.EngineOptions, expected: str | None) -> 
     return fetched.pem
 
 
-def _logged_in(output: Output, engine: options.EngineOptions, pem: str | None) -> EngineAccess:
-    """Who logs in; it was tried."""
-    from borg_ovirt.cli.connect import engine_access
-    from borg_ovirt.config.schema import Config
+def _log_in(output: Output, access: EngineAccess, role: RoleOptions) -> None:
+    """Whoever backs up can log in, and has the rights or hears how they are given."""
     from borg_ovirt.ovirt.session.engine import Engine
 
-    access = replace(engine_access(Config(), engine), ca_pem=pem)
-    with Engine(access) as session:
-        output.lines(f"{access.username} logs in at {session.host}: oVirt {session.full_version}")
-    return access
+    try:
+        with Engine(access) as session:
+            output.lines(f"{access.username} logs in at {session.host}: oVirt {session.full_version}")
+            init_role.tell_missing(output, session, access, role)
+    except LoginFailed as error:
+        if error.hint is not None:
+            raise
+        # The password was right, and still nothing is allowed.
+        raise LoginFailed(error.message, init_role.how(access, role)) from None
 
 
 def _repository(output: Output, place: Place, location: str, answers: InitOptions) -> bool:
@@ -180,14 +201,6 @@ def _repository(output: Output, place: Place, location: str, answers: InitOption
         f"{place.key}: its key. COPY BOTH to a safe place: without them nobody reads an archive.",
     )
     return True
-
-
-def first_line(path: Path) -> str:
-    """The secret of a file."""
-    try:
-        return (path.read_text(encoding="utf-8").splitlines() or [""])[0]
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from None
 
 
 def _write(
@@ -229,7 +242,7 @@ def _write(
 
 def _doctor(output: Output, place: Place) -> int:
     """As whoever will back up: a process of its own."""
-    words = [sys.executable, "-m", "borg_ovirt", "doctor", "--config", str(place.config)]
+    words = [sys.executable, "-m", "borg_ovirt", "doctor", "--rights", "--config", str(place.config)]
     if place.service:
         words = [shutil.which("as-borg-ovirt") or "as-borg-ovirt", *words]
     sys.stdout.flush()

@@ -2,71 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from borg_ovirt.cli import location, options
+from borg_ovirt.cli.audit import Deed, tell_engine
+from borg_ovirt.cli.keep import KeepOptions, keep_rules
 from borg_ovirt.cli.output import Output, local_time
+from borg_ovirt.cli.telling import told
 from borg_ovirt.units import format_size
 
 if TYPE_CHECKING:
-    from borg_ovirt.config.schema import Config, Retention
+    from borg_ovirt.config.schema import Config
     from borg_ovirt.jobs.archives.prune import Known, PruneResult
-
-
-@dataclass(frozen=True)
-class KeepOptions:
-    """The rules of the command line; None where it gives none."""
-
-    keep_within: str | None = None
-    keep_last: int | None = None
-    keep_hourly: int | None = None
-    keep_daily: int | None = None
-    keep_weekly: int | None = None
-    keep_monthly: int | None = None
-    keep_yearly: int | None = None
-    gone: str | None = None
-
-    def retention(self) -> Retention | None:
-        """The rules as the configuration would have them; None when there are none."""
-        from borg_ovirt.cli.overrides import parsed
-        from borg_ovirt.config.schema import Retention
-
-        given = {name.removeprefix("keep_"): value for name, value in vars(self).items() if value is not None}
-        if set(given) == {"gone"}:
-            raise click.UsageError("--gone alone says nothing about the other VMs: add --keep-... options.")
-        if "gone" in given:
-            given["gone_vms"] = given.pop("gone")
-        return parsed(lambda _: Retention.model_validate(given), "", "--keep-...") if given else None
-
-
-def _count(period: str, text: str) -> Callable[[Any], Any]:
-    return click.option(f"--keep-{period}", type=click.IntRange(0), metavar="N", help=text)
-
-
-_keep = options.bundle(
-    "keep",
-    KeepOptions,
-    click.option("--keep-within", metavar="SPAN", help="Everything younger: 2d, 4w."),
-    _count("last", "The newest N."),
-    _count("hourly", "The last of each of N hours."),
-    _count("daily", "The last of each of N days."),
-    _count("weekly", "The last of each of N weeks."),
-    _count("monthly", "The last of each of N months."),
-    _count("yearly", "The last of each of N years."),
-    click.option(
-        "--gone", metavar="RULE", help="VMs the engine no longer has: keep, prune, or a span as 180d."
-    ),
-)
+    from borg_ovirt.jobs.notify import Story
 
 
 @click.command("prune")
 @click.argument("where", type=location.whole, nargs=-1, metavar="[REPO | REPO::VM] ...")
-@_keep
+@keep_rules
+@click.option("--gone", metavar="RULE", help="VMs the engine no longer has: keep, prune, or a span as 180d.")
 @click.option("--compact/--no-compact", default=None, help="Free the space at once.")
 @click.option("--no-engine", is_flag=True, help="Ask no engine: no VM counts as gone.")
 @options.repository
@@ -78,6 +36,7 @@ def command(
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     keep: KeepOptions,
+    gone: str | None,
     compact: bool | None,
     no_engine: bool,
     dry_run: bool,
@@ -92,27 +51,49 @@ def command(
     from borg_ovirt.jobs.archives.prune import prune
 
     config = connect.configuration(output)
-    rules = keep.retention()
-    known = None if no_engine else _ask_engine(output, config, engine)
+    rules = keep.retention(gone)
     results: dict[str, PruneResult] = {}
-    try:
-        for repo, names in _by_repository(where or _every(config)).items():
-            settings = connect.repository_of(config, location.Location(repo), repository)
-            with connect.repository(settings, write=not dry_run) as opened:
-                results[repo] = prune(
-                    opened,
-                    config,
-                    known,
-                    datetime.now(timezone.utc),
-                    rules=rules,
-                    vms=names,
-                    dry_run=dry_run,
-                    compact=compact,
-                )
-    finally:  # what was removed before a repository failed is told all the same
-        if results:
-            _tell(output, results, dry_run)
+    with told(output, config, "prune", active=not (where or dry_run)) as story:
+        known = None if no_engine else _ask_engine(output, config, engine)
+        try:
+            for repo, names in _by_repository(where or _every(config)).items():
+                settings = connect.repository_of(config, location.Location(repo), repository)
+                with connect.repository(settings, write=not dry_run) as opened:
+                    results[repo] = prune(
+                        opened,
+                        config,
+                        known,
+                        datetime.now(timezone.utc),
+                        rules=rules,
+                        vms=names,
+                        dry_run=dry_run,
+                        compact=compact,
+                    )
+        finally:  # what was removed before a repository failed is told all the same
+            if results:
+                _tell(output, results, dry_run)
+                _write(results, story)
+        if not (dry_run or no_engine):
+            tell_engine(output, config, engine, _deeds(results))
     return 1 if any(result.warnings for result in results.values()) else 0
+
+
+def _deeds(results: Mapping[str, PruneResult]) -> Iterator[Deed]:
+    """For the engine's log: a line for each VM that lost archives."""
+    for name, result in results.items():
+        gone = [line for line in result.lines if not line.keep]
+        for vm_id, engine in dict.fromkeys((line.vm_id, line.engine) for line in gone):
+            mine = [line for line in gone if (line.vm_id, line.engine) == (vm_id, engine)]
+            archives = ", ".join(line.archive for line in mine)
+            yield Deed(f"Archives of VM {mine[0].vm} pruned from {name}: {archives}.", vm_id, engine)
+
+
+def _write(results: Mapping[str, PruneResult], story: Story) -> None:
+    """The run as it is told to people."""
+    story.repositories = list(results)
+    removed, kept = (sum(getattr(r, name) for r in results.values()) for name in ("removed", "kept"))
+    story.summary = f"{removed} archives removed, {kept} kept."
+    story.warn(*(warning for result in results.values() for warning in result.warnings))
 
 
 def _every(config: Config) -> list[location.Location]:

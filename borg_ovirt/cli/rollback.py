@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
-from borg_ovirt.cli import location, options
+from borg_ovirt.cli import location, options, overrides
+from borg_ovirt.cli.audit import audited
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, RestoreBlocked
-from borg_ovirt.jobs.restore.rollback import RollbackOptions
+from borg_ovirt.jobs.restore.options import RollbackOptions
 
 
 @click.command("rollback")
@@ -39,9 +42,11 @@ def command(
     an archive first; going back to that undoes the rollback. The VM's configuration stays as it is.
     """
     from borg_ovirt.cli import connect
-    from borg_ovirt.jobs.backup.create import CreateOptions, create
+    from borg_ovirt.jobs.archives.find import find_archive
+    from borg_ovirt.jobs.backup.create import create
     from borg_ovirt.jobs.backup.stores import SingleStore
     from borg_ovirt.jobs.restore.rollback import Rollback
+    from borg_ovirt.jobs.selection import named
     from borg_ovirt.ovirt.session.engine import Engine
     from borg_ovirt.ovirt.tracked.cleanup import heal_for_restore
     from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
@@ -60,14 +65,24 @@ def command(
         if not dry_run:
             heal_for_restore(ovirt, state_dir(), progress.step)
 
-        def save(vm_id: str) -> str:
-            made = create(SingleStore(opened), ovirt, vm_id, CreateOptions(), journal, progress)
+        def save(vm_id: str, disks: tuple[str, ...]) -> str:
+            rules = named(ovirt, config, vm_id).settings
+            given = overrides.CreateOverrides(mode="image")
+            how = overrides.create_options(rules.policy, rules.exclude_disks, given, settings.chunk_size)
+            how = replace(how, rules=replace(how.rules, always=disks))
+            made = create(SingleStore(opened), ovirt, vm_id, how, journal, progress)
             for warning in made.wait_for_merge():  # the disks are locked until then
                 progress.warn(warning)
             return made.archive
 
         job = Rollback(opened, ovirt, journal, state_dir(), asked, progress, save, archive.repo)
-        result = job.run(archive.name or "", dry_run=dry_run)
+        if dry_run:
+            result = job.run(archive.name or "", dry_run=True)
+        else:
+            with audited(ovirt, output, f"Rollback to {archive}") as tell:
+                result = job.run(archive.name or "")
+                vm_id = find_archive(opened, result.archive).comment.vm_id
+                tell(f"VM {result.vm} went back to archive {result.archive} of {archive.repo}.", vm_id)
     if output.json:
         output.result(result)
     else:

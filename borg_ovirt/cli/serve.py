@@ -10,7 +10,7 @@ import click
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING
-from borg_ovirt.jobs.restore.serve import ServeOptions
+from borg_ovirt.jobs.restore.options import ServeOptions
 
 
 def _size(context: object, parameter: object, word: str) -> int:

@@ -8,6 +8,7 @@ from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from borg_ovirt.cli.output import Output
+    from borg_ovirt.jobs.notify import Story
     from borg_ovirt.jobs.runs.outcome import RunResult, VmOutcome
 
 
@@ -28,15 +29,33 @@ def summary(output: Output, result: RunResult) -> None:
     for text in [*result.warnings, result.error]:
         if text is not None:
             output.lines(text)
+    output.lines(counted(result))
+
+
+def counted(result: RunResult) -> str:
+    """How many VMs ended how."""
     words = ("ok", "warning", "failed", "not started")
-    counted = ", ".join(f"{result.count(w)} {w}" for w in words if result.count(w))  # type: ignore[arg-type]
-    output.lines(f"{len(result.vms)} VMs: {counted or 'nothing to do'}.")
+    each = ", ".join(f"{result.count(w)} {w}" for w in words if result.count(w))  # type: ignore[arg-type]
+    return f"{len(result.vms)} VMs: {each or 'nothing to do'}."
+
+
+def write(result: RunResult, story: Story) -> None:
+    """The run as it is told to people: what went wrong, the worst first."""
+    story.summary = counted(result)
+    story.repositories = [repository.name for repository in result.repositories]
+    lost = [f"repository {r.name}: {r.error}" for r in result.repositories if r.error]
+    failed = [f"{vm.vm}: failed: {vm.error}" for vm in result.vms if vm.status == "failed"]
+    warned = [f"{vm.vm}: {text}" for vm in result.vms for text in vm.warnings]
+    story.problems = [*([result.error] if result.error else []), *lost, *failed, *result.warnings, *warned]
+    story.status = "warning" if result.status == "not started" else result.status
 
 
 def _one(output: Output, vm: VmOutcome) -> None:
     reason = f" ({vm.reason})" if vm.reason else ""
+    took = format_duration(vm.took or vm.seconds)
     output.lines(
-        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {format_duration(vm.seconds)}"
+        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {took}, "
+        f"{format_size(vm.bytes_added)} added to the repository"
     )
     output.table(
         ["DISK", "SIZE", "KIND", "READ", "NEW"],
@@ -53,13 +72,13 @@ def _one(output: Output, vm: VmOutcome) -> None:
     )
     if len(vm.stored) > 1:
         output.table(
-            ["REPOSITORY", "ARCHIVE", "BASE", "NEW"],
+            ["REPOSITORY", "ARCHIVE", "BASE", "ADDED"],
             [
                 [
                     stored.repository,
                     stored.archive or "none",
                     stored.base or "",
-                    format_size(stored.bytes_new or 0) if stored.archive else "",
+                    format_size(stored.bytes_added or 0) if stored.archive else "",
                 ]
                 for stored in vm.stored
             ],
@@ -72,7 +91,7 @@ def _one(output: Output, vm: VmOutcome) -> None:
 
 def _many(output: Output, vms: list[VmOutcome]) -> None:
     output.table(
-        ["VM", "STATUS", "ARCHIVE", "KIND", "READ", "NEW", "TOOK", "NOTES"],
+        ["VM", "STATUS", "ARCHIVE", "KIND", "READ", "ADDED", "TOOK", "NOTES"],
         [
             [
                 vm.vm,
@@ -80,8 +99,8 @@ def _many(output: Output, vms: list[VmOutcome]) -> None:
                 vm.archive or "",
                 vm.kind or "",
                 format_size(vm.bytes_read) if vm.archive else "",
-                format_size(vm.bytes_new) if vm.archive else "",
-                format_duration(vm.seconds) if vm.seconds else "",
+                format_size(vm.bytes_added) if vm.archive else "",
+                format_duration(vm.took or vm.seconds) if vm.seconds else "",
                 vm.error or "; ".join(vm.warnings) or vm.reason or "",
             ]
             for vm in vms
@@ -95,6 +114,6 @@ def _repositories(output: Output, result: RunResult) -> None:
         kept = [
             s for vm in result.vms for s in vm.stored if s.repository == repository.location and s.archive
         ]
-        new = format_size(sum(stored.bytes_new or 0 for stored in kept))
-        rows.append([repository.name, str(len(kept)), new, repository.error or ""])
-    output.table(["REPOSITORY", "ARCHIVES", "NEW", "NOTES"], rows)
+        added = format_size(sum(stored.bytes_added or 0 for stored in kept))
+        rows.append([repository.name, str(len(kept)), added, repository.error or ""])
+    output.table(["REPOSITORY", "ARCHIVES", "ADDED", "NOTES"], rows)

@@ -45,17 +45,20 @@ def command(
     `ready` means that the next backup reads only what changed. PROOF is the newest that one of its archives
     passed. Exit status 1 when a selected VM has no such archive, one older than --max-age (or its policy's
     max_age), or no proof younger than --max-proof-age (max_proof_age), and when a VM with archives is neither
-    selected nor excluded any more: fit for monitoring.
+    selected nor excluded any more: fit for monitoring. `no max_age`: nothing says how old an archive may be.
     """
     from borg_ovirt.cli import connect
     from borg_ovirt.cli.overrides import parsed
+    from borg_ovirt.jobs.health.age import Limits
     from borg_ovirt.jobs.health.vms import history, protection
     from borg_ovirt.jobs.selection import fleet
     from borg_ovirt.ovirt.session.engine import Engine
 
     config = connect.configuration(output)
-    limit = parsed(parse_duration, max_age, "--max-age") if max_age else None
-    proof_limit = parsed(parse_duration, max_proof_age, "--max-proof-age") if max_proof_age else None
+    given = Limits(
+        parsed(parse_duration, max_age, "--max-age") if max_age else None,
+        parsed(parse_duration, max_proof_age, "--max-proof-age") if max_proof_age else None,
+    )
     access = connect.engine_access(config, engine)
     held = {}
     for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
@@ -64,13 +67,15 @@ def command(
             held[place.repo] = history(opened, check=check)
     with Engine(access) as ovirt:
         members = fleet(ovirt, config)
-        lines = protection(ovirt, members, held, datetime.now(timezone.utc), limit, proof_limit)
+        lines = protection(ovirt, members, held, datetime.now(timezone.utc), given)
     for line in lines:
         for name in line.damaged:
             output.warn(f"{line.repository}: {name} cannot be restored whole.")
         for name in line.failed_proofs:
             if name not in line.damaged:
                 output.warn(f"{line.repository}: {name} failed its proof.")
+        if line.heat is not None:
+            output.warn(f"{line.repository}: VM {line.vm}: {line.heat}")
     shown = [line for line in lines if line.failed or not unprotected]
     if output.json:
         output.result({"vms": shown})
@@ -117,6 +122,6 @@ def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
     output.table(columns, rows)
     counted = {
         word: sum(line.verdict == word for line in lines)
-        for word in ("ok", "old", "unproven", "damaged", "no backup", "unselected")
+        for word in ("ok", "no max_age", "old", "unproven", "damaged", "no backup", "unselected")
     }
     output.lines(", ".join(f"{count} {word}" for word, count in counted.items() if count) or "no VMs")

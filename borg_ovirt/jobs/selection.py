@@ -15,6 +15,7 @@ from borg_ovirt.ovirt.facts.inventory import Place, places
 from borg_ovirt.ovirt.facts.vm import VmSummary, list_vms, look_up
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.proof import failed_proof
 from borg_ovirt.repository.series import all_series
 
 
@@ -178,7 +179,7 @@ EngineId = tuple[str, str]
 def last_good(
     archives: Iterable[ArchiveInfo], engine: EngineId | None = None, now: datetime | None = None
 ) -> dict[str, LastArchive]:
-    """VM id -> its newest archive (of this engine), whatever its mode.
+    """VM id -> its newest archive (of this engine) that failed no proof, whatever its mode.
 
     A marked one counts: what was doubtful in it was read in full.
     """
@@ -186,7 +187,10 @@ def last_good(
     for series in all_series(archives, now or datetime.now(timezone.utc)):
         if engine is not None and not series.is_of(*engine):
             continue
-        info = series.newest
+        # What is lost without a proof only a look at each chunk would tell.
+        good = (one for one in series.newest_first if not failed_proof(one.comment.proofs))
+        if (info := next(good, None)) is None:
+            continue
         last = LastArchive(info.name, info.comment.number or 0, series.since[info.name])
         known = newest.get(series.vm_id)
         if known is None or last.place > known.place:

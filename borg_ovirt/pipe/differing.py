@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from borg_ovirt.blocks import Extent
@@ -11,12 +11,22 @@ from borg_ovirt.pipe.fetch import Fetcher
 from borg_ovirt.pipe.plan import FETCH, Plan, make_plan
 from borg_ovirt.pipe.ports import Content, Source, Target
 
+_HINT = "Look at the storage and the imageio daemon's log, and roll back again."
+
 
 class Identified(Content, Protocol):
     """A content whose chunks are named by what is in them."""
 
     def id_of(self, data: memoryview) -> bytes:
         """The id of a chunk of these bytes. Any thread."""
+        ...
+
+
+class Readable(Target, Protocol):
+    """A target that tells what it holds."""
+
+    def extents(self, context: str) -> Iterator[Extent]:
+        """The whole disk in order, as a source tells it."""
         ...
 
 
@@ -52,8 +62,11 @@ def by_reading(source: Source, wanted: Identified, cell: int, name: str) -> set[
     return places
 
 
-def prove_places(target: Target, wanted: Identified, cell: int, places: Iterable[int], name: str) -> None:
-    """Read these chunks back; `ProofFailed` where one is not the archived one."""
+def prove_places(target: Readable, wanted: Identified, cell: int, places: Iterable[int], name: str) -> None:
+    """Read these chunks back, and what a disk that has grown holds behind the archived end.
+
+    `ProofFailed` where a chunk is not the archived one, or what comes behind them is not zeros.
+    """
     plan = _plan_of(wanted.size, cell, places, name)
     chunks: Any = wanted.chunks
     with Fetcher(plan, target.open_reader, wanted.id_of) as fetcher:
@@ -65,9 +78,35 @@ def prove_places(target: Target, wanted: Identified, cell: int, places: Iterable
                 if not _is(wanted, chunks[place], arrival.prepared):
                     raise ProofFailed(
                         f"{name} differs from the archive after it was written, at byte {place * cell}.",
-                        "Look at the storage and the imageio daemon's log, and roll back again.",
+                        _HINT,
                     )
                 fetcher.done(arrival)
+    if target.size > wanted.size:
+        _prove_tail(target, wanted.size, cell, name)
+
+
+def _prove_tail(target: Readable, start: int, cell: int, name: str) -> None:
+    """What lies past the archived end must read as zeros: by the daemon's word, or by its bytes."""
+    plan = make_plan(target.size, cell, _from(target.extents("zero"), start), longer_export=True, name=name)
+    with Fetcher(plan, target.open_reader, len) as fetcher:
+        for kind, first, end in plan.runs():
+            for place in range(first, end) if kind == FETCH else ():
+                arrival = fetcher.take(place)
+                behind = max(start, place * cell)
+                read = arrival.buffer[behind - place * cell : arrival.size]
+                if arrival.prepared is not None and read.tobytes().strip(b"\0"):
+                    raise ProofFailed(f"{name} is not zero after its archived end: see byte {behind}.", _HINT)
+                fetcher.done(arrival)
+
+
+def _from(extents: Iterable[Extent], start: int) -> Iterator[Extent]:
+    """The same, all of it before `start` passed over as if it were zeros."""
+    for extent in extents:
+        before = min(max(start - extent.start, 0), extent.length)
+        if before:
+            yield Extent(extent.start, before, zero=True)
+        if before < extent.length:
+            yield Extent(extent.start + before, extent.length - before, zero=extent.zero)
 
 
 def _is(wanted: Content, chunk: Any, read: bytes | None) -> bool:

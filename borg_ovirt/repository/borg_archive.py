@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
@@ -42,8 +43,23 @@ class BorgArchive:
         self.stats.nfiles += 1
         self._archive.add_item(item, show_progress=False)
 
-    def save(self, comment: str, command: Sequence[str], cell: int) -> bytes:
-        """Commit; returns the archive's id. Whatever fails leaves the repository as it was."""
+    def added(self) -> int:
+        """What the repository grew by so far, in bytes: compressed, deduplicated, the list of items too."""
+        self._archive.items_buffer.flush(flush=True)
+        return int(self.stats.usize)
+
+    def total(self) -> int:
+        """What the repository holds so far, in bytes: compressed, each chunk counted once."""
+        _, _, _, unique, _, _ = self._archive.cache.chunks.summarize()
+        return int(unique)
+
+    def save(self, comment: str, command: Sequence[str], cell: int, took: timedelta | None = None) -> bytes:
+        """Commit; returns the archive's id. Whatever fails leaves the repository as it was.
+
+        `took`: from the archive's time to its end; by default until now.
+        """
+        if took is not None:
+            self._archive.start_monotonic = time.monotonic() - took.total_seconds()
         # The archive's time is the instant it shows, not the end of the run.
         started = self._archive.start
         self._archive.chunker_params = ("fixed", cell, 0)

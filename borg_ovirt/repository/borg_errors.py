@@ -36,6 +36,7 @@ from borg_ovirt.errors import (
     WrongPassphrase,
 )
 from borg_ovirt.repository.borg_console import last_words
+from borg_ovirt.repository.borg_lock import holder
 
 _OURS = __name__.split(".")[0]
 _LONGEST = 300
@@ -131,7 +132,7 @@ def _invalid(error: Exception, where: str) -> BorgOvirtError:
 
 def _locked(error: Exception, where: str) -> BorgOvirtError:
     return RepositoryLocked(
-        f"Another Borg is using the repository {where} ({_one_line(error)}).",
+        f"The repository {where} is used by {holder(where) or 'another Borg'} ({_one_line(error)}).",
         "Let it finish or wait for it with --lock-wait; `borg break-lock` only when no Borg runs anywhere.",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +27,13 @@ class StoredFile:
     """`borg check --repair` put zeros where chunks were lost."""
 
 
-def stored_files(session: Session, items: Sequence[bytes], most: int | None = None) -> Iterator[StoredFile]:
+Row = Callable[[bytes, int, int], None]
+"""Told of each chunk: its id, its size, and its size as it is stored."""
+
+
+def stored_files(
+    session: Session, items: Sequence[bytes], most: int | None = None, row: Row | None = None
+) -> Iterator[StoredFile]:
     """The regular files of an item stream, in order, without the parts of unfinished files.
 
     The stream is left at the first file of more than `most` chunks: it is not parsed.
@@ -48,7 +54,7 @@ def stored_files(session: Session, items: Sequence[bytes], most: int | None = No
                 count = unpacker.read_array_header()
                 if most is not None and count > most:
                     return
-                facts[key] = _chunks(unpacker, count)
+                facts[key] = _chunks(unpacker, count, row)
             if b"part" not in facts and stat.S_ISREG(facts.get(b"mode", 0)):
                 yield _stored(facts)
 
@@ -65,11 +71,13 @@ def _sense(where: str) -> Iterator[None]:
         ) from None
 
 
-def _chunks(unpacker: Any, count: int) -> PackedChunks:
+def _chunks(unpacker: Any, count: int, row: Row | None) -> PackedChunks:
     chunks = PackedChunks()
     for _ in range(count):
-        id_, size, _csize = unpacker.unpack()
+        id_, size, csize = unpacker.unpack()
         chunks.append(id_, size)
+        if row is not None:
+            row(id_, size, csize)
     return chunks
 
 

@@ -227,7 +227,9 @@ class Session:
         before = stats.usize
         # Written over the record of a chunk that got lost, it is whole again in every archive that names it.
         lost = self._cache.seen_chunk(id_, len(cell)) and not self._lies_there(id_)
-        self._cache.add_chunk(id_, cell, stats, overwrite=lost, wait=False)
+        entry = self._cache.add_chunk(id_, cell, stats, overwrite=lost, wait=False)
+        if lost:  # Borg counts it as known; the repository grows all the same
+            stats.usize += entry.csize
         self.rotten.discard(id_)
         self._repository.async_response(wait=False)
         if self._behind is not None:
@@ -294,12 +296,12 @@ class Session:
         which does not tell.
         """
         self.check_writable()
-        before = self._segment_bytes()
+        before = self.segment_bytes()
         with translate_errors(self.where):
             # A commit wants a transaction, and writing the manifest anew starts one.
             self._repository.put(Manifest.MANIFEST_ID, self._repository.get(Manifest.MANIFEST_ID))
             self._repository.commit(compact=True, threshold=threshold / 100)
-        after = self._segment_bytes()
+        after = self.segment_bytes()
         return None if before is None or after is None else max(before - after, 0)
 
     def check(self, seconds: int) -> bool:
@@ -308,7 +310,8 @@ class Session:
         with translate_errors(self.where):
             return bool(self._repository.check(max_duration=seconds))
 
-    def _segment_bytes(self) -> int | None:
+    def segment_bytes(self) -> int | None:
+        """What the repository takes on its file system; None over `borg serve`, which does not tell."""
         if not self._local:
             return None
         with translate_errors(self.where):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ from borg_ovirt.repository.manifest import (
 from borg_ovirt.repository.names import archive_name, is_checkpoint_name
 from borg_ovirt.repository.paths import DISKS, MANIFEST, OVF, README, chain_path, disk_path, layer_path
 from borg_ovirt.repository.proof import ProofRecord, UnderWay
-from borg_ovirt.repository.schema import Count, Flag, Kind, Mode, Record, Uuid, When
+from borg_ovirt.repository.schema import Bytes, Count, Flag, Kind, Mode, Record, Uuid, When
 from borg_ovirt.repository.settings import NicSetup, NumaRecord, PermissionRecord, SettingsRecord
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "BaseRecord",
     "DiskRecord",
     "DiskRunRecord",
+    "FiguresRecord",
     "HoldRecord",
     "LayerRecord",
     "Manifest",
@@ -53,6 +55,7 @@ __all__ = [
     "chain_path",
     "comment_of",
     "disk_path",
+    "figures_of",
     "is_checkpoint_name",
     "layer_path",
     "parse_comment",
@@ -75,6 +78,22 @@ class HoldRecord(Record):
     reason: str = ""
     until: When | None = None
     """After this moment the hold counts for nothing."""
+
+
+class FiguresRecord(Record):
+    """What a backup read and what its repository grew by, for lists and for comparing nights. In bytes."""
+
+    size: Bytes
+    """Of the disks, as their guests see them."""
+    data: Bytes
+    """Of their cells those that are not all zeros."""
+    read: Bytes
+    new: Bytes
+    """Cells of the disks that the repository did not hold, before compression."""
+    added: Bytes
+    """What the repository grew by: compressed, deduplicated, the archive's own metadata included."""
+    total: Bytes
+    """What the repository holds with this archive: compressed, each chunk counted once."""
 
 
 class ArchiveComment(Record):
@@ -109,6 +128,13 @@ class ArchiveComment(Record):
     """What `verify` found, the last of each level."""
     under_way: UnderWay | None = None
     """A proof that is not through."""
+    figures: FiguresRecord | None = None
+    """None in archives whose comment was lost, or that were made before it was written."""
+
+    def held_at(self, now: datetime) -> bool:
+        """Whether it is held then: a hold may have an end."""
+        ended = self.hold is not None and self.hold.until is not None and self.hold.until <= now
+        return self.held and not ended
 
     def to_text(self) -> str:
         """Compact JSON on one line."""
@@ -130,6 +156,19 @@ def comment_of(manifest: Manifest) -> ArchiveComment:
         kind=manifest.run.kind,
         reason=manifest.run.reason,
         marked=any(sample.mismatches for sample in samples if sample),
+    )
+
+
+def figures_of(manifest: Manifest, data: int, added: int, total: int) -> FiguresRecord:
+    """What a run tells in its manifest, in sum."""
+    runs = [disk.run for disk in manifest.disks if disk.run]
+    return FiguresRecord(
+        size=sum(disk.size for disk in manifest.disks),
+        data=data,
+        read=sum(run.bytes_read for run in runs),
+        new=sum(run.bytes_stored for run in runs),
+        added=added,
+        total=total,
     )
 
 

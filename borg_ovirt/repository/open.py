@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +16,21 @@ from borg_ovirt.repository.version import check_borg_version
 
 if TYPE_CHECKING:
     from borg_ovirt.repository.borg_session import Session
+    from borg_ovirt.repository.borg_usage import Usage
     from borg_ovirt.repository.catalogue import ArchiveInfo
     from borg_ovirt.repository.layout import HoldRecord
     from borg_ovirt.repository.reader import ArchiveReader
     from borg_ovirt.repository.series import Series
     from borg_ovirt.repository.writer import ArchiveWriter, PreparedCell
+
+
+@dataclass(frozen=True)
+class Space:
+    """Room on the file system of a repository, in bytes."""
+
+    taken: int
+    """By the repository."""
+    free: int
 
 
 @contextmanager
@@ -32,12 +44,12 @@ def open_repository(
     rsh: str | None = None,
     umask: int = 0o077,
     upload_limit: int | None = None,
-    bypass_lock: bool = False,
 ) -> Iterator[Repository]:
     """Open the repository at a path or `ssh://` location (empty: BORG_REPO) as stock Borg would.
 
-    For writing it is locked for itself and its cache is brought up to date; for reading it is shared.
-    `lock_wait` is in seconds, `upload_limit` in KiB/s; `bypass_lock` is for reading from read-only media.
+    For writing it is locked for itself and its cache is brought up to date; for reading it is shared, and
+    read without a lock where that cannot be had and the repository is on this machine. `lock_wait` is in
+    seconds, `upload_limit` in KiB/s.
     Where an option is None, its BORG_* variable counts. No question is ever asked without a terminal.
     """
     check_borg_version()
@@ -51,7 +63,6 @@ def open_repository(
         rsh=rsh,
         umask=umask,
         upload_limit=upload_limit or 0,
-        bypass_lock=bypass_lock,
     )
     stack = ExitStack()
     where = location
@@ -134,6 +145,22 @@ class Repository:
         (facts,) = self._session.facts([self._session.entry(name)])
         return ArchiveReader(self._session, facts)
 
+    def usage(self) -> Usage:
+        """What each VM needs of the repository for itself, and what it shares; reads the list of chunks of
+        every archive, about a second for each TiB of disks in each."""
+        from borg_ovirt.repository.borg_usage import usage
+
+        return usage(self._session, self.archives())
+
+    def space(self) -> Space | None:
+        """What it takes on its file system, and what is free there; None where it is not on this machine."""
+        taken = self._session.segment_bytes()
+        try:
+            there = os.statvfs(self.location) if taken is not None else None
+        except OSError:
+            there = None
+        return None if taken is None or there is None else Space(taken, there.f_bavail * there.f_frsize)
+
     def has(self, chunk: Chunk) -> bool:
         """Whether the repository holds the chunk."""
         return self._session.seen(chunk)
@@ -147,9 +174,17 @@ class Repository:
 
         return prepare(self._session, data)
 
-    def writer(self, name: str, *, started: datetime) -> AbstractContextManager[ArchiveWriter]:
+    def names_chunks_as(self, other: Repository) -> bool:
+        """Whether the same bytes have the same id in both."""
+        probe = memoryview(b"borg-ovirt")
+        return bool(self._session.id_of(probe) == other._session.id_of(probe))
+
+    def writer(
+        self, name: str, *, started: datetime, numbered: bool = True
+    ) -> AbstractContextManager[ArchiveWriter]:
         """Make an archive; `started` becomes its time. Without a commit nothing of it stays.
 
+        `numbered`: it is later than all others that are there; the number in its comment says so.
         A chunk that a proof found rotten, and that is so still, is stored anew where it is met.
         """
         from borg_ovirt.repository.borg_proof import still_rotten
@@ -159,7 +194,8 @@ class Repository:
         told = {id_ for info in archives for proof in info.comment.proofs for id_ in proof.rotten}
         self._session.rotten = still_rotten(self._session, map(bytes.fromhex, told))
         numbers = [info.comment.number or 0 for info in archives]
-        return writing(self._session, name, started, max(numbers, default=0) + 1)
+        number = max(numbers, default=0) + 1 if numbered else None
+        return writing(self._session, name, started, number)
 
     def delete(self, names: Collection[str]) -> int:
         """Remove archives in one transaction; returns the bytes that `compact` can now give back."""

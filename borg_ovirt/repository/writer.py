@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from borg_ovirt.blocks import CELL, LARGEST_CELL, Chunk
 from borg_ovirt.errors import RepositoryError, UsageError
 from borg_ovirt.repository.borg_archive import BorgArchive
 from borg_ovirt.repository.borg_session import Session, archive_id
 from borg_ovirt.repository.frames import Frame
-from borg_ovirt.repository.layout import MANIFEST, OVF, README, TOOL, ArchiveComment, Manifest
+from borg_ovirt.repository.layout import MANIFEST, OVF, README, TOOL, ArchiveComment, Manifest, figures_of
 from borg_ovirt.repository.packed import PackedChunks
 from borg_ovirt.repository.readme import readme
 
@@ -72,6 +72,8 @@ class DiskSink:
         self.size = size
         self.cell = cell
         self.chunks = PackedChunks()
+        self.data = 0
+        """Bytes in cells that are not all zeros."""
         self._writer = writer
         self._session = session
         self._filled = 0
@@ -126,6 +128,8 @@ class DiskSink:
     def _append(self, id_: bytes, size: int, count: int = 1) -> None:
         self.chunks.append(id_, size, count)
         self._filled += size * count
+        if id_ != self.zero_id:
+            self.data += size * count
 
 
 class ArchiveWriter:
@@ -135,6 +139,8 @@ class ArchiveWriter:
         self.name = name
         self._number = number
         self.committed = False
+        self.added: int | None = None
+        """What the repository grew by, once it is committed: compressed, deduplicated bytes."""
         self.borg = BorgArchive(session, name, started)
         self._session = session
         self._files: dict[str, PackedChunks] = {}
@@ -163,24 +169,37 @@ class ArchiveWriter:
         self._sinks.append(sink)
         return sink
 
-    def commit(self, comment: ArchiveComment, manifest: Manifest) -> str:
-        """Make the archive visible, whole; returns its id. Any doubt is an error, and nothing is kept."""
+    def commit(
+        self,
+        comment: ArchiveComment,
+        manifest: Manifest,
+        *,
+        head: Mapping[str, bytes] | None = None,
+        took: timedelta | None = None,
+    ) -> str:
+        """Make the archive visible, whole; returns its id. Any doubt is an error, and nothing is kept.
+
+        For a copy: `head` is its manifest and README, byte for byte, and `took` what its backup took.
+        """
         self._check_complete(comment, manifest)
-        comment = comment.model_copy(update={"number": self._number})
         with self.adding():
-            head = {MANIFEST: manifest.to_json(), README: readme(manifest, self.name).encode()}
+            head = head or {MANIFEST: manifest.to_json(), README: readme(manifest, self.name).encode()}
             stored = {path: self._store_file(data) for path, data in head.items()}
             files = {MANIFEST: stored[MANIFEST], **self._files, README: stored[README]}
             for path, chunks in files.items():
                 self.borg.add_item(path, sum(chunk.size for chunk in chunks), chunks)
             for sink in self._sinks:
                 self.borg.add_item(sink.path, sink.size, sink.chunks)
+            data = sum(sink.data for sink in self._sinks)
+            figures = figures_of(manifest, data, self.borg.added(), self.borg.total())
             warned = self._session.warnings.heard()
             if warned:
                 self.refuse(f"Borg warned: {'; '.join(warned)}")
             cell = self._sinks[0].cell if self._sinks else CELL
-            id_ = self.borg.save(comment.to_text(), (TOOL, "create", manifest.vm.name), cell)
+            comment = comment.model_copy(update={"number": self._number, "figures": figures})
+            id_ = self.borg.save(comment.to_text(), (TOOL, "create", manifest.vm.name), cell, took)
         self.committed = True
+        self.added = figures.added
         return archive_id(id_)
 
     @contextmanager

@@ -9,26 +9,27 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from ovirtbox.box import Box
 
-from bench import cases, report
+from bench import back, cases, report
 from bench.measure import Cost, machine, wait_idle
 from bench.stage import Stage
+
+CASES = (*cases.CASES, *back.CASES)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small disks, under four minutes")
+    parser.add_argument("--quick", action="store_true", help="small disks, some five minutes")
     parser.add_argument("--tiny", action="store_true", help="to try the benchmarks themselves")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="directory of the results")
     parser.add_argument("--dir", type=Path, help="where to work: some 30 GiB")
     parser.add_argument("--disk", type=int, metavar="GIB", help="size of the disk of the full backups")
     parser.add_argument("--repeats", type=int, help="how often each way is taken")
-    parser.add_argument(
-        "--only", nargs="+", choices=cases.CASES, metavar="CASE", help=f"of: {', '.join(cases.CASES)}"
-    )
+    parser.add_argument("--only", nargs="+", choices=CASES, metavar="CASE", help=f"of: {', '.join(CASES)}")
     parser.add_argument(
         "--against",
         type=Path,
@@ -58,7 +59,8 @@ def main() -> None:
         with Box.start(root / "box") as box:
             stage = Stage(box, root, memory, options.against)
             facts["VM disks in"] = stage.domains
-            for result in cases.all_cases(stage, scale, options.only or cases.CASES):
+            chosen = options.only or CASES
+            for result in chain(cases.all_cases(stage, scale, chosen), back.all_cases(stage, scale, chosen)):
                 results.append(result)
                 ours = result.ways["ours"]
                 print(

@@ -83,3 +83,14 @@ def changes(size: int, amount: int, seed: int) -> Iterator[tuple[int, bytes]]:
     for place in sorted(source.sample(range(size // step), amount // step)):
         for part in range(4):
             yield place * step + part * MIB, source.randbytes(MIB)
+
+
+def changes_of_data(size: int, data: int, amount: int, seed: int) -> Iterator[tuple[int, bytes]]:
+    """The same over what is data, in an image whose data lie in runs."""
+    source = random.Random(f"changes of data {seed}")
+    step, run = 4 * MIB, min(_RUN, data)
+    for place in sorted(source.sample(range(data // step), amount // step)):
+        number, within = divmod(place * step, run)
+        start = number * size // (data // run) // MIB * MIB + within
+        for part in range(4):
+            yield start + part * MIB, source.randbytes(MIB)

@@ -7,10 +7,11 @@ import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import costs
 
@@ -52,6 +53,33 @@ class Failed(Exception):
     """A command that should have been measured failed."""
 
 
+class Service:
+    """A command under way, with the servers that it started: what they cost since it began."""
+
+    def __init__(self, words: Sequence[str], env: dict[str, str], errors: IO[bytes]) -> None:
+        self._began = time.monotonic()
+        self._before = 0.0
+        self.process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=errors)
+
+    def check(self) -> None:
+        if self.process.poll() is not None:
+            raise Failed(f"{self.process.args}: status {self.process.returncode}")
+
+    def restart(self) -> None:
+        """Count from here."""
+        self._began, self._before = time.monotonic(), self._cpu()
+
+    def cost(self, moved: int) -> Cost:
+        wall = time.monotonic() - self._began
+        peaks = [line.split()[1] for line in _lines(f"/proc/{self.process.pid}/status") if "VmHWM" in line]
+        return Cost(wall, self._cpu() - self._before, 0.0, int(peaks[0]) << 10, moved)
+
+    def _cpu(self) -> float:
+        pid = self.process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return sum(map(_cpu, [pid, *map(int, children)]))
+
+
 class Meter:
     """Runs commands one at a time; `daemons` are the long-lived processes of the host's side."""
 
@@ -77,6 +105,18 @@ class Meter:
             raise Failed(f"{' '.join(words)}: status {status}; see {self._log}")
         cost = Cost(wall, client, max(0.0, host), peak)
         return cost, out.read_text(errors="replace")
+
+    @contextmanager
+    def service(self, words: Sequence[str]) -> Iterator[Service]:
+        """A command that runs until it is ended."""
+        os.sync()
+        with open(self._log, "ab") as errors:
+            service = Service(words, self.env, errors)
+        try:
+            yield service
+        finally:
+            service.process.terminate()
+            service.process.wait(30)
 
     def _host_cpu(self) -> float:
         """Of the daemons, and of all children that have ended: the box's servers, and the command itself."""

@@ -20,7 +20,10 @@ NAMES = {
     "f": "(f) the least client: reads and hashes, nothing else",
     "g": "(g) dd of as many bytes onto the repository's disk",
     "h": "(h) borg-ovirt, nothing changed",
+    "i": "(i) borg-ovirt extract of the whole disk",
+    "limit": "the goal",
     "before": "borg-ovirt of the other checkout",
+    "one by one": "borg-ovirt --captures 1",
     "ours": "borg-ovirt",
     "smallest": "borg-ovirt, smallest disk",
 }

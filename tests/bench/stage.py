@@ -72,7 +72,7 @@ class Stage:
             **{name: value for name, value in os.environ.items() if not name.startswith(("BORG_", "PYTHON"))},
             **box.env(),
             "PATH": f"{BIN}:{os.environ.get('PATH', '')}",
-            "PYTHONPATH": str(Path(__file__).parents[1]),
+            "PYTHONPATH": os.pathsep.join(str(above) for above in Path(__file__).parents[1:3]),
             "BORG_BASE_DIR": str(root / "borg"),
             "BORG_PASSPHRASE": "correct horse battery staple",
             "BORG_OVIRT_STATE_DIR": str(root / "state"),
@@ -216,6 +216,18 @@ class Stage:
         )
         self._delete_new(before)
         cost.moved = subject.data
+        return cost
+
+    def plan_restore(self, subject: Subject, archive: str) -> Cost:
+        """What it takes before the first byte moves."""
+        words = ["extract", "--dry-run", "--disk", subject.disk.id, f"{self.repo}::{archive}"]
+        return self._borg_ovirt(words)[0]
+
+    def rollback(self, subject: Subject, archive: str) -> Cost:
+        """`borg-ovirt rollback`, with its archive of the present and its proof."""
+        cost, out = self._borg_ovirt(["rollback", "--json", f"{self.repo}::{archive}"])
+        stats = [disk["stats"] for disk in json.loads(out)["disks"]]
+        cost.moved = sum(stat["bytes_written"] + stat["bytes_zeroed"] for stat in stats)
         return cost
 
     def borg_extract(self, subject: Subject, archive: str) -> tuple[Cost, Path]:

@@ -27,6 +27,7 @@ COLLECTIONS = (
     "root",
     "inventory",
     "beside",
+    "roles",
     "vms",
     "templates",
     "attachments",

@@ -80,8 +80,8 @@ def start(engine: EngineCore, vm: Vm, wanted: Wanted) -> Backup:
         if kind == "hybrid":
             _start_hybrid(engine, vm, backup, disks)
             return backup
-    if kind == "live" and wanted.from_checkpoint is not None:
-        _redefine(engine, vm, backup, disks)
+    if kind == "live":
+        _redefine(engine, vm, backup)
     backup.busy = False
     return backup
 
@@ -196,21 +196,17 @@ def _begin(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -> Non
     engine.log(10790, NORMAL, text, vm_id=vm.id)
 
 
-def _redefine(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -> None:
+def _redefine(engine: EngineCore, vm: Vm, backup: Backup) -> None:
     """The host takes over the from-checkpoint; where that fails, so does the POST, with no message."""
     since = backup.from_checkpoint
-    assert since is not None
-    modes = _modes(engine, backup, disks)
     try:
-        lost = [
-            d for d in disks if modes[d.id] == "incremental" and not engine.data.has_bitmap(d.active, since)
-        ]
+        lost = checkpoints.is_lost(engine, vm, checkpoints.find(engine, vm.id, since) if since else None)
     except ToolFailed:
-        lost = disks
+        lost = True
     if lost:
         with engine.world.lock:
-            checkpoints.full_backup_needed(engine, vm, since)
-            _fail(engine, backup, f"Checkpoint {since} is missing on the host")
+            checkpoints.full_backup_needed(engine, vm, backup.id)
+            fail(engine, backup, "checkpoints are missing on the host")
             backup.busy = False
         raise bad()
 
@@ -242,7 +238,7 @@ def tick(engine: EngineCore) -> None:
 def _step(engine: EngineCore, backup: Backup) -> None:
     vm = engine.world.vms.get(backup.vm_id)
     if vm is None:
-        _fail(engine, backup, "the VM is gone")
+        fail(engine, backup, "the VM is gone")
         return
     disks = [engine.world.disks[d] for d in backup.disks if d in engine.world.disks]
     if backup.phase == "initializing":
@@ -287,11 +283,11 @@ def _start_live(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
     def done(error: Exception | None) -> None:
         backup.busy = False
         if isinstance(error, MissingBitmap) and backup.from_checkpoint:
-            checkpoints.full_backup_needed(engine, vm, backup.from_checkpoint)
+            checkpoints.full_backup_needed(engine, vm, backup.id)
         if full:
             engine.log(10799, ERROR, f"Failed to create scratch disks of VM {vm.name}.", vm_id=vm.id)
         if error is not None:
-            _fail(engine, backup, str(error))
+            fail(engine, backup, str(error))
             return
         _ready(engine, vm, backup, disks, modes, checkpoint)
 
@@ -316,7 +312,7 @@ def _start_cold(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
     def done(error: Exception | None) -> None:
         backup.busy = False
         if error is not None:
-            _fail(engine, backup, str(error))
+            fail(engine, backup, str(error))
         else:
             _ready(engine, vm, backup, disks, modes, checkpoint)
 
@@ -334,7 +330,7 @@ def _start_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk])
         backup.busy = False
         if error is not None:
             backup.snapshot_id = None
-            _fail(engine, backup, str(error))
+            fail(engine, backup, str(error))
             return
         for disk_id, image_id in frozen.items():
             engine.data.truth.also_as(disk_id, image_id, backup.id)
@@ -353,7 +349,7 @@ def _start_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk])
         text = f"Failed to create Snapshot {SNAPSHOT} for VM {vm.name} (User: {USER})."
         engine.log(117, ERROR, text, vm_id=vm.id)
         backup.busy = False
-        _fail(engine, backup, str(fault))
+        fail(engine, backup, str(fault))
         raise bad() from fault
     backup.snapshot_id = snapshot.id
 
@@ -432,6 +428,8 @@ def _end_plain(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) ->
 
     def done(error: Exception | None) -> None:
         backup.busy = False
+        if backup.phase in OVER:  # it failed meanwhile
+            return
         _release(engine, backup)
         if error is not None:
             text = f"Failed to finalize backup {backup.id} for VM {vm.name}."
@@ -455,9 +453,8 @@ def _end_hybrid(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
     if snapshot is None:
         done(None)
         return
-    if vm.snapshots.index(snapshot) + 2 < len(
-        vm.snapshots
-    ):  # somebody took another: it is not even tried [seen]
+    another = vm.snapshots.index(snapshot) + 2 < len(vm.snapshots)
+    if another or vm.status == "unknown":  # it is not even tried [seen]; its host is gone
         done(Fault(409))
         return
     try:
@@ -478,7 +475,8 @@ def _leftover(engine: EngineCore, vm: Vm) -> None:
 
 
 def _succeed(engine: EngineCore, vm: Vm, backup: Backup) -> None:
-    backup.modes = {}
+    if backup.kind != "hybrid":  # there they stay [seen]
+        backup.modes = {}
     _enter(engine, backup, "succeeded")
     text = f"Backup {backup.id} for VM {vm.name} completed successfully."
     engine.log(10793, NORMAL, text, vm_id=vm.id)
@@ -491,7 +489,7 @@ def _abort(engine: EngineCore, backup: Backup, reason: str) -> None:
         engine.clock.work(lambda: engine.data.stop_live_backup(vm_id, backup.id))
     vm = engine.world.vms.get(vm_id)
     snapshot = next((s for s in vm.snapshots if s.id == snapshot_id), None) if vm else None
-    _fail(engine, backup, reason)
+    fail(engine, backup, reason)
     if vm is not None and snapshot is not None and snapshot.status == "ok":
         try:
             snapshots.remove(engine, vm, snapshot, during_backup=True)
@@ -499,7 +497,7 @@ def _abort(engine: EngineCore, backup: Backup, reason: str) -> None:
             _leftover(engine, vm)
 
 
-def _fail(engine: EngineCore, backup: Backup, reason: str) -> None:
+def fail(engine: EngineCore, backup: Backup, reason: str) -> None:
     vm = engine.world.vms.get(backup.vm_id)
     if backup.to_checkpoint is not None:
         checkpoints.drop(engine, backup.vm_id, backup.to_checkpoint)
@@ -536,12 +534,12 @@ def vm_went_down(engine: EngineCore, vm: Vm) -> None:
     """QEMU is gone, and the point in time with it."""
     for backup in of_vm(engine, vm.id):
         if backup.kind == "live" and backup.phase not in OVER:
-            _fail(engine, backup, "the VM is down")
+            fail(engine, backup, "the VM is down")
 
 
 def give_up(engine: EngineCore, backup: Backup) -> None:
     backup.busy = False
-    _fail(engine, backup, "it was ended in the database")
+    fail(engine, backup, "it was ended in the database")
 
 
 def restarted(engine: EngineCore) -> None:

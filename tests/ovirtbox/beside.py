@@ -28,6 +28,14 @@ class MacPool:
     name: str
     allow_duplicates: bool = False
     id: str = field(default_factory=_new_id)
+    first: int = 0x566F1A000001
+    last: int = 0x566F1AFFFFFF
+    """Its one range of addresses."""
+
+
+def mac_text(number: int) -> str:
+    """A MAC address as the API spells it."""
+    return number.to_bytes(6, "big").hex(":")
 
 
 @dataclass

@@ -6,13 +6,14 @@ import hashlib
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 
-from ovirtbox import attachments, backups, disks, machines, moving, restoring, rights, snapshots
+from ovirtbox import attachments, backups, disks, hosts, machines, moving, restoring, rights, snapshots
 from ovirtbox.app import make_app
 from ovirtbox.beside import MacPool
 from ovirtbox.clock import Clock
@@ -24,6 +25,7 @@ from ovirtbox.inject import Inject
 from ovirtbox.locks import Locks
 from ovirtbox.model import (
     Attachment,
+    Backup,
     Cluster,
     DataCenter,
     Disk,
@@ -156,6 +158,15 @@ class Box:
     @property
     def world(self) -> World:
         return self.engine.world
+
+    @contextmanager
+    def rhythm(self, factor: float) -> Iterator[None]:
+        """Inside, the engine takes so much of a real one's time (rhythm.py); 0 is as fast as it can."""
+        before, self.engine.rhythm.factor = self.engine.rhythm.factor, factor
+        try:
+            yield
+        finally:
+            self.engine.rhythm.factor = before
 
     @property
     def url(self) -> str:
@@ -339,6 +350,21 @@ class Box:
             for call in self.engine.on_vm_down:
                 call(vm)
 
+    @contextmanager
+    def crashed_host(self, vm: Vm) -> Iterator[Host]:
+        """Inside, the host of a running VM is dead (hosts.py); then it is back, and its guests are down."""
+        host = self.world.hosts[vm.host or ""]
+        guests = hosts.crash(self.engine, host, self._leave_scratch)
+        try:
+            yield host
+        finally:
+            hosts.come_back(self.engine, host, guests)
+
+    def _leave_scratch(self, name: str, backup: Backup) -> None:
+        domain = self.world.disks[backup.disks[0]].domain
+        spec = DiskSpec(MIB, alias=name, domain=self.world.domains[domain].name)
+        self._make_disk(None, spec).content_type = "backup_scratch"
+
     def remove_vm(self, vm: Vm) -> None:
         made = [a.disk_id for a in vm.attachments]
         machines.remove(self.engine, vm)
@@ -401,6 +427,12 @@ class Box:
         assert found is not None
         attachments.detach(self.engine, vm, found)
         self.delete_disk(disk)
+
+    def unplug(self, vm: Vm, disk: Disk) -> None:
+        """It stays attached."""
+        found = snapshots.attachment(vm, disk.id)
+        assert found is not None
+        attachments.update(self.engine, vm, found, active=False)
 
     def delete_disk(self, disk: Disk) -> None:
         disks.remove(self.engine, disk)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ovirtbox import jobs
 from ovirtbox.engine import USER, EngineCore
-from ovirtbox.events import ERROR, NORMAL, WARNING
+from ovirtbox.events import ERROR, NORMAL
 from ovirtbox.faults import bad, conflict
 from ovirtbox.locks import VM, exclusive
 from ovirtbox.model import Checkpoint, Disk, Vm
@@ -57,7 +57,7 @@ def remove(engine: EngineCore, vm: Vm, checkpoint: Checkpoint) -> None:
             raise conflict(f"{REMOVE}. The VM is during a backup operation.")
         owner = f"remove checkpoint {checkpoint.id}"
         engine.locks.take(owner, REMOVE, exclusive(VM, vm.id))
-        if vm.status != "down" and _is_broken(engine, vm, checkpoint):
+        if vm.status != "down" and is_lost(engine, vm, checkpoint):
             _lose_with(engine, vm, checkpoint, owner)
         checkpoint.state = "invalid"
         disks = _with_bitmaps(engine, checkpoint.disks)
@@ -77,14 +77,18 @@ def remove(engine: EngineCore, vm: Vm, checkpoint: Checkpoint) -> None:
     engine.background(1, lambda: _remove_bitmaps(engine, disks, [checkpoint.id]), done, "checkpoint removed")
 
 
-def _is_broken(engine: EngineCore, vm: Vm, checkpoint: Checkpoint) -> bool:
-    """Whether the host cannot define it again. Below level 4.6 the whole chain is defined, else it alone."""
+def is_lost(engine: EngineCore, vm: Vm, checkpoint: Checkpoint | None) -> bool:
+    """Whether the host of a running VM cannot define it again: a record is missing, or a disk that it covers
+    and that the VM still has is not plugged in [seen]. From level 4.6 on it alone is defined, below the whole
+    chain, for a backup from none too [RedefineVmCheckpointCommand].
+    """
     single = engine.world.clusters[vm.cluster].level >= (4, 6)
-    plugged = {a.disk_id for a in vm.attachments if a.active}
+    defined = ([checkpoint] if checkpoint else []) if single else chain(engine, vm.id)
+    plugged = {a.disk_id: a.active for a in vm.attachments}
     return any(
-        not engine.data.has_bitmap(disk.active, defined.id)
-        for defined in ([checkpoint] if single else chain(engine, vm.id))
-        for disk in _with_bitmaps(engine, defined.disks)
+        not plugged[disk.id] or not engine.data.has_bitmap(disk.active, one.id)
+        for one in defined
+        for disk in _with_bitmaps(engine, one.disks)
         if disk.id in plugged
     )
 
@@ -121,13 +125,12 @@ def invalidate_all(engine: EngineCore, vm: Vm) -> None:
         engine.clock.work(lambda: _remove_bitmaps(engine, disks, [c.id for c in known]))
 
 
-def full_backup_needed(engine: EngineCore, vm: Vm, checkpoint_id: str) -> None:
-    """A live backup found that its from-checkpoint is broken."""
+def full_backup_needed(engine: EngineCore, vm: Vm, backup_id: str) -> None:
+    """A live backup found that a checkpoint is broken."""
     text = (
-        f"Failed to redefine checkpoint {checkpoint_id} of VM {vm.name}."
-        " All the checkpoints of the VM were removed. Full backup is now needed."
+        f"Incremental backup {backup_id} for VM {vm.name} failed. Full backup is now needed (User: {USER})."
     )
-    engine.log(10791, WARNING, text, vm_id=vm.id)
+    engine.log(10791, ERROR, text, vm_id=vm.id)
     lose_all(engine, vm)
 
 

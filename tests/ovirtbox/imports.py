@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ovirtbox import attachments
+from ovirtbox.beside import MacPool, mac_text
 from ovirtbox.engine import EngineCore
 from ovirtbox.events import NORMAL, WARNING
 from ovirtbox.faults import Fault, bad, conflict
@@ -80,9 +81,8 @@ def _define(
     engine: EngineCore, ovf: OvfVm, cluster: Cluster, over: Overrides, name: str, regenerate_ids: bool
 ) -> Vm:
     world = engine.world
-    nics = _nics(
-        engine, ovf.nics, cluster, regenerate_ids
-    )  # their addresses are looked at before id and name
+    # Their addresses are looked at before id and name. [seen]
+    nics = _nics(engine, ovf.nics, cluster, regenerate_ids, name)
     identifier = new_id() if regenerate_ids else (over.id or ovf.id)
     if identifier in world.vms:
         existing = world.vms[identifier].name
@@ -120,7 +120,9 @@ def _define(
     )
 
 
-def _nics(engine: EngineCore, nics: list[OvfNic], cluster: Cluster, regenerate: bool) -> list[Nic]:
+def _nics(
+    engine: EngineCore, nics: list[OvfNic], cluster: Cluster, regenerate: bool, vm_name: str
+) -> list[Nic]:
     taken = _macs_of_pool(engine, cluster)
     pool = engine.world.beside.mac_pools.get(cluster.mac_pool or "")
     unique = pool is None or not pool.allow_duplicates
@@ -134,7 +136,7 @@ def _nics(engine: EngineCore, nics: list[OvfNic], cluster: Cluster, regenerate: 
         )
     made = []
     for nic in nics:
-        mac = free_mac(taken) if regenerate or not nic.mac else nic.mac
+        mac = free_mac(taken, pool) if regenerate or not nic.mac else nic.mac
         taken.add(mac.lower())
         profile = _profile(engine, nic, cluster)
         made.append(
@@ -149,7 +151,10 @@ def _nics(engine: EngineCore, nics: list[OvfNic], cluster: Cluster, regenerate: 
             )
         )
         if mac.lower() in engine.world.given_macs:
-            text = f"Network Interface {nic.name} has MAC address {mac} which is in use, it was unplugged."
+            text = (
+                f"Network Interface {nic.name} has MAC address {mac} which is in use, therefore it is being"
+                f" unplugged from VM {vm_name}."
+            )
             engine.log(838, WARNING, text)
     return made
 
@@ -170,14 +175,14 @@ def _profile(engine: EngineCore, nic: OvfNic, cluster: Cluster) -> Profile | Non
     return next((p for p in known if p.name == nic.profile), known[0] if known else None)
 
 
-def free_mac(taken: set[str]) -> str:
-    """The first address of the pool that nobody has."""
-    number = 1
-    while True:
-        mac = "56:6f:1a:{:02x}:{:02x}:{:02x}".format(*number.to_bytes(3, "big"))
+def free_mac(taken: set[str], pool: MacPool | None = None) -> str:
+    """The first address of the pool that nobody has. [read: ImportVmCommand asks for so many; its text]"""
+    pool = pool or MacPool("any")
+    for number in range(pool.first, pool.last + 1):
+        mac = mac_text(number)
         if mac not in taken:
             return mac
-        number += 1
+    raise conflict(f"{IMPORT}. Not enough MAC addresses left in MAC Address Pool.")
 
 
 def _attach_disks(engine: EngineCore, vm: Vm | None, ovf: OvfVm) -> list[str]:

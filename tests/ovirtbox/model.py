@@ -5,6 +5,7 @@ All ids are lower-case UUID strings and all sizes are bytes. One lock, `World.lo
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -190,6 +191,8 @@ class Vm:
     """`hosted_engine` for the Hosted Engine VM."""
     bios_type: str = "q35_sea_bios"
     tpm: bool = False
+    next_run: bool = False
+    """A changed configuration waits for its next start."""
     level: tuple[int, int] | None = None
     """Custom compatibility level, else the cluster's."""
     template: str = BLANK
@@ -251,6 +254,8 @@ class Transfer:
     next_poll: float = 0.0
     busy: bool = False
     """A thread works on it: the state machine leaves it alone meanwhile."""
+    stuck: bool = False
+    """Its host does not answer: it cannot end."""
 
 
 @dataclass
@@ -335,6 +340,18 @@ class User:
     grants: list[Grant] = field(default_factory=list)
     everything: bool = False
     """SuperUser on the system."""
+    added: bool = False
+    """From its directory, by an administrator."""
+
+    @property
+    def listed_as(self) -> str:
+        """With the provider that knows it: `internal` is the profile by which it logs in."""
+        return re.sub("@internal$", "@internal-authz", self.name)
+
+    @property
+    def is_known(self) -> bool:
+        """To the engine; a directory holds others."""
+        return self.everything or self.added or bool(self.grants)
 
 
 @dataclass

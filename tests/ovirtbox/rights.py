@@ -18,9 +18,10 @@ from flask import g, has_request_context, request
 
 from ovirtbox.engine import EngineCore
 from ovirtbox.faults import conflict, not_allowed, query_not_allowed
-from ovirtbox.model import Role, User, new_id
+from ovirtbox.model import Grant, Role, User, new_id
 
 T = TypeVar("T")
+PROVIDER_ID = str(uuid.uuid5(uuid.NAMESPACE_OID, "internal-authz"))
 Needed = Iterator[tuple[str, str | None]]
 """Permits, each with the object that it is needed on; None: the system."""
 
@@ -30,6 +31,31 @@ FOR_BACKUPS = ("backup_disk", "edit_disk_properties", "manipulate_vm_snapshots",
 FOR_BACKUPS_ON_SYSTEM = ("login", "create_disk", "inject_external_events")
 FOR_RESTORES = ("create_vm",)
 FOR_RESTORES_ON_SYSTEM = ("import_export_vm",)
+
+FOR_RIGHTS = ("manipulate_users", "manipulate_roles", "manipulate_permissions")
+"""Of administrators, who make others."""
+OTHERS = (
+    *("attach_disk", "edit_vm_properties", "delete_vm", "run_vm", "stop_vm", "shut_down_vm"),
+    *("delete_disk", "configure_disk_storage", "tag_management"),
+)
+EVERY_PERMIT = tuple(
+    sorted(
+        {
+            *(*FOR_BACKUPS, *FOR_BACKUPS_ON_SYSTEM, *FOR_RESTORES, *FOR_RESTORES_ON_SYSTEM),
+            *(*FOR_RIGHTS, *OTHERS),
+        }
+    )
+)
+"""All that anything here asks for; the engine has many more."""
+
+
+def permit_id(name: str) -> str:
+    """A number, as the engine's."""
+    return str(EVERY_PERMIT.index(name) + 1)
+
+
+def permission_id(user: User, grant: Grant) -> str:
+    return str(uuid.uuid5(uuid.UUID(user.id), f"{grant.role} {grant.on}"))
 
 
 def make_role(name: str, permits: Iterable[str], *, administrative: bool = True) -> Role:
@@ -236,6 +262,10 @@ _RULES: dict[str, Rule] = {
     "attachments.add_attachment": _attach,
     "attachments.put_attachment": _on_vm("configure_vm_storage", "vm_id"),
     "attachments.delete_attachment": _on_vm("configure_vm_storage", "vm_id"),
+    "roles.add_user": _on_system("manipulate_users"),
+    "roles.add_role": _on_system("manipulate_roles"),
+    "roles.add_system_permission": _on_system("manipulate_permissions"),
+    "roles.add_center_permission": _on_system("manipulate_permissions"),
     "events.add_event": _on_system("inject_external_events"),
     "tags.add_tag": _on_system("tag_management"),
     "tags.delete_tag": _on_system("tag_management"),

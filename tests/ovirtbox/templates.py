@@ -23,7 +23,10 @@ def instantiate(
     memory: int = 1 << 30,
     description: str = "",
 ) -> Vm:
-    """A VM from a template: each disk is a qcow2 layer on the template's image, made in the background."""
+    """A VM from a template: each disk is a qcow2 layer on the template's image, made in the background.
+
+    The empty template has no network cards, so neither has the VM (AddVmCommand takes those of the template).
+    """
     world = engine.world
     with world.lock:
         template = world.templates.get(template_id)
@@ -44,7 +47,7 @@ def instantiate(
             memory=memory,
             template=template_id,
             created=now,
-            nics=[Nic(new_id(), "nic1", free_mac(taken), "ovirtmgmt")],
+            nics=[] if template is None else [Nic(new_id(), "nic1", free_mac(taken), "ovirtmgmt")],
             snapshots=[Snapshot(new_id(), "Active VM", now, type="active")],
         )
         made = []

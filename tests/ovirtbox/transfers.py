@@ -309,7 +309,7 @@ def _close_session(engine: EngineCore, transfer: Transfer) -> bool:
 
 def _finalize(engine: EngineCore, transfer: Transfer) -> None:
     time.sleep(engine.rhythm.seconds(_STEPS.get(transfer.phase)))
-    if not _close_session(engine, transfer):
+    if transfer.stuck or not _close_session(engine, transfer):
         return
     world = engine.world
     disk = world.disks.get(transfer.disk_id)

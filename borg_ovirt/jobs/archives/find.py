@@ -64,10 +64,15 @@ def _near(repository: Repository, name: str) -> str:
 
 
 def latest(found: Iterable[Series]) -> ArchiveInfo:
-    """The newest archive of a VM, whatever its mode."""
-    return max(
-        found, key=lambda s: (s.newest.comment.number or 0, s.times[s.newest.name], s.newest.name)
-    ).newest
+    """The newest archive of a VM, whatever its mode. Without all their numbers, times decide."""
+    found = list(found)
+    numbered = all(series.newest.comment.number for series in found)
+
+    def rank(series: Series) -> tuple[int, datetime, str]:
+        newest = series.newest
+        return (newest.comment.number or 0) if numbered else 0, series.times[newest.name], newest.name
+
+    return max(found, key=rank).newest
 
 
 def series_of_vm(archives: Iterable[ArchiveInfo], name_or_id: str) -> list[Series]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Literal
 
 from borg_ovirt.jobs.archives.find import archive_named, find_archive, series_named
+from borg_ovirt.jobs.archives.heat import heats
+from borg_ovirt.jobs.archives.hold import in_words as hold_in_words
 from borg_ovirt.repository.catalogue import ArchiveInfo
-from borg_ovirt.repository.layout import Manifest
+from borg_ovirt.repository.layout import FiguresRecord, HoldRecord, Manifest
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.proof import ProofRecord, failed_proof, in_words, last_proof
 from borg_ovirt.repository.series import Series
@@ -38,11 +40,22 @@ class ArchiveLine:
     checkpoint: str | None
     marked: bool
     held: bool
+    hold: HoldRecord | None
+    """Who holds it, why, and until when."""
+    figures: FiguresRecord | None
+    """None in archives that were made before it was written."""
+    heat: str | None
+    """What was unusual about its night."""
     proof: ProofRecord | None
     """The last that it passed."""
     failed_proof: ProofRecord | None
     damage: str | None
     """Why it cannot be restored whole; None also for one that was not looked at."""
+
+    @property
+    def held_so(self) -> str:
+        """The hold in words; empty without one."""
+        return hold_in_words(self.hold) if self.held else ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,7 @@ def _line_of(repository: Repository, info: ArchiveInfo, check: Check) -> Archive
 
 def _lines(repository: Repository, series: Series, check: Check) -> Iterator[ArchiveLine]:
     looking = check != "none"
+    hot = heats(series)
     for info in series.newest_first:
         failed = failed_proof(info.comment.proofs)
         damage = repository.damage(info.name) if looking else in_words(failed) if failed else None
@@ -94,7 +108,10 @@ def _lines(repository: Repository, series: Series, check: Check) -> Iterator[Arc
             reason=info.comment.reason,
             checkpoint=info.comment.checkpoint,
             marked=info.comment.marked,
-            held=info.comment.held,
+            held=info.comment.held_at(datetime.now(timezone.utc)),
+            hold=info.comment.hold if info.comment.held else None,
+            figures=info.comment.figures,
+            heat=hot.get(info.name),
             proof=last_proof(info.comment.proofs),
             failed_proof=failed,
             damage=damage,

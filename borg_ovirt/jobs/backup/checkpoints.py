@@ -20,6 +20,7 @@ from borg_ovirt.ovirt.facts.checkpoints import (
     checkpoint_disks,
     list_checkpoints,
     remove_checkpoint,
+    resting_disks,
 )
 from borg_ovirt.ovirt.facts.model import VmFacts
 from borg_ovirt.ovirt.facts.vm import running_since
@@ -111,14 +112,15 @@ def _may_go(
 ) -> bool:
     """Whether removing it from a running VM can cost nobody a checkpoint that is good.
 
-    The engine first has the host define it again, and where that fails (its bitmaps were lost in a crash) it
-    removes all checkpoints of the VM, the new one and other tools' too (seen on 4.5.8; RedefineVmCheckpoint:
-    below cluster level 4.6 all are defined). Bitmaps are lost only when the VM goes down, so one that was
-    made since it started is sound, and one that was just read from. Any other goes only where nothing else
-    is to be lost; of a VM that is down it goes alone.
+    The engine first has the host define it again, and where that fails (its bitmaps were lost in a crash, or
+    a disk of it is not plugged in) it removes all checkpoints of the VM, the new one and other tools' too
+    (seen on 4.5.8; RedefineVmCheckpoint: below cluster level 4.6 all are defined). Bitmaps are lost only when
+    the VM goes down, so one that was made since it started is sound, and one that was just read from. Any
+    other goes only where nothing else is to be lost; of a VM that is down it goes alone.
     """
     defined = [checkpoint] if vm.level >= SINGLE_LEVEL else held
-    if all(c.created >= started or _is_proven(engine, vm, c, proof) for c in defined):
+    sound = all(c.created >= started or _is_proven(engine, vm, c, proof) for c in defined)
+    if sound and not any(resting_disks(engine, vm.id, c.id) for c in defined):
         return True
     return all(c in going or c.state == "invalid" for c in held)
 

@@ -22,6 +22,8 @@ class DiskRules:
     """Leave out disks above this size, in bytes."""
     exclude_ids: tuple[str, ...] = ()
     """Disk ids of a list for many VMs: those of other VMs are no mistake."""
+    always: tuple[str, ...] = ()
+    """Ids of disks that are taken whatever the rules say."""
     unsupported: str = "skip"
     """`skip`, `ignore` (skip without a warning) or `refuse`."""
 
@@ -59,6 +61,8 @@ def listing(skipped: Iterable[SkippedDisk]) -> str:
 
 
 def _unwanted(disk: DiskFacts, rules: DiskRules) -> str | None:
+    if disk.id in rules.always:
+        return None
     if disk.id in {disk_id.lower() for disk_id in rules.exclude_ids}:
         return "excluded by its id"
     for pattern in rules.exclude:

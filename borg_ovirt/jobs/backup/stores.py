@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from borg_ovirt.jobs.archives.heat import heat_of
 from borg_ovirt.jobs.backup.base import BaseQuery, Choice, choose_base, needed_checkpoints
 from borg_ovirt.jobs.selection import EngineId
 from borg_ovirt.pipe.download import DownloadStats
@@ -28,6 +29,10 @@ class Stored:
     """The archive whose chunks were referred to."""
     bytes_new: int | None = None
     """Of the disks' cells those that were new to this repository, before compression."""
+    bytes_added: int | None = None
+    """What the repository grew by: compressed, deduplicated."""
+    heat: str | None = None
+    """What is unusual about the change since the last nights, in words."""
     error: str | None = None
 
 
@@ -123,7 +128,7 @@ class SingleStore:
     def writer(self, name: str, *, started: datetime) -> Iterator[Archive]:
         self._stored = []
         with self.repository.writer(name, started=started) as writer:
-            yield _SingleArchive(writer, self.repository.location, self._stored)
+            yield _SingleArchive(writer, self.repository, self._stored)
 
     def losses(self) -> list[str]:
         return []
@@ -133,9 +138,9 @@ class SingleStore:
 
 
 class _SingleArchive:
-    def __init__(self, writer: ArchiveWriter, location: str, stored: list[Stored]) -> None:
+    def __init__(self, writer: ArchiveWriter, repository: Repository, stored: list[Stored]) -> None:
         self._writer = writer
-        self._location = location
+        self._repository = repository
         self._stored = stored
         self.name = writer.name
 
@@ -152,4 +157,5 @@ class _SingleArchive:
         self._writer.commit(layout.comment_of(manifest), manifest)
         new = sum(disk.run.bytes_stored for disk in manifest.disks if disk.run)
         base = manifest.run.base.name if manifest.run.base else None
-        self._stored.append(Stored(self._location, self.name, base, new))
+        heat = heat_of(self._repository, self.name)
+        self._stored.append(Stored(self._repository.location, self.name, base, new, self._writer.added, heat))

@@ -21,9 +21,15 @@ repositories:
 # Every VM that the user sees, and every disk. Narrow it: include, exclude, exclude_disks.
 vms: {{}}
 policy:
+  # A VM whose last good archive is older is `old`, and you are told.
+  max_age: 26h
   # A little of what counts as unchanged is read all the same, and everything once in a while.
   sample: 0.1%
   full_every: 90d
+  # Each archive is read whole once in a while, by borg-ovirt-verify.timer.
+  verify: {{level: data, every: 30d}}
+verify:
+  budget: 2h
 limits:
   # A full storage domain pauses every VM on it.
   min_free: 10%

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.ovirt.session.engine import Engine
-from borg_ovirt.ovirt.tracked.cleanup import heal, leftovers
+from borg_ovirt.ovirt.tracked.cleanup import NOT_YET, heal, leftovers
 from borg_ovirt.ovirt.tracked.tagged import Tagged, find_tagged, remove_tagged
 
 
@@ -33,8 +33,15 @@ class CleanupResult:
     removed: list[str]
     left: list[str]
     """Ours, or asked for by `tagged`, and still there."""
+    unsure: list[str] = field(default_factory=list)
+    """Asked for by a run that died a moment ago: it may still come to be."""
     others: list[str] = field(default_factory=list)
     """Nobody here can tell whether a run on another machine is at it, or whose it is."""
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing of ours is left, and nothing may yet come to be."""
+        return not self.left and not self.unsure
 
 
 def cleanup(
@@ -56,12 +63,15 @@ def cleanup(
     found = [CleanupLine(x.kind, x.id, x.description, x.run_id, True) for x in journalled]
     living = _living(state) | {line.run_id for line in journalled}
     left: list[str] = []
+    unsure: list[str] = []
     removed: list[str] = []
 
     def report(text: str) -> None:
         log(text)
         if text.startswith("could not"):
             left.append(text)
+        elif text.startswith(NOT_YET):
+            unsure.append(text)
 
     if not dry_run:
         # First what the journals know: transfers may keep the engine from telling about the rest.
@@ -83,13 +93,15 @@ def cleanup(
         else:
             removed.append(str(stranger))
             log(f"removed the {stranger}")
-    return CleanupResult(found, removed, left, others)
+    return CleanupResult(found, removed, left, unsure, others)
 
 
 def _why_not(stranger: Tagged, now: datetime, tagged: bool, older_than: timedelta) -> str | None:
     if not stranger.run_id:
+        where = "Storage, Disks" if stranger.kind == "scratch disk" else "the VM's snapshots"
         return (
-            "the engine left it; whose backup it was cannot be told: remove it in the engine if it is yours"
+            "the engine left it; whose backup it was cannot be told: remove it in the engine"
+            f" ({where}) if it is yours"
         )
     if not tagged:
         return "no journal here knows it; --tagged removes it, if no run on another machine is at it"

@@ -11,6 +11,8 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.jobs.health.doctor_changes import look_at_changes
+from borg_ovirt.jobs.health.doctor_proof import look_at_proofs
 from borg_ovirt.jobs.health.doctor_selection import Unselected
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
 from borg_ovirt.repository.open import Repository
@@ -33,7 +35,7 @@ class LookedAt:
 
 
 def look_at_repository(
-    name: str, looked_at: LookedAt, unselected: Unselected | None = None
+    name: str, looked_at: LookedAt, state: Path, unselected: Unselected | None = None
 ) -> Iterator[Finding]:
     """Every check of one repository."""
     about = f"repository {name}"
@@ -46,7 +48,9 @@ def look_at_repository(
                 yield _key(about, repository, looked_at.key_backup)
             yield _history(about, repository, looked_at.append_only)
             yield _archives(about, repository)
+            yield from look_at_proofs(about, repository, state)
             if unselected is not None:
+                yield from look_at_changes(about, repository)
                 yield from unselected.look(about, repository)
     except BorgOvirtError as error:
         yield failed(about, error.message, error.hint)

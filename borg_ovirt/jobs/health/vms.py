@@ -7,12 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from borg_ovirt.jobs.selection import Member
+from borg_ovirt.jobs.archives.heat import heats
+from borg_ovirt.jobs.health.age import NONE, Limits, limits
+from borg_ovirt.jobs.selection import EngineId, Member
 from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.open import Repository
-from borg_ovirt.repository.proof import Level, ProofRecord, failed_proof, last_proof
+from borg_ovirt.repository.proof import ProofRecord, failed_proof, in_words, last_proof
 from borg_ovirt.repository.series import Series
 
 _AT_ONCE = 4
@@ -59,10 +61,12 @@ class Protection:
     proof_age: timedelta | None
     failed_proofs: list[str]
     """Archives that failed theirs."""
+    heat: str | None
+    """What was unusual about the night of its last archive."""
     verdict: str
-    """`ok`, `old`, `unproven` (no proof is young enough), `damaged` (none can be restored whole),
-    `no backup`, `unselected` (it has archives, and is neither selected nor excluded any more); `-` for a VM
-    not to be backed up."""
+    """`ok`, `old`, `unproven` (no proof is young enough), `no max_age` (nothing says how old it may be),
+    `damaged` (none can be restored whole), `no backup`, `unselected` (it has archives, and is neither
+    selected nor excluded any more); `-` for a VM not to be backed up."""
 
     @property
     def failed(self) -> bool:
@@ -70,12 +74,14 @@ class Protection:
 
 
 def history(repository: Repository, *, check: bool = True) -> History:
-    """What the repository holds; with `check` its newest archives are looked at for damage."""
+    """What the repository holds; with `check` its newest archives are looked at for damage, else only for
+    proofs that they failed."""
     found = repository.series()
     damaged: dict[str, str] = {}
-    for series in found if check else ():
+    for series in found:
         for info in series.newest_first:
-            damage = repository.damage(info.name)
+            failed = failed_proof(info.comment.proofs)
+            damage = repository.damage(info.name) if check else in_words(failed) if failed else None
             if damage is None:
                 break
             damaged[info.name] = damage
@@ -87,19 +93,30 @@ def protection(
     members: Sequence[Member],
     histories: Mapping[str, History],
     now: datetime,
-    max_age: timedelta | None = None,
-    max_proof_age: timedelta | None = None,
+    given: Limits = NONE,
 ) -> list[Protection]:
     """One line for each VM and repository (name -> what it holds), the least protected first.
 
-    The ages go before those of each VM's own policy.
+    Ages that are given go before those of each VM's own policy.
     """
+    every = [s for held in histories.values() for s in held.series if s.is_of(*engine.identity)]
+    checkpoints = _checkpoints(engine, members, every)
+    return judged(engine.identity, members, histories, checkpoints, now, given)
+
+
+def judged(
+    engine: EngineId,
+    members: Sequence[Member],
+    histories: Mapping[str, History],
+    checkpoints: Mapping[str, frozenset[str]],
+    now: datetime,
+    given: Limits = NONE,
+) -> list[Protection]:
+    """The same of what is known already: `checkpoints` of the engine by VM id, none where nobody asked."""
     lines = []
     here = {
-        name: [series for series in held.series if series.is_of(*engine.identity)]
-        for name, held in histories.items()
+        name: [series for series in held.series if series.is_of(*engine)] for name, held in histories.items()
     }
-    checkpoints = _checkpoints(engine, members, [series for held in here.values() for series in held])
     known = {member.id for member in members}
     for name, found in here.items():
         look = _Look(name, histories[name].damaged, now)
@@ -107,16 +124,13 @@ def protection(
         for series in found:
             by_vm.setdefault(series.vm_id, []).append(series)
         for member in members:
-            policy = member.settings.policy
             vm = _Vm(
                 member.name,
                 member.id,
                 member.summary.status,
                 member.selected,
                 member.excluded,
-                max_age or policy.max_age,
-                max_proof_age or policy.max_proof_age,
-                "structure" if policy.verify.level == "none" else policy.verify.level,
+                limits(member.settings.policy, given),
             )
             lines.append(look.line(vm, by_vm.get(member.id, []), checkpoints.get(member.id, frozenset())))
         for vm_id, mine in by_vm.items():
@@ -153,9 +167,7 @@ class _Vm:
     selected: bool
     excluded: bool
     """Nobody expects backups of it."""
-    max_age: timedelta | None = None
-    max_proof_age: timedelta | None = None
-    level: Level = "structure"
+    limits: Limits = NONE
 
 
 @dataclass(frozen=True)
@@ -174,12 +186,9 @@ class _Look:
         age = self.now - since if since else None
         every = [info.comment for series in mine for info in series.archives]
         count = len(every)
-        proofs = [p for comment in every if (p := last_proof(comment.proofs, vm.level))]
+        proofs = [p for comment in every if (p := last_proof(comment.proofs, vm.limits.level))]
         proof = max(proofs, key=lambda p: p.time, default=None)
         proof_age = self.now - proof.time if proof else None
-        verdict = self._verdict(vm, last, age, count)
-        if verdict == "ok" and vm.max_proof_age and (proof_age is None or proof_age > vm.max_proof_age):
-            verdict = "unproven"
         return Protection(
             vm=vm.name,
             vm_id=vm.id,
@@ -194,25 +203,28 @@ class _Look:
             checkpoint=_checkpoint(last, checkpoints) if last else None,
             size=last.original_size if last else 0,
             archives=count,
-            held=sum(comment.held for comment in every),
+            held=sum(comment.held_at(self.now) for comment in every),
             damaged=[a.name for series in mine for a in series.archives if a.name in self.damaged],
             proof=proof,
             proof_age=proof_age,
             failed_proofs=[
                 info.name for s in mine for info in s.archives if failed_proof(info.comment.proofs)
             ],
-            verdict=verdict,
+            heat=next((heats(series).get(info.name) for series, info in whole if info is last), None),
+            verdict=_unfit(vm, last, count) or vm.limits.judge(age, proof_age),
         )
 
     def _last_whole(self, series: Series) -> ArchiveInfo | None:
         return next((info for info in series.newest_first if info.name not in self.damaged), None)
 
-    def _verdict(self, vm: _Vm, last: ArchiveInfo | None, age: timedelta | None, count: int) -> str:
-        if not vm.selected:
-            return "unselected" if count and not vm.excluded else "-"
-        if last is None:
-            return "damaged" if count else "no backup"
-        return "old" if vm.max_age is not None and (age is None or age > vm.max_age) else "ok"
+
+def _unfit(vm: _Vm, last: ArchiveInfo | None, count: int) -> str | None:
+    """What there is to say before any age; None where the age decides."""
+    if not vm.selected:
+        return "unselected" if count and not vm.excluded else "-"
+    if last is None:
+        return "damaged" if count else "no backup"
+    return None
 
 
 def _checkpoint(last: ArchiveInfo, present: frozenset[str]) -> str:

@@ -12,26 +12,13 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
-from borg_ovirt.jobs.restore.serve import ServeOptions, serve
+from borg_ovirt.jobs.restore.options import FilesOptions, ServeOptions
+from borg_ovirt.jobs.restore.serve import serve
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository.open import Repository
-
-
-@dataclass(frozen=True)
-class FilesOptions:
-    """What is looked for, and where."""
-
-    disks: tuple[str, ...] = ()
-    """Aliases or ids; none for all, as the guest's system needs them."""
-    snapshot: str | None = None
-    mount: str | None = None
-    """A file system of the disks, as the list of them names it, instead of the guest's own tree."""
-    directory: Path | None = None
-    """Copy there, instead of listing."""
 
 
 def need_guestfish() -> str:

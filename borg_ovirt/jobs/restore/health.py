@@ -10,6 +10,7 @@ from borg_ovirt.qcow2 import HEAD, BadHeader, Header, read_header
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.layout import OVF, LayerRecord
 from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.proof import failed_proof, in_words
 from borg_ovirt.repository.reader import ArchiveReader, DiskContent
 
 
@@ -64,7 +65,7 @@ def _header(content: DiskContent, disk: WantedDisk, layer: LayerRecord) -> Heade
 
 def advice(repository: Repository, archive: ArchiveInfo, reader: ArchiveReader, health: Health) -> str | None:
     """What to do about an archive that is damaged: another one, or what is left of this."""
-    if not health.damaged and not health.ovf_damaged:
+    if not health.damaged and not health.ovf_damaged and not failed_proof(archive.comment.proofs):
         return None
     found = newest_intact(repository, archive)
     if found:
@@ -79,6 +80,12 @@ def advice(repository: Repository, archive: ArchiveInfo, reader: ArchiveReader, 
             "in place of what was lost; README.txt in the archive tells how to use it."
         )
     return " ".join(words)
+
+
+def doubt(info: ArchiveInfo, name: str) -> str | None:
+    """Why an archive is not what a VM's name stands for: it failed its proof. By its own name it is taken."""
+    failed = failed_proof(info.comment.proofs) if info.name != name else None
+    return f"{in_words(failed)} (its own name takes it all the same)" if failed else None
 
 
 def newest_intact(repository: Repository, damaged: ArchiveInfo) -> str | None:

@@ -62,6 +62,7 @@ def plan_into_ovirt(
     if whole_vm:
         vm = _vm(wanted.manifest, disks, site, options, (cluster_id, cluster_name), blockers)
         again, lost = plan_again(wanted.manifest, site.held, options)
+        lost = (*lost, *_lost_snapshots(wanted.manifest, steps))
         vm = replace(vm, nics=plan_nics(cards, site, options, blockers), again=again)
     if options.attach is not None:
         check_target(site, options.attach, disks, blockers)
@@ -73,8 +74,20 @@ def plan_into_ovirt(
         snapshots=steps,
         blockers=tuple(blockers),
         notes=tuple(_notes(wanted.manifest, layered, steps)),
-        lost=lost,
+        lost=(*lost, *_lost_quotas(disks)),
     )
+
+
+def _lost_quotas(disks: Sequence[DiskPlan]) -> list[str]:
+    lost = [disk for disk in disks if disk.source.record.quota and not disk.quota]
+    return [f"quota of disk {disk.alias} ({disk.disk_id}): the engine has it no more" for disk in lost]
+
+
+def _lost_snapshots(manifest: Manifest, steps: tuple[SnapshotStep, ...]) -> list[str]:
+    if steps or not manifest.snapshots:
+        return []
+    names = ", ".join(snapshot.description for snapshot in manifest.snapshots)
+    return [f"snapshots {names}: of the disks there is one state (archives of `--mode chain` keep snapshots)"]
 
 
 def _title(vm: VmPlan | None, target: Target | None) -> str:

@@ -57,7 +57,24 @@ def plan_nics(
         if old not in have:
             names = ", ".join(sorted(name or "none" for name in have)) or "no network card"
             blockers.append(f"no network card of the archive is on {old}: it has {names}")
-    return tuple(_mac(_placed(card, site, options, blockers), site, options, blockers) for card in cards)
+    plans = tuple(_mac(_placed(card, site, options, blockers), site, options, blockers) for card in cards)
+    return _from_pool(plans, site, blockers)
+
+
+def _from_pool(plans: tuple[NicPlan, ...], site: Site, blockers: list[str]) -> tuple[NicPlan, ...]:
+    """Whether the engine has so many new addresses: it would refuse the import, after everything was sent."""
+    new = [plan for plan in plans if plan.new_mac]
+    if not new:
+        return plans
+    if site.free_macs is None:
+        note = "whether the cluster's MAC pool has an address left cannot be told: the user may not see it"
+        return tuple(replace(p, notes=(*p.notes, note)) if p is new[0] else p for p in plans)
+    if len(new) > site.free_macs:
+        blockers.append(
+            f"the cluster's MAC pool has {max(site.free_macs, 0)} addresses left, and {len(new)} new ones are"
+            " needed: add a range to it (Administration, Configure, MAC Address Pools)"
+        )
+    return plans
 
 
 def _placed(card: OvfNic, site: Site, options: RestoreOptions, blockers: list[str]) -> NicPlan:

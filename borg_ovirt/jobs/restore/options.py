@@ -1,10 +1,15 @@
-"""What a user can say about a restore: the same words for every archive and every destination."""
+"""What a user can say about a restore: the same words for every archive and every destination.
+
+Nothing is imported here that the help of a command could not have.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from borg_ovirt.blocks import MiB
 
 NONE = "none"
 """The word for no network."""
@@ -38,6 +43,8 @@ class RestoreOptions:
     """Archived network -> NETWORK, NETWORK/PROFILE or `none`."""
     nics_off: bool = False
     """No network card is linked."""
+    without_nics: bool = False
+    """The VM gets no network card at all."""
     mac: str | None = None
     """`keep`, `new` or `new-if-taken`; None keeps them, and gives new ones beside the original."""
     no_tags: bool = False
@@ -70,3 +77,48 @@ class RestoreOptions:
     def fresh(self) -> bool:
         """Everything gets ids of its own: it stands beside the original."""
         return self.name is not None or bool(self.disks)
+
+
+@dataclass(frozen=True)
+class RollbackOptions:
+    """What goes back, and how."""
+
+    disks: tuple[str, ...] = ()
+    """Aliases or ids; none for all of the archive."""
+    no_safety: bool = False
+    """Make no archive of the present state."""
+    yes: bool = False
+    """The present state may really be lost."""
+    writers: int | None = None
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What is served, and where."""
+
+    disks: tuple[str, ...] = ()
+    """Aliases or ids; none for all."""
+    snapshot: str | None = None
+    write: bool = False
+    """Writes are taken, into an overlay that is thrown away."""
+    socket_dir: Path | None = None
+    """Where the sockets are; None for a directory of our own."""
+    listen: str | None = None
+    """HOST:PORT instead of a socket, with TLS; for one disk."""
+    tls: Path | None = None
+    """Directory of `ca-cert.pem`, `server-cert.pem` and `server-key.pem`."""
+    cache: int = 256 * MiB
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class FilesOptions:
+    """What is looked for, and where."""
+
+    disks: tuple[str, ...] = ()
+    """Aliases or ids; none for all, as the guest's system needs them."""
+    snapshot: str | None = None
+    mount: str | None = None
+    """A file system of the disks, as the list of them names it, instead of the guest's own tree."""
+    directory: Path | None = None
+    """Copy there, instead of listing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from borg_ovirt.errors import (
 )
 from borg_ovirt.jobs.archives.find import find_archive
 from borg_ovirt.jobs.restore.fill import AT_ONCE, RestoredDisk
-from borg_ovirt.jobs.restore.health import advice, examine, newest_intact
+from borg_ovirt.jobs.restore.health import advice, doubt, examine, newest_intact
 from borg_ovirt.jobs.restore.into_files import look_at, plan_into_files, write_files
 from borg_ovirt.jobs.restore.into_ovirt import IntoOvirt, prove_rights
 from borg_ovirt.jobs.restore.into_ovirt_plan import plan_into_ovirt
@@ -26,6 +27,7 @@ from borg_ovirt.jobs.restore.plan import RestorePlan
 from borg_ovirt.jobs.restore.site import survey
 from borg_ovirt.jobs.restore.wanted import Wanted, as_of, want
 from borg_ovirt.ovirt.facts.ovf import parse
+from borg_ovirt.ovirt.make.made import Made
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
@@ -100,15 +102,17 @@ def restore(
     dry_run: bool = False,
     at_once: int = AT_ONCE,
     scratch: bool = False,
+    trial: Callable[[str], None] | None = None,
 ) -> RestoreResult:
     """Restore an archive (or the latest one of a VM) into the engine, or into `options.directory`.
 
-    With `scratch` only to see that it can be done: what the engine made is removed when it is proven.
+    With `scratch` only to see that it can be done: what the engine made is removed when it is proven, and
+    after a `trial`, which is given the VM's id.
     """
     prepared = prepare(repository, name, options, destination)
     if dry_run:
         return dry(prepared, destination)
-    return carry_out(prepared, destination, progress, at_once=at_once, scratch=scratch)
+    return carry_out(prepared, destination, progress, at_once=at_once, scratch=scratch, trial=trial)
 
 
 def prepare(
@@ -123,7 +127,7 @@ def prepare(
         health = examine(reader, wanted)
         exists = False
         if destination is not None:
-            cards = parse(ovf).nics if ovf is not None else ()
+            cards = parse(ovf).nics if ovf is not None and not options.without_nics else ()
             site = survey(destination.engine, wanted.manifest, options, cards)
             plan = plan_into_ovirt(wanted, health, site, options, cards)
             exists = not options.fresh and wanted.manifest.vm.id in site.vm_ids
@@ -132,6 +136,8 @@ def prepare(
             if options.hypervisor and not health.ovf_damaged:
                 there = os.path.lexists((options.directory or Path()) / DOMAIN)
                 plan = with_domain(plan, wanted, _ovf(reader, wanted, options), options, exists=there)
+        if why := doubt(info, name):
+            plan = replace(plan, blockers=(*plan.blockers, why))
         if plan.blockers:
             plan = replace(plan, advice=advice(repository, info, reader, health))
     except (NotOurArchive, RepositoryDamaged) as error:
@@ -156,8 +162,13 @@ def carry_out(
     at_once: int = AT_ONCE,
     stop: threading.Event | None = None,
     scratch: bool = False,
+    trial: Callable[[str], None] | None = None,
+    for_a_while: list[Made] | None = None,
 ) -> RestoreResult:
-    """Do what was planned. `lock` is around a repository that others read meanwhile; `stop` ends it early."""
+    """Do what was planned. `lock` is around a repository that others read meanwhile; `stop` ends it early.
+
+    `for_a_while` gets what was made in the engine: whoever gives it removes that again.
+    """
     plan, info = prepared.plan, prepared.info
     if plan.blockers:
         raise RestoreBlocked(
@@ -182,6 +193,8 @@ def carry_out(
         at_once=at_once,
         stop=stop,
         scratch=scratch,
+        trial=trial,
+        for_a_while=for_a_while,
     )
     result.disks = job.run(prepared.reader, result.warnings)
     result.snapshots = [step.description for step in plan.snapshots]

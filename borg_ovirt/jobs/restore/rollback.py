@@ -12,7 +12,8 @@ from pathlib import Path
 
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
 from borg_ovirt.jobs.archives.find import find_archive, series_of_vm
-from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.health import doubt
+from borg_ovirt.jobs.restore.options import RestoreOptions, RollbackOptions
 from borg_ovirt.jobs.restore.rollback_state import Unfinished, begin, end, unfinished
 from borg_ovirt.jobs.restore.wanted import want
 from borg_ovirt.ovirt.data.transfer import TransferRequest
@@ -30,19 +31,6 @@ from borg_ovirt.repository.layout import DiskRecord
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.reader import ArchiveReader, DiskContent
 from borg_ovirt.units import format_size
-
-
-@dataclass(frozen=True)
-class RollbackOptions:
-    """What goes back, and how."""
-
-    disks: tuple[str, ...] = ()
-    """Aliases or ids; none for all of the archive."""
-    no_safety: bool = False
-    """Make no archive of the present state."""
-    yes: bool = False
-    """The present state may really be lost."""
-    writers: int | None = None
 
 
 @dataclass
@@ -105,7 +93,7 @@ class _Disk:
 
 @dataclass
 class Rollback:
-    """One rollback. `save` makes an archive of the VM as it is, and returns its name."""
+    """One rollback. `save` makes an archive of the VM as it is, with these disks in it at least; its name."""
 
     repository: Repository
     engine: Engine
@@ -113,7 +101,7 @@ class Rollback:
     state: Path
     options: RollbackOptions
     progress: Progress
-    save: Callable[[str], str]
+    save: Callable[[str, tuple[str, ...]], str]
     where: str
     """The repository as the user names it."""
     _touched: bool = False
@@ -125,6 +113,8 @@ class Rollback:
         reader = self.repository.archive(info.name)
         vm = read_vm(self.engine, reader.manifest.vm.id)
         disks, blockers = self._plan(reader, vm, info.name)
+        if why := doubt(info, name):
+            blockers.append(why)
         begun = [one for one in unfinished(self.state, self.engine.instance_id) if one.vm_id == vm.id]
         result = RollbackResult(info.name, vm.name, dry_run, [], blockers=blockers)
         result.notes += [one.told() for one in begun]
@@ -139,7 +129,7 @@ class Rollback:
         stamp = self._stamp(vm.id)
         present: ArchiveReader | None = None
         if not self.options.no_safety:
-            result.before = self.save(vm.id)
+            result.before = self.save(vm.id, tuple(disk.facts.id for disk in disks))
             present = self.repository.archive(result.before)
         # Who goes on from half-way keeps the way back to where it all began.
         before = next((one.before for one in begun if one.archive == info.name and one.before), result.before)

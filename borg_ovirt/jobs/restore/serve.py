@@ -21,12 +21,12 @@ from typing import Any, NoReturn
 
 from borg_ovirt.errors import RestoreBlocked, RestoreFailed
 from borg_ovirt.jobs.archives.find import find_archive
-from borg_ovirt.jobs.restore.health import examine
-from borg_ovirt.jobs.restore.options import RestoreOptions
+from borg_ovirt.jobs.restore.health import doubt, examine
+from borg_ovirt.jobs.restore.options import RestoreOptions, ServeOptions
 from borg_ovirt.jobs.restore.serve_blocks import BlockService
 from borg_ovirt.jobs.restore.wanted import WantedDisk, want
 from borg_ovirt.pipe.patched import PatchedContent
-from borg_ovirt.pipe.random_access import CACHE, ChunkCache, RandomAccess
+from borg_ovirt.pipe.random_access import ChunkCache, RandomAccess
 from borg_ovirt.progress import Progress
 from borg_ovirt.qcow2 import Patch
 from borg_ovirt.repository.open import Repository
@@ -37,25 +37,6 @@ _NO_BACKING = Patch(8, bytes(12))
 _LONGEST_SOCKET = 107
 _PATIENCE = 30.0
 """Seconds that a server may take to listen."""
-
-
-@dataclass(frozen=True)
-class ServeOptions:
-    """What is served, and where."""
-
-    disks: tuple[str, ...] = ()
-    """Aliases or ids; none for all."""
-    snapshot: str | None = None
-    write: bool = False
-    """Writes are taken, into an overlay that is thrown away."""
-    socket_dir: Path | None = None
-    """Where the sockets are; None for a directory of our own."""
-    listen: str | None = None
-    """HOST:PORT instead of a socket, with TLS; for one disk."""
-    tls: Path | None = None
-    """Directory of `ca-cert.pem`, `server-cert.pem` and `server-key.pem`."""
-    cache: int = CACHE
-    """Bytes."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +77,8 @@ def serve(repository: Repository, name: str, options: ServeOptions, progress: Pr
     )
     wanted = want(info.name, reader.manifest, chosen)
     blockers = [*wanted.blockers, *_missing(wanted.disks)]
+    if why := doubt(info, name):
+        blockers.append(why)
     if any(disk.joined for disk in wanted.disks):  # a header may name other files of this host
         blockers += examine(reader, wanted).faults
     if options.listen and len(wanted.disks) != 1:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from borg_ovirt.errors import EngineRefused, NotAuthorized, VmNotFound
 from borg_ovirt.jobs.restore.options import RestoreOptions
 from borg_ovirt.ovirt.facts.model import DiskFacts
-from borg_ovirt.ovirt.facts.networks import ProfileFacts, list_profiles, macs_in_use, networks_of
+from borg_ovirt.ovirt.facts.networks import ProfileFacts, list_profiles, mac_pool, networks_of
 from borg_ovirt.ovirt.facts.ovf import OvfNic
 from borg_ovirt.ovirt.facts.settings import affinity_groups, affinity_labels, principals, quotas, roles, tags
 from borg_ovirt.ovirt.facts.storage import list_clusters, list_domains
@@ -89,6 +89,8 @@ class Site:
     profiles: tuple[ProfileFacts, ...] = ()
     macs: Mapping[str, str] = field(default_factory=dict)
     """Addresses in lower case -> the VM that has it, as far as the cluster's pool minds."""
+    free_macs: int | None = None
+    """Addresses that the cluster's pool has left; None where that cannot be told."""
     held: Held = field(default_factory=Held)
     attach: Target | None = None
     """The VM that gets the disks, if it is there."""
@@ -148,11 +150,13 @@ def survey(engine: Engine, manifest: Manifest, options: RestoreOptions, cards: S
     if chosen is None or options.disks:
         return site
     if cards:
+        pool = mac_pool(engine, chosen)
         site = replace(
             site,
             networks=networks_of(engine, chosen),
             profiles=list_profiles(engine),
-            macs=macs_in_use(engine, chosen),
+            macs=pool.taken,
+            free_macs=pool.free,
         )
     return replace(site, held=_held(engine, manifest, site, chosen, center))
 

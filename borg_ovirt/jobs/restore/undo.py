@@ -30,6 +30,11 @@ class Undo:
         while self._made:
             self._made.pop().keep()
 
+    def hand_over(self) -> list[Made]:
+        """All went well, and the caller removes it: what was made, in that order; the journal keeps it."""
+        made, self._made = self._made, []
+        return made
+
     def __enter__(self) -> Undo:
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -45,10 +45,15 @@ class VmOutcome(BaseModel):
     consistency: str | None = None
     started: datetime | None = None
     seconds: float = 0.0
+    """Until its archive stood."""
+    took: float = 0.0
+    """Seconds until the engine was through with it too (a merge); 0 before that."""
     size: int = 0
     bytes_read: int = 0
     bytes_new: int = 0
-    """In the repository that knew least."""
+    """In the repository that knew least; whole cells, before compression."""
+    bytes_added: int = 0
+    """What the repository grew by that grew most: compressed, deduplicated."""
     disks: list[dict[str, Any]] = Field(default_factory=list)
     skipped: list[dict[str, Any]] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
@@ -70,6 +75,11 @@ class VmOutcome(BaseModel):
         self.cause = self.cause or error
         self.error = self.error or in_words(error)
 
+    def engine_is_done(self) -> None:
+        """Nothing of the backup goes on any more."""
+        if self.started is not None:
+            self.took = round((datetime.now(timezone.utc) - self.started).total_seconds(), 3)
+
     def fill(self, results: Sequence[CreateResult]) -> None:
         """It went well: one result for each time that the VM was read."""
         first = results[0]
@@ -80,6 +90,7 @@ class VmOutcome(BaseModel):
         self.size = sum(disk.size for disk in first.disks)
         self.bytes_read = sum(disk.stats.bytes_read for disk in disks)
         self.bytes_new = max(sum(disk.stats.bytes_new for disk in r.disks) for r in results)
+        self.bytes_added = max((s.bytes_added or 0 for r in results for s in r.stored), default=0)
         self.disks = [_disk(disk) for disk in disks]
         self.skipped = [disk.model_dump(mode="json") for disk in first.skipped]
         self.stored = [stored for result in results for stored in result.stored]
@@ -89,6 +100,13 @@ class VmOutcome(BaseModel):
     def facts(self) -> dict[str, Any]:
         """As JSON tells it."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+class SelectedVm(BaseModel):
+    """A VM that runs like this one are about."""
+
+    vm: str
+    vm_id: str
 
 
 class RunResult(BaseModel):
@@ -105,6 +123,9 @@ class RunResult(BaseModel):
     error: str | None = None
     """Why the run ended as a whole."""
     vms: list[VmOutcome] = Field(default_factory=list)
+    selected: list[SelectedVm] | None = None
+    """All VMs of the configuration (of this shard), whether this run was about them or not; None where nobody
+    asked: a single REPO::VM, an engine that does not answer."""
     named: bool = Field(False, exclude=True)
     """It is about one VM that the command line names, whose failure is the run's."""
     cause: BaseException | None = Field(None, exclude=True, repr=False)

@@ -9,8 +9,10 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from borg_ovirt import stopping
 from borg_ovirt.errors import BackupFailed, BorgOvirtError, CheckpointLost, EngineRefused, Timeout
 from borg_ovirt.ovirt.capture.refused import Obstacle, seen
+from borg_ovirt.ovirt.capture.scratch import remove_scratch_disks
 from borg_ovirt.ovirt.capture.snapshot import merge_away
 from borg_ovirt.ovirt.data.transfers import end_transfers_of
 from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints
@@ -62,6 +64,8 @@ class Backup:
         self.modes: dict[str, str] = {}
         """Disk id -> `full` or `incremental`."""
         self.created: datetime = utc(None)
+        self.failed = False
+        """It ended so: its checkpoint may be gone."""
         self._engine = engine
         self._tracked = TrackedObject(engine, journal, "backup")
         self._vm = vm
@@ -124,7 +128,7 @@ class Backup:
         text = found.text if found else "the engine gives no reason"
         log.warning("VM %s: no backup can be made yet, %s; waiting", self._vm.name, text)
         if found is None:  # a command that works on the VM is not to be seen
-            time.sleep(pauses.pop())
+            stopping.pause(pauses.pop())
         else:
             self._wait_free(deadline)
 
@@ -232,7 +236,8 @@ class Backup:
         """The phase in which the backup ended (`succeeded`, `failed`, or `gone` on old engines), and why its
         snapshot is still there, if it is."""
         phase = wait_backup(self._engine, self._vm.id, self.id, seconds)
-        return phase, self._ended()
+        self.failed = phase == "failed"
+        return phase, self._ended(phase)
 
     def abort(self) -> None:
         """End the backup, whatever its phase, and wait for the end. All its transfers must have ended."""
@@ -240,7 +245,7 @@ class Backup:
             return
         if self._astray:
             try:
-                wait_backup(self._engine, self._vm.id, self.id, self._engine.patience.unclear)
+                phase = wait_backup(self._engine, self._vm.id, self.id, self._engine.patience.unclear)
             except Timeout:
                 log.warning(
                     "The backup %s of VM %s went to its end unasked and does not reach it: its disks stay"
@@ -251,18 +256,19 @@ class Backup:
                 return  # it stays in the journal
         else:
             disks = [disk.id for disk in self._disks]
-            end_backup(self._engine, self._vm.id, self.id, self._vm.name, disks)
-        left = self._ended()
+            phase = end_backup(self._engine, self._vm.id, self.id, self._vm.name, disks)
+        left = self._ended(phase)
         if left:
             log.warning("%s. The next run or `borg-ovirt cleanup` tries again.", left)
 
-    def _ended(self) -> str | None:
+    def _ended(self, phase: str) -> str | None:
         """It is over. A snapshot that the engine made for it, and could not merge, is merged now: a snapshot
-        of somebody else's, or a host that failed, may have been in the way."""
-        if self.snapshot_id is None:
-            self._tracked.gone()
-            return None
-        left = merge_away(self._engine, self._vm.id, self.snapshot_id)
+        of somebody else's, or a host that failed, may have been in the way. So are scratch disks removed."""
+        left = None
+        if self.snapshot_id is not None:
+            left = merge_away(self._engine, self._vm.id, self.snapshot_id)
+        elif phase == "failed":
+            left = remove_scratch_disks(self._engine, self.id)
         if left is None:
             self._tracked.gone()
         return left
@@ -365,8 +371,9 @@ def wait_backup(engine: Engine, vm_id: str, backup_id: str, seconds: float) -> s
     return engine.patience.wait(f"the backup {backup_id} to end", probe, seconds)
 
 
-def end_backup(engine: Engine, vm_id: str, backup_id: str, name: str, disk_ids: Collection[str] = ()) -> None:
-    """End a backup whatever its phase; one that is starting cannot be stopped cleanly and is waited for."""
+def end_backup(engine: Engine, vm_id: str, backup_id: str, name: str, disk_ids: Collection[str] = ()) -> str:
+    """End a backup whatever its phase, and return its last one; one that is starting cannot be stopped
+    cleanly and is waited for."""
 
     def settled() -> str | None:
         phase = backup_phase(read_backup(engine, vm_id, backup_id))
@@ -378,4 +385,4 @@ def end_backup(engine: Engine, vm_id: str, backup_id: str, name: str, disk_ids: 
         phase = "ready"
     if phase == "ready":
         finalize_backup(engine, vm_id, backup_id, disk_ids, engine.patience.unwind)
-    wait_backup(engine, vm_id, backup_id, engine.patience.merge)
+    return wait_backup(engine, vm_id, backup_id, engine.patience.merge)

@@ -74,6 +74,8 @@ class TransferSession:
         """What is moved, for messages: "disk web01_Disk1"."""
         self.persistence = persistence or Persistence()
         self.features = Features(frozenset(), 1, 1)
+        self.server = ""
+        """What the daemon calls itself: its name and version."""
         self.renewals = 0
         self._urls = urls
         self._renew = renew
@@ -116,7 +118,9 @@ class TransferSession:
         return found
 
     def _options(self, connection: ImageioConnection) -> Features:
-        found = answers.features(connection.answer(connection.send("OPTIONS")), self.name)
+        response = connection.send("OPTIONS")
+        found = answers.features(connection.answer(response), self.name)
+        self.server = (response.headers.get("Server") or "")[:80]
         if found.socket and self._use_socket and connection.address.kind == "direct":
             self._try_socket(connection.address.over_socket(found.socket))
         return found

@@ -10,7 +10,8 @@ from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
 
 TERMINAL = {"finished_success", "finished_failure"}
-PASSING = {"initializing", "resuming", "transferring", "unknown"}
+BEGINNING = {"initializing", "resuming", "unknown"}
+PASSING = {*BEGINNING, "transferring"}
 """Phases of a transfer that can be used, or will be."""
 
 
@@ -69,9 +70,12 @@ def ask_to_end(engine: Engine, transfer_id: str, name: str, *, keep_disk: bool =
     """Ask for the end of a transfer unless it is ending already; false if it has ended.
 
     It is cancelled. An upload takes its whole disk with it then, so with `keep_disk` it is finalized: the
-    disk stays, with what was written until now. [seen: of one in which nothing was written]
+    disk stays, with what was written until now. [seen: of one in which nothing was written] One that is only
+    beginning would go on from there and forget that it was asked to, so it is waited for.
     """
     phase = phase_of(read_transfer(engine, transfer_id))
+    if keep_disk and phase in BEGINNING:
+        phase = _wait_begun(engine, transfer_id, name)
     if phase in TERMINAL or phase == "gone":
         return False
     if not phase.startswith(("finalizing", "cancelled", "finished")):
@@ -83,6 +87,22 @@ def ask_to_end(engine: Engine, transfer_id: str, name: str, *, keep_disk: bool =
         except NotFound:
             return False
     return True
+
+
+def _wait_begun(engine: Engine, transfer_id: str, name: str) -> str:
+    """The phase after the beginning, or still `initializing` when that takes too long."""
+
+    def probe() -> str | None:
+        phase = phase_of(read_transfer(engine, transfer_id))
+        return None if phase in BEGINNING else phase
+
+    patience = engine.patience
+    try:
+        return patience.wait(
+            f"the transfer of {name} to begin", probe, min(patience.unwind, patience.start) / 2
+        )
+    except Timeout:
+        return "initializing"
 
 
 def _end_request(transfers: Any, transfer_id: str, keep_disk: bool) -> None:

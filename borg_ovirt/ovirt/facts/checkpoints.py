@@ -63,6 +63,20 @@ def checkpoint_disks(engine: Engine, vm_id: str, checkpoint_id: str) -> list[str
     return [disk.id for disk in found or ()]
 
 
+def resting_disks(engine: Engine, vm_id: str, checkpoint_id: str) -> list[str]:
+    """The ids of the disks that a checkpoint covers and that the VM has, though they are not plugged in."""
+    attachments = engine.call(
+        f"list the disks of VM {vm_id}",
+        lambda s: s.vms_service().vm_service(vm_id).disk_attachments_service().list(),
+    )
+    resting = {a.disk.id for a in attachments or () if a.disk and not a.active}
+    return (
+        [disk for disk in checkpoint_disks(engine, vm_id, checkpoint_id) if disk in resting]
+        if resting
+        else []
+    )
+
+
 def remove_checkpoint(engine: Engine, vm_id: str, checkpoint_id: str) -> None:
     """Remove a checkpoint and wait until it is gone; one that is not there is fine."""
     try:

@@ -27,6 +27,7 @@ class HostFacts:
     name: str
     address: str
     status: str
+    cluster_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,10 @@ def places(engine: Engine) -> dict[str, Place]:
 def list_hosts(engine: Engine) -> list[HostFacts]:
     """The hosts that the user may see."""
     found = engine.call("list the hosts", lambda s: s.hosts_service().list()) or ()
-    return [HostFacts(h.id, h.name or "", h.address or "", str(h.status or "")) for h in found]
+    return [
+        HostFacts(h.id, h.name or "", h.address or "", str(h.status or ""), h.cluster.id if h.cluster else "")
+        for h in found
+    ]
 
 
 def domain_room(engine: Engine) -> dict[str, DomainRoom]:

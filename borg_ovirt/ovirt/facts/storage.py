@@ -47,6 +47,8 @@ class ClusterFacts:
     name: str
     level: tuple[int, int]
     data_center_id: str | None
+    architecture: str = ""
+    """`x86_64`, `ppc64` ...; empty where the engine does not tell."""
 
 
 def list_domains(engine: Engine) -> list[DomainFacts]:
@@ -120,6 +122,7 @@ def list_clusters(engine: Engine) -> list[ClusterFacts]:
             name=c.name or "",
             level=(c.version.major or 0, c.version.minor or 0) if c.version else (0, 0),
             data_center_id=c.data_center.id if c.data_center else None,
+            architecture=_text(c.cpu.architecture) if c.cpu else "",
         )
         for c in found
     ]

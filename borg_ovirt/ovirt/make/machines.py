@@ -14,6 +14,10 @@ from borg_ovirt.ovirt.session.faults import NotFound, Unclear
 from borg_ovirt.ovirt.session.sense import told
 from borg_ovirt.ovirt.tracked.journal import Journal
 
+_BLANK = "00000000-0000-0000-0000-000000000000"
+"""The empty template: a VM made from it has neither disks nor network cards."""
+_MEMORY = 256 << 20
+
 
 class MadeVm(Made):
     """A VM imported from an OVF that carries its id.
@@ -32,8 +36,10 @@ class MadeVm(Made):
         name: str,
         cluster_id: str,
         fresh: bool = True,
+        scratch: bool = False,
     ) -> None:
         super().__init__(engine, journal, "vm", vm_id, f"VM {name}", fresh=fresh)
+        self._scratch = scratch
         self._ovf = ovf
         self._vm_name = name
         self._cluster_id = cluster_id
@@ -47,12 +53,16 @@ class MadeVm(Made):
             cluster=t.Cluster(id=self._cluster_id),
             initialization=t.Initialization(configuration=configuration),
         )
-        self._request(f"import the {self.name}", lambda s: s.vms_service().add(vm), name=self._vm_name)
+        self._request(f"import the {self.name}", lambda s: s.vms_service().add(vm), **self._facts())
         engine.patience.wait(
             f"the {self.name} to be imported",
             lambda: None if self._status() == "image_locked" else True,
             engine.patience.machine,
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """For the journal. A scratch VM may be running when somebody removes it for us."""
+        return {"name": self._vm_name, **({"scratch": True} if self._scratch else {})}
 
     def exists(self) -> bool:
         return self._status() is not None
@@ -69,7 +79,74 @@ class MadeVm(Made):
         self._tracked.gone()
 
     def _remove(self) -> None:
+        if self._scratch:
+            power_off(self._engine, self.id)
         remove_vm(self._engine, self.id)
+
+
+class ScratchVm(Made):
+    """An empty VM of ours, without disks and network cards, to be removed again by whoever made it."""
+
+    def __init__(
+        self, engine: Engine, journal: Journal, name: str, cluster_id: str, bios: str | None
+    ) -> None:
+        super().__init__(engine, journal, "vm", "", f"VM {name}", fresh=True)
+        self._vm_name = name
+        self._cluster_id = cluster_id
+        self._bios = bios
+
+    def make(self) -> None:
+        """Make it from the empty template and wait until it is down. The engine chooses the id."""
+        engine, t = self._engine, types()
+        if _vms_named(engine, self._vm_name):  # the engine's refusal reads like that of a lock
+            raise EngineRefused(f"Cannot make the {self.name}: there is one of that name.")
+        facts = self._tracked.intend(name=self._vm_name, description=self._vm_name)
+        vm = t.Vm(
+            name=self._vm_name,
+            description=facts["description"],
+            cluster=t.Cluster(id=self._cluster_id),
+            template=t.Template(id=_BLANK),
+            memory=_MEMORY,
+            memory_policy=t.MemoryPolicy(guaranteed=_MEMORY),
+            bios=t.Bios(type=t.BiosType(self._bios)) if self._bios else None,
+        )
+        self._tracked.make(
+            f"make the {self.name}",
+            lambda s: s.vms_service().add(vm),
+            lambda: find_marked_vm(engine, self._vm_name, facts["description"]),
+        )
+        self.id = self._tracked.id
+        engine.patience.wait(
+            f"the {self.name} to be made",
+            lambda: True if vm_status(engine, self.id) == "down" else None,
+            engine.patience.machine,
+        )
+
+    def exists(self) -> bool:
+        try:
+            return bool(self.id and vm_status(self._engine, self.id))
+        except NotFound:
+            return False
+
+    def remove_alone(self) -> None:
+        """Take it away and keep the disks that it has."""
+        if self._tracked.there():
+            remove_vm(self._engine, self._tracked.id, keep_disks=True)
+            self._tracked.gone()
+
+    def _remove(self) -> None:
+        remove_vm(self._engine, self._tracked.id)
+
+
+def find_marked_vm(engine: Engine, name: str, description: str) -> str | None:
+    """The id of the VM of that name with exactly that description; None where there is none."""
+    found = _vms_named(engine, name)
+    return next((str(vm.id) for vm in found if vm.description == description), None)
+
+
+def _vms_named(engine: Engine, name: str) -> list[Any]:
+    found = engine.call(f"look for the VM {name}", lambda s: s.vms_service().list(search=f'name="{name}"'))
+    return [vm for vm in found or () if vm.name == name]
 
 
 def attached_disks(engine: Engine, vm_id: str) -> set[str]:
@@ -192,6 +269,23 @@ def start_vm(engine: Engine, vm_id: str, name: str) -> None:
         return True if status in ("up", "powering_up") else None
 
     engine.patience.wait(f"the VM {name} to start", probe, engine.patience.machine)
+
+
+def power_off(engine: Engine, vm_id: str) -> None:
+    """Take a VM's power away, whatever its guest does; one that is down, or not there, is fine."""
+    try:
+        engine.call(
+            f"power off the VM {vm_id}",
+            lambda s: s.vms_service().vm_service(vm_id).stop(),
+            wait_for_locks=engine.patience.lock,
+        )
+        engine.patience.wait(
+            f"the VM {vm_id} to be down",
+            lambda: True if vm_status(engine, vm_id) == "down" else None,
+            engine.patience.machine,
+        )
+    except NotFound:
+        return
 
 
 def remove_vm(engine: Engine, vm_id: str, *, keep_disks: bool = False) -> None:

@@ -56,16 +56,16 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
         raise CertificateError(f"The CA file {ca_file} cannot be read: {error.strerror}.") from None
 
 
-def certificate_end(host: str, port: int, ca_file: str | None) -> datetime:
+def certificate_end(host: str, port: int, ca_file: str | None, timeout: float = _TIMEOUT) -> datetime:
     """Make a TLS connection, as data connections are made (no proxy of the environment), and return when the
-    server's certificate expires.
+    server's certificate expires. Each step of it may take `timeout` seconds.
 
     Raises `CertificateError` when it is not one to trust, `EngineUnreachable` when nobody answers.
     """
     context = tls_context(ca_file)
     try:
         with (
-            socket.create_connection((host, port), _TIMEOUT) as plain,
+            socket.create_connection((host, port), timeout) as plain,
             context.wrap_socket(plain, server_hostname=host) as secure,
         ):
             certificate = secure.getpeercert() or {}

@@ -61,7 +61,20 @@ CREATE_VM = Right("create_vm", "the data center", "restore VMs", ())
 
 TAGS = Right("tag_management", "System", "give restored VMs their tags", ("make the tag", "set the tag"))
 
+SYSTEM_ROLE, CENTER_ROLE = "borg-ovirt-system", "borg-ovirt-data-center"
+"""What the two roles of docs/operating.md are called."""
+
 ALL = (END_TRANSFERS, TRANSFER, BACK_UP, SNAPSHOT, FREEZE, EVENTS, IMPORT, CREATE_VM, TAGS)
+"""All but `login`, which the engine asks for at the door."""
+
+
+def roles() -> dict[str, list[str]]:
+    """The documented roles by name, with their permits: one on the system, one on data centers."""
+    return {
+        SYSTEM_ROLE: ["login", *(right.permit for right in ALL if right.on == "System")],
+        CENTER_ROLE: ["login", *(right.permit for right in ALL if right.on != "System")],
+    }
+
 
 QUERY_FORBIDDEN = "query execution failed due to insufficient permissions"
 QUERY_HINT = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,15 +13,16 @@ from typing import TypeVar
 
 from borg_ovirt.errors import BorgOvirtError, Timeout
 from borg_ovirt.ovirt.capture.backup import backup_phase, end_backup, find_backup, read_backup
+from borg_ovirt.ovirt.capture.scratch import remove_scratch_disks
 from borg_ovirt.ovirt.capture.snapshot import find_snapshot, merge_away, read_snapshot
 from borg_ovirt.ovirt.capture.snapshot_method import thaw
 from borg_ovirt.ovirt.data.transfers import ask_to_end, end_transfer, find_transfer, phase_of, read_transfer
 from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.make.disks import remove_disk
-from borg_ovirt.ovirt.make.machines import attached_disks, remove_vm
+from borg_ovirt.ovirt.make.machines import attached_disks, find_marked_vm, power_off, remove_vm
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
-from borg_ovirt.ovirt.tracked.journal import DeadRun, Entry, dead_runs
+from borg_ovirt.ovirt.tracked.journal import TAG, DeadRun, Entry, dead_runs
 
 T = TypeVar("T")
 Tell = Callable[[], None]
@@ -29,7 +31,9 @@ IN_FLIGHT = 150.0
 """A request that was on its way when its run was killed has made its object by then, or never will (s)."""
 SECONDS, EACH = 30.0, 8.0
 """What holds nobody up is waited for so long: in all, and each."""
-ORDER = ("freeze", "transfer", "backup", "snapshot", "vm", "disk")
+NOT_YET = "nothing is to be seen yet"
+"""How a line begins that tells of what may still come to be."""
+ORDER = ("freeze", "transfer", "backup", "snapshot", "vm", "disk", "directory")
 """A guest is thawed at once; then what holds locks goes before what is locked."""
 
 
@@ -137,8 +141,12 @@ class _Healing:
         except _DAMAGED as error:
             self._log(f"could not end {_of_dead(name)}: its entry in {run.path} is damaged ({error!r})")
             return
-        if ended is None and time.time() - entry.at < self._in_flight:
-            self._log(f"nothing is to be seen yet of {_of_dead(name)}: the next run looks again")
+        left = self._in_flight - (time.time() - entry.at)
+        if ended is None and left > 0:
+            self._log(
+                f"{NOT_YET} of {_of_dead(name)}: it was asked for just before, and may still come to be for"
+                f" {left:.0f} s. The next run looks again, or `borg-ovirt cleanup` then"
+            )
             return
         run.strike(entry)
         if ended or any(entry is asked for asked in self._asked):
@@ -205,7 +213,7 @@ def _in_order(entries: list[Entry]) -> list[Entry]:
 
 def _leftover(run: DeadRun, entry: Entry) -> Leftover:
     facts = entry.facts
-    of = [f"{word} {facts[word]}" for word in ("name", "alias", "disk", "vm") if facts.get(word)]
+    of = [f"{word} {facts[word]}" for word in ("name", "alias", "disk", "vm", "path") if facts.get(word)]
     kind = facts["direction"] if entry.kind == "transfer" and facts.get("direction") else entry.kind
     text = " ".join(filter(None, (str(kind), entry.id or "", f"({', '.join(of)})" if of else "")))
     return Leftover(run.run_id, run.started, entry.kind, entry.id, text, facts.get("vm"))
@@ -245,10 +253,15 @@ def _end_backup(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool 
         return None
     backup = read_backup(engine, vm_id, found)
     snapshot = facts.get("snapshot") or (backup.snapshot.id if backup and backup.snapshot else None)
-    over = backup_phase(backup) in ("succeeded", "failed", "gone")
+    phase = backup_phase(backup)
+    over = phase in ("succeeded", "failed", "gone")
     if not over:
         tell()
-        end_backup(engine, vm_id, found, f"VM {vm_id}", attached_disks(engine, vm_id))
+        phase = end_backup(engine, vm_id, found, f"VM {vm_id}", attached_disks(engine, vm_id))
+    if snapshot is None and phase != "succeeded":
+        scratch = remove_scratch_disks(engine, found)
+        if scratch:
+            raise BorgOvirtError(scratch)
     if snapshot is None or read_snapshot(engine, vm_id, str(snapshot)) is None:
         return not over
     if over:
@@ -279,13 +292,22 @@ def _end_vm(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool | No
     Where the run died before the engine said that it had made the VM, one of that id that is older than the
     run is somebody else's.
     """
-    vm_id = str(entry.id or entry.facts["id"])
-    made = _look(engine, entry, lambda: _made_at(engine, vm_id))
-    if made is None:
-        return None if entry.id is None else False
-    if entry.id is None and not _is_younger(made, run):
-        return False
+    facts = entry.facts
+    if entry.id is None and "id" not in facts:  # it was to get its id from the engine
+        name, description = str(facts["name"]), str(facts["description"])
+        vm_id = _look(engine, entry, lambda: find_marked_vm(engine, name, description))
+        if vm_id is None:
+            return None
+    else:
+        vm_id = str(entry.id or facts["id"])
+        made = _look(engine, entry, lambda: _made_at(engine, vm_id))
+        if made is None:
+            return None if entry.id is None else False
+        if entry.id is None and not _is_younger(made, run):
+            return False
     tell()
+    if entry.facts.get("scratch"):
+        power_off(engine, vm_id)
     # The engine keeps no disks of a VM with snapshots: they go with it, if they are all the run's own.
     remove_vm(engine, vm_id, keep_disks=not _is_all_ours(engine, vm_id, run))
     return True
@@ -325,6 +347,18 @@ def _end_disk(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool | 
     return True
 
 
+def _end_directory(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool | None:
+    """A directory of this machine with what was only for a while: under a name that nobody else chooses."""
+    path = Path(str(entry.facts["path"]))
+    if not path.name.startswith(f"{TAG}-") or path.is_symlink() or not path.is_dir():
+        return False
+    tell()
+    shutil.rmtree(path, ignore_errors=True)
+    if path.exists():
+        raise BorgOvirtError(f"{path} could not be removed.")
+    return True
+
+
 def _users(engine: Engine, disk_id: str) -> list[str] | None:
     """The VMs (ids) that use a disk; None if there is no such disk."""
     try:
@@ -352,4 +386,5 @@ _END: dict[str, Callable[[Engine, DeadRun, Entry, Tell], bool | None]] = {
     "snapshot": _end_snapshot,
     "vm": _end_vm,
     "disk": _end_disk,
+    "directory": _end_directory,
 }

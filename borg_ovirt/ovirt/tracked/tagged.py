@@ -7,16 +7,18 @@ for their removal has to know which.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.ovirt.capture.backup import backup_phase, end_backup
+from borg_ovirt.ovirt.capture.scratch import scratch_disks
 from borg_ovirt.ovirt.capture.snapshot import merge_away
 from borg_ovirt.ovirt.data.transfers import end_transfers_of
 from borg_ovirt.ovirt.facts.vm import list_vms, read_snapshots, utc
+from borg_ovirt.ovirt.make.disks import remove_disk
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.tracked.journal import TAG
@@ -24,7 +26,6 @@ from borg_ovirt.ovirt.tracked.journal import TAG
 AUTOMATIC = "Auto-generated for Backup VM"
 """The description of the snapshot that the engine makes for a hybrid backup. [seen]"""
 _OVER = ("succeeded", "failed")
-_SCRATCH = re.compile(r"^VM (?P<vm>.*) backup (?P<backup>[0-9a-f-]{36}) scratch disk for ", re.DOTALL)
 _MARK = re.compile(rf"^{TAG} .*\[(?P<run>[0-9a-f]{{12}})(\.\d+)?\]$", re.DOTALL)
 
 
@@ -60,14 +61,16 @@ def find_tagged(
     engine itself left of backups that are over. A VM that cannot be looked at is told and passed over."""
     found: list[Tagged] = []
     lasting: set[str] = set()
+    runs: dict[str, str] = {}
     for vm in list_vms(engine):
         try:
             backups = _backups(engine, vm.id)
             lasting |= {b.id for b in backups if backup_phase(b) not in _OVER}
+            runs |= {b.id: run for b in backups if (run := run_of(b.description))}
             found += [t for t in _of_vm(engine, vm.id, vm.name, backups) if t.run_id not in known_runs]
         except BorgOvirtError as error:
             log(f"VM {vm.name} cannot be looked at: {error.message}")
-    return [*found, *_scratch_disks(engine, lasting)]
+    return [*found, *(t for t in _scratch_disks(engine, lasting, runs) if t.run_id not in known_runs)]
 
 
 def _of_vm(engine: Engine, vm_id: str, name: str, backups: Iterable[Any]) -> Iterator[Tagged]:
@@ -84,13 +87,14 @@ def _of_vm(engine: Engine, vm_id: str, name: str, backups: Iterable[Any]) -> Ite
             yield Tagged("snapshot", snapshot.id, vm_id, name, run or "", snapshot.date, snapshot.description)
 
 
-def _scratch_disks(engine: Engine, lasting: Collection[str]) -> Iterator[Tagged]:
-    """Scratch disks of live backups that are over: a host that crashed leaves them. [seen]"""
-    for disk in engine.call("list the disks", lambda s: s.disks_service().list()) or ():
-        match = _SCRATCH.match(disk.name or disk.alias or "")
-        if str(disk.content_type) == "backup_scratch" and match and match["backup"] not in lasting:
-            text = f"of backup {match['backup']}, which is over"
-            yield Tagged("scratch disk", disk.id, "", match["vm"], "", utc(None), text)
+def _scratch_disks(engine: Engine, lasting: Collection[str], runs: Mapping[str, str]) -> Iterator[Tagged]:
+    """Scratch disks of live backups that are over: a host that crashed leaves them. [seen] Whose a backup was
+    is known while the engine lists it, for half an hour."""
+    for disk in scratch_disks(engine):
+        if disk.backup_id not in lasting:
+            text = f"of backup {disk.backup_id}, which is over"
+            run = runs.get(disk.backup_id, "")
+            yield Tagged("scratch disk", disk.id, "", disk.vm_name, run, utc(None), text)
 
 
 def _backups(engine: Engine, vm_id: str) -> list[Any]:
@@ -105,7 +109,7 @@ def _backups(engine: Engine, vm_id: str) -> list[Any]:
 
 
 def remove_tagged(engine: Engine, tagged: Tagged) -> None:
-    """End a backup, its transfers first; or merge a snapshot away.
+    """End a backup, its transfers first; merge a snapshot away; or remove a scratch disk.
 
     The engine never tells of a transfer which backup it belongs to; while the backup lasts nobody else can
     have one of its disks.
@@ -114,6 +118,9 @@ def remove_tagged(engine: Engine, tagged: Tagged) -> None:
         disks = _disks_of(engine, tagged)
         end_transfers_of(engine, disks)
         end_backup(engine, tagged.vm_id, tagged.id, f"VM {tagged.vm_name}", disks)
+        return
+    if tagged.kind == "scratch disk":
+        remove_disk(engine, tagged.id)
         return
     left = merge_away(engine, tagged.vm_id, tagged.id)
     if left:

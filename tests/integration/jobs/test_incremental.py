@@ -22,7 +22,7 @@ WAYS = [
 ]
 
 
-def make(box: Box, name: str, *, running: bool = True, size: int = 64 * MIB) -> Vm:
+def make(box: Box, name: str, *, running: bool = True, size: int = 64 * MIB, cluster: str = "Default") -> Vm:
     """Two qcow2 disks and a raw one, each with some data."""
     vm = box.make_vm(
         name,
@@ -32,6 +32,7 @@ def make(box: Box, name: str, *, running: bool = True, size: int = 64 * MIB) -> 
             DiskSpec(16 * MIB, format="raw", alias="raw"),
         ],
         running=running,
+        cluster=cluster,
     )
     for number, disk in enumerate(box.disks(vm)):
         box.fill(disk, 4096 * number, 10 * MIB, seed=number)
@@ -121,7 +122,7 @@ def test_a_bitmap_that_is_gone_makes_one_full_backup_in_the_same_run(
 
 @pytest.mark.parametrize(
     ("running", "api", "others"),
-    [(True, "auto", False), (True, "auto", True), (False, "auto", True)],
+    [(True, "auto", False), (True, "auto", True), (False, "auto", True), (True, "live", True)],
 )
 def test_a_crash_costs_one_full_read_and_nobody_a_good_checkpoint(
     box: Box, desk: Desk, running: bool, api: str, others: bool
@@ -149,6 +150,56 @@ def test_a_crash_costs_one_full_read_and_nobody_a_good_checkpoint(
         box.stop_vm(vm)
         assert desk.create(vm, "--backup-api", api)["kind"] == "incremental"
     assert len(checkpoints(box, vm)) == 1 + others
+    desk.assert_clean()
+
+
+def test_a_checkpoint_with_a_disk_that_is_unplugged_now_is_not_tried(box: Box, desk: Desk) -> None:
+    """The engine could not define it again and would remove all of them; so for its removal."""
+    vm = make(box, "unplugged")
+    desk.create(vm, "--backup-api", "live")
+    theirs = a_backup_of_another_tool(box, vm)
+    box.unplug(vm, disk_of(box, vm, "data"))
+    box.write(disk_of(box, vm, "root"), 5 * MIB, b"x" * 4096)
+    full = desk.create(vm)
+    assert full["kind"] == "full"
+    assert "not plugged in" in full["reason"]
+    assert_as_it_is(box, desk, full["archive"], vm)
+    assert theirs in checkpoints(box, vm)
+    after = desk.create(vm)
+    assert after["kind"] == "incremental"
+    assert_as_it_is(box, desk, after["archive"], vm)
+    assert theirs in checkpoints(box, vm)
+    assert not [e for e in box.world.events if e.code in (10791, 10798) and e.vm_id == vm.id]
+    desk.assert_clean()
+
+
+def assert_as_it_is(box: Box, desk: Desk, archive: str, vm: Vm) -> None:
+    """The guest wrote nothing since."""
+    for disk in box.disks(vm):
+        assert desk.archived_sha(archive, disk) == box.sha(disk), disk.alias
+
+
+@pytest.mark.parametrize("level", [(4, 6), (4, 7)])
+def test_a_vm_that_was_restarted_stays_incremental_in_every_repository(
+    box: Box, desk: Desk, level: tuple[int, int]
+) -> None:
+    """Its records may have been lost; the first live backup from one of them shows that they were not."""
+    vm = make(
+        box,
+        f"restarted{level[1]}",
+        cluster="Default" if level == (4, 7) else box.make_cluster("c46", level).name,
+    )
+    other = Desk(box, desk.root / f"other{level[1]}")
+    for _ in range(2):
+        for place in (desk, other):
+            assert place.create(vm, "--backup-api", "live")
+        box.stop_vm(vm)
+        box.start_vm(vm)
+        box.write(disk_of(box, vm, "root"), 5 * MIB, b"x" * 4096)
+    for place in (desk, other):
+        made = place.create(vm, "--backup-api", "live")
+        assert made["kind"] == "incremental"
+        place.assert_archived(made["archive"], vm)
     desk.assert_clean()
 
 

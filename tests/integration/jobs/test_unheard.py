@@ -37,6 +37,7 @@ def shell(desk: Desk, line: str, **env: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(
     ("line", "status"),
     [

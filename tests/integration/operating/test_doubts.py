@@ -50,7 +50,7 @@ def test_damage_is_told_wherever_an_archive_is_shown(box: Box, vm: Vm, desk: Des
     lines = desk.run("vms", "--json").ok()
     assert f"{damaged} cannot be restored whole" in lines.err
     (line,) = [line for line in lines.json["vms"] if line["vm"] == "web01"]
-    assert (line["archive"], line["damaged"], line["verdict"]) == (whole, [damaged], "ok")
+    assert (line["archive"], line["damaged"], line["verdict"]) == (whole, [damaged], "no max_age")
     pruned = desk.run("prune").ok(1)
     assert f"{damaged} cannot be restored whole" in pruned.err
     assert set(desk.archives()) == {whole, damaged}

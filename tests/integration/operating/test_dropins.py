@@ -81,22 +81,30 @@ def test_metrics_and_pings_of_runs(furnished: Box, desk: Desk, monitor: Monitor)
     assert [path for path, _ in monitor.pings] == ["/abc-secret/start", "/abc-secret"]
     assert monitor.pings[1][1] == f"ok: web01 {made['archive']}"
     first = metrics(prom)
-    assert first['borg_ovirt_result{vm="web01",}'] == 0
-    assert first['borg_ovirt_size_bytes{vm="web01",}'] == SMALL
-    assert first['borg_ovirt_read_bytes{vm="web01",}'] == MIB
+    assert first['borg_ovirt_vm_backup_ok{vm="web01",}'] == 1
+    assert first['borg_ovirt_vm_size_bytes{vm="web01",}'] == SMALL
+    assert first['borg_ovirt_vm_read_bytes{vm="web01",}'] == MIB
+    assert first['borg_ovirt_vm_added_bytes{vm="web01",}'] == made["bytes_added"] > MIB
     assert first["borg_ovirt_run_exit_status"] == 0
-    assert 0 < first['borg_ovirt_duration_seconds{vm="web01",}'] < 60
+    assert 0 < first['borg_ovirt_vm_backup_duration_seconds{vm="web01",}'] < 60
+    # The other selected VM was never tried, and has its values all the same.
+    assert first['borg_ovirt_vm_backup_ok{vm="lun01",}'] == 0
+    assert first['borg_ovirt_vm_last_success_timestamp_seconds{vm="lun01",}'] == 0
     # A VM that fails has no success, and does not take away the other's.
     desk.run("create", "--vm", "lun01").ok(2)
     assert monitor.pings[-1][0] == "/abc-secret/fail"
     assert monitor.pings[-1][1].startswith("failed: lun01 VM lun01 has no disk")
     second = metrics(prom)
-    assert second['borg_ovirt_result{vm="lun01",}'] == 2
-    assert 'borg_ovirt_last_success_timestamp_seconds{vm="lun01",}' not in second
-    web = 'borg_ovirt_last_success_timestamp_seconds{vm="web01",}'
+    assert second['borg_ovirt_vm_last_try_timestamp_seconds{vm="lun01",}'] > 0
+    assert second['borg_ovirt_vm_last_success_timestamp_seconds{vm="lun01",}'] == 0
+    web = 'borg_ovirt_vm_last_success_timestamp_seconds{vm="web01",}'
     assert second[web] == first[web]
     assert second["borg_ovirt_run_exit_status"] == 2
     assert prom.stat().st_mode & 0o777 == 0o644
+    # One that is excluded has none any more, as soon as a run knows.
+    configure(desk, hooks=hooks, vms={"exclude": {"names": ["lun01"]}})
+    desk.run("create").ok()
+    assert {name for name in metrics(prom) if "lun01" in name} == set()
 
 
 def test_a_monitor_that_does_not_answer_is_a_warning_without_its_address(
@@ -167,7 +175,7 @@ def test_borgmatic_runs_our_create_and_prune_and_its_own_check(furnished: Box, d
 
 
 UNITS = HOOKS / "systemd"
-SERVICES = ("borg-ovirt", "borg-ovirt-prune", "borg-ovirt-check")
+SERVICES = ("borg-ovirt", "borg-ovirt-prune", "borg-ovirt-verify", "borg-ovirt-check")
 
 
 def unit_values(service: str, key: str) -> list[str]:
@@ -194,15 +202,17 @@ def test_the_commands_of_the_services_run_with_their_credentials(furnished: Box,
         repositories={"local": {"location": desk.repo, "passphrase_credential": "borg-passphrase"}},
         vms={"include": {"tags": ["production"]}},
         retention={"last": 1},
+        policy={"verify": {"level": "data"}},
     )
     for name in [n for n in desk.env if n.startswith("BORG_OVIRT_") and n != "BORG_OVIRT_CONFIG"]:
         del desk.env[name]
     del desk.env["BORG_PASSPHRASE"]
     desk.env.update(CREDENTIALS_DIRECTORY=str(credentials), BORG_OVIRT_STATE_DIR=str(desk.root / "state"))
-    create, prune, check = (shlex.split(*unit_values(name, "ExecStart")) for name in SERVICES)
-    assert [create[0], prune[0], check[0]] == ["borg-ovirt", "borg-ovirt", "borg"]
+    create, prune, verify, check = (shlex.split(*unit_values(name, "ExecStart")) for name in SERVICES)
+    assert [words[0] for words in (create, prune, verify, check)] == [*["borg-ovirt"] * 3, "borg"]
     assert "web01: archive web01-" in desk.run(*create[1:]).ok().err
     assert "0 archives removed, 1 kept." in desk.run(*prune[1:]).ok().out
+    assert "1 passed" in desk.run(*verify[1:]).ok().out
     (setting,) = [shlex.split(each)[0] for each in unit_values("borg-ovirt-check", "Environment")]
     name, value = setting.split("=", 1)
     desk.env.update({name: value.replace("%d", str(credentials)), "BORG_REPO": desk.repo})
@@ -216,13 +226,29 @@ def test_services_differ_in_what_they_do_alone() -> None:
     shared = [
         [line for line in text.splitlines() if line and not line.startswith(("#", *own))] for text in texts
     ]
-    assert shared[0] == shared[1] == shared[2]
+    assert all(lines == shared[0] for lines in shared)
     for text in texts:
         assert not re.search(r"^(Requires|BindsTo|Requisite|PartOf|OnSuccess)=", text, re.MULTILINE)
     assert unit_values("borg-ovirt", "SuccessExitStatus") == ["1"]
-    assert unit_values("borg-ovirt-prune", "SuccessExitStatus") == ["1"]
+    for name in ("borg-ovirt-prune", "borg-ovirt-verify"):
+        assert unit_values(name, "SuccessExitStatus") == ["1"]
     for name in SERVICES:
         assert "WantedBy=timers.target" in (UNITS / f"{name}.timer").read_text()
+
+
+def test_the_shell_of_root_has_what_the_services_have() -> None:
+    """User, environment, credentials: as-borg-ovirt gives what the units give (`make packages` runs both)."""
+    script = (UNITS / "as-borg-ovirt").read_text()
+    (pairs,) = re.findall(r"for pair in (.*); do", script)
+    for name in SERVICES:
+        loaded = [value.replace("/etc/borg-ovirt/", "") for value in unit_values(name, "LoadCredential")]
+        assert loaded == pairs.split()
+        assert unit_values(name, "EnvironmentFile") == ["-/etc/borg-ovirt/environment"]
+        assert unit_values(name, "User") == re.findall(r"^USER_NAME=(.*)", script, re.MULTILINE)
+    assert '"$CONFIG/environment"' in script
+    assert "CONFIG=/etc/borg-ovirt\n" in script
+    environment = dict(re.findall(r"^(\w+)=(.*)", (UNITS / "environment").read_text(), re.MULTILINE))
+    assert {"BORG_OVIRT_STATE_DIR", "BORG_BASE_DIR", "BORG_CACHE_DIR", "BORG_REPO"} <= set(environment)
 
 
 def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:

@@ -139,13 +139,56 @@ def test_a_budget_ends_the_reading_and_the_next_run_goes_on(box: Box, vm: Vm, de
     again = desk.run("verify", "--level", "data", "--dry-run", "--json", "local").ok()
     assert verdicts(again) == {archive: "due"}
     assert desk.run("verify", "local").code == 2  # nothing says what to prove
-    configure(desk, policy={"verify": {"level": "data", "every": "7d"}, "max_proof_age": "30d"})
+    policy = {"verify": {"level": "data", "every": "7d"}, "max_proof_age": "30d", "max_age": "26h"}
+    configure(desk, policy=policy)
     (line,) = [line for line in desk.run("vms", "--json").ok(1).json["vms"] if line["vm"] == "web01"]
     assert (line["verdict"], line["proof"]) == ("unproven", None)
     assert verdicts(desk.run("verify", "--json").ok()) == {archive: "passed"}
     assert verdicts(desk.run("verify", "--json").ok()) == {}  # not due again
     line = next(x for x in desk.run("vms", "--json").json["vms"] if x["vm"] == "web01")
     assert (line["verdict"], line["proof"]["level"]) == ("ok", "data")
+
+
+def test_a_run_ends_with_its_proofs_and_what_fails_is_nobodys_newest(box: Box, vm: Vm, desk: Desk) -> None:
+    policy = {"verify": {"level": "data", "every": "0s"}, "max_age": "26h"}
+    only = {"include": {"names": ["web01"]}}
+    configure(desk, vms=only, policy=policy, verify={"after_create": True}, retention={"last": 1})
+    first = desk.run("create", "--json").ok().vm["archive"]
+    assert desk.run("list", "--json", "local").ok().json["archives"][0]["proof"]["level"] == "data"
+    assert "has an archive young enough" in desk.run("doctor").out
+    desk.run("vms", "--max-proof-age", "1d").ok()
+    (line,) = selected(desk.run("vms", "--json", "--max-proof-age", "0s").ok(1))
+    assert line["verdict"] == "unproven"
+    aged = desk.run("doctor", "--set", "policy.max_age=0s").out
+    assert "have no archive younger than their max_age: web01" in aged
+    assert "nothing says how old" in desk.run("doctor", "--set", "policy.max_age=null").out
+    box.fill(box.disks(vm)[0], 7 * MIB, MIB, seed=77)
+    second = desk.run("create", "--json").ok().vm["archive"]
+    (own,) = set(chunks_of(desk, second)) - set(chunks_of(desk, first))
+    rot(desk, own)
+    run = desk.run("create", "--json").ok(37)
+    third = run.vm["archive"]  # the run is told all the same
+    assert "2 archives failed their proof" in run.err
+    (row,) = desk.run("create", "--dry-run", "--json").ok().json
+    assert row["last"] == first
+    out = str(desk.root / "out")
+    for words in (["extract", "--to", out], ["serve"], ["rollback"]):
+        refused = desk.run(words[0], "local::web01", *words[1:]).ok(40)
+        assert "it failed its proof of" in refused.err, words
+        assert words[0] != "extract" or f"whole is {first}" in refused.err
+    desk.run("extract", f"local::{third}", "--dry-run", "--to", out).ok()  # as its own name asks
+    desk.run("extract", f"local::{first}", "--to", out).ok()
+    doctor = desk.run("doctor").out
+    assert f"{third} (and 1 others) cannot be relied on: it failed its proof of" in doctor
+    (line,) = selected(desk.run("vms", "--json", "--no-check").ok())
+    assert line["archive"] == first
+    desk.run("prune").ok(1)
+    assert {first, second, third} == set(desk.archives())
+
+
+def selected(run: Run) -> list[dict[str, Any]]:
+    """Of the VMs those that the configuration backs up."""
+    return [line for line in run.json["vms"] if line["selected"]]
 
 
 def test_a_guests_broken_superblock_fails_the_content_alone(box: Box, desk: Desk, ext4: bytes) -> None:
@@ -190,7 +233,9 @@ def test_borg_checks_its_files_for_a_while_and_the_result_is_kept(box: Box, vm: 
     assert run.json["repositories"]["local"]["check"]["sound"] is True
     (kept,) = Path(desk.root / "state" / "checks").iterdir()
     assert json.loads(kept.read_text())["sound"] is True
+    assert "Borg checked its files on" in desk.run("doctor").out
     rot(desk, chunks_of(desk, archive)[0])
     run = desk.run(*words).ok(37)
     assert run.json["repositories"]["local"]["check"]["sound"] is False
     assert json.loads(kept.read_text())["sound"] is False
+    assert "failure  repository local: Borg found its files faulty on" in desk.run("doctor").ok(2).out

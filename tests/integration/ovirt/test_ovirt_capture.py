@@ -179,6 +179,7 @@ def test_an_incremental_backup_tells_what_changed(
     assert first.to_checkpoint not in {c.id for c in list_checkpoints(engine, vm.id)}
 
 
+@pytest.mark.thin(5)
 @pytest.mark.parametrize(("running", "live"), [(True, False), (True, True), (False, False), (False, True)])
 @pytest.mark.parametrize("loss", ["unknown", "removed", "bitmap"])
 def test_a_lost_checkpoint_is_told_and_everything_is_as_before(

@@ -8,17 +8,23 @@ import ssl
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from ovirt_bed import PATIENCE, QUICK
+from ovirtbox.box import Box, DiskSpec
 from ovirtbox.pki import Pki, make_pki
 
 from borg_ovirt.errors import CertificateError
+from borg_ovirt.ovirt.capture.image import capture_image
+from borg_ovirt.ovirt.data import ways
 from borg_ovirt.ovirt.data.transfer_session import TransferSession, Urls
+from borg_ovirt.ovirt.facts.vm import find_vm
 from borg_ovirt.ovirt.session import sso
 from borg_ovirt.ovirt.session.ca import engine_certificate_end
 from borg_ovirt.ovirt.session.certificate import certificate_end
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.tracked.journal import Journal
 
 CASES = {
     "has expired": {"from_days": -20, "to_days": -10},
@@ -76,6 +82,42 @@ def test_each_trouble_is_told_as_what_it_is(
         monkeypatch.setattr(sso, "log_in", lambda *_: "token")
         with pytest.raises(CertificateError, match=trouble):  # the SDK, where the login was not asked
             Engine(access, patience=PATIENCE).__enter__()
+
+
+@pytest.mark.parametrize("proxy", [True, False], ids=["proxy", "no proxy"])
+@pytest.mark.parametrize("running", [True, False], ids=["up", "down"])
+def test_a_hosts_certificate_is_looked_at_before_anything_starts(
+    box: Box,
+    engine: Engine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    running: bool,
+    proxy: bool,
+) -> None:
+    """Where no host is trusted, and the proxy neither, the backup is refused with nothing made."""
+    name = f"untrusted-{running}-{proxy}"
+    box.make_vm(name, [DiskSpec(1 << 20)], running=running)
+    good = urlsplit(box.engine.data.proxy.url).port
+    with server(make_pki(tmp_path / "other")) as port:
+        monkeypatch.setattr(ways, "HOST_PORT", port)
+        monkeypatch.setattr(ways, "PROXY_PORTS", (port, good) if proxy else (port, 1))
+        facts = find_vm(engine, name)
+        with Journal(tmp_path / "state", engine.instance_id) as journal:
+
+            def back_up() -> None:
+                with capture_image(engine, facts, facts.disks, journal=journal, description="x") as captured:
+                    captured.finish()
+                captured.wait_merge()
+
+            if proxy:
+                back_up()
+                assert "come through the engine's proxy" in caplog.text
+            else:
+                begun = len(box.world.backups)
+                with pytest.raises(CertificateError, match=r"was not signed by the CA given.*put both CAs"):
+                    back_up()
+                assert len(box.world.backups) == begun
 
 
 def test_a_ca_file_without_a_certificate_is_told(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def _settled(box: Box) -> Iterator[None]:
     box.wait(lambda: all(d.status == "active" for d in box.world.domains.values()), "the domains")
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_restart_while_the_disks_are_read(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
@@ -44,6 +45,7 @@ def test_a_restart_while_the_disks_are_read(
     assert box.clean() == []
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("way", ["hybrid", "cold", "snapshot", "chain"])
 @pytest.mark.parametrize("delay", [0.02, 0.15])
 def test_a_restart_while_the_instant_is_made(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import threading
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ovirt_bed import PATIENCE, MiB, digest, noise
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Disk
 
-from borg_ovirt.errors import EngineRefused, TransferFailed
-from borg_ovirt.ovirt.data.transfer import TransferRequest, download, upload
-from borg_ovirt.ovirt.data.transfers import find_transfer
+from borg_ovirt.errors import BorgOvirtError, EngineRefused, Timeout, TransferFailed
+from borg_ovirt.ovirt.data.transfer import TransferRequest, Upload, download, upload
+from borg_ovirt.ovirt.data.transfers import end_transfer, find_transfer
 from borg_ovirt.ovirt.facts.ovf import parse, rewrite
 from borg_ovirt.ovirt.facts.vm import fetch_ovf, find_vm, read_disk
 from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk, disk_exists
@@ -44,6 +47,44 @@ def down(disk: Disk, **more: object) -> TransferRequest:
 
 def up(disk: Disk, **more: object) -> TransferRequest:
     return replace(down(disk, **more), direction="upload")
+
+
+@pytest.mark.parametrize("begins", [True, False], ids=["begins", "hangs"])
+def test_an_upload_over_a_disk_that_is_only_beginning_is_ended_once_it_has_begun(
+    box: Box, engine: Engine, journal: Journal, disk: Disk, monkeypatch: pytest.MonkeyPatch, begins: bool
+) -> None:
+    """The engine shows it as soon as it is asked for; what is asked of it then is forgotten."""
+    before, opening, go_on = box.sha(disk), threading.Event(), threading.Event()
+    real = box.engine.data.open_transfer
+
+    def slow(*given: Any, **named: Any) -> Any:
+        opening.set()
+        assert go_on.wait(60)
+        return real(*given, **named)
+
+    def start() -> None:
+        with contextlib.suppress(BorgOvirtError):
+            sending.start()
+
+    monkeypatch.setattr(box.engine.data, "open_transfer", slow)
+    sending = Upload(engine, journal, up(disk, keep_disk=True))
+    starting = threading.Thread(target=start)
+    starting.start()
+    assert opening.wait(60)
+    (transfer,) = [t for t in box.world.transfers.values() if t.disk_id == disk.id]
+    assert transfer.phase == "initializing"
+    if begins:
+        threading.Timer(0.5, go_on.set).start()
+        end_transfer(engine, transfer.id, "disk floating", keep_disk=True)
+        assert transfer.phase == "finished_success"
+    else:
+        with engine.hurried(replace(PATIENCE, unwind=1.0)), pytest.raises(Timeout):
+            end_transfer(engine, transfer.id, "disk floating", keep_disk=True)
+        go_on.set()
+    starting.join()
+    sending.abort()
+    assert (disk.status, box.sha(disk)) == ("ok", before)
+    assert journal.unfinished == []
 
 
 def test_down_and_up_again(box: Box, engine: Engine, journal: Journal, disk: Disk) -> None:

@@ -32,6 +32,7 @@ def vms(box: Box) -> dict[str, Vm]:
     return make_vms(box)
 
 
+@pytest.mark.thin(16)
 @pytest.mark.parametrize(("way", "method", "path", "nth"), steps())
 def test_a_refusal_at_any_step_leaves_nothing(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str, method: str, path: str, nth: int
@@ -46,6 +47,7 @@ def test_a_refusal_at_any_step_leaves_nothing(
     go(engine, journal, way)  # and the next run works
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("way", WAYS)
 def test_an_error_of_the_job_leaves_nothing(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
@@ -59,6 +61,7 @@ def test_an_error_of_the_job_leaves_nothing(
     assert journal.unfinished == []
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("way", WAYS)
 def test_leaving_without_finish_is_an_end_too(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
@@ -69,6 +72,7 @@ def test_leaving_without_finish_is_an_end_too(
     assert journal.unfinished == []
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("way", WAYS)
 def test_an_error_after_finish_waits_for_the_merge(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str
@@ -80,6 +84,7 @@ def test_an_error_after_finish_waits_for_the_merge(
     assert box.clean() == []
 
 
+@pytest.mark.thin(10)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("delay", [0.03, 0.15, 0.35, 0.8])
 def test_an_interrupt_at_any_moment(
@@ -123,6 +128,7 @@ with Engine(EngineAccess(url, user, Path(password).read_text().strip(), Path(ca)
 """
 
 
+@pytest.mark.thin(8)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("moment", ["captured", "0.1", "0.4"])
 def test_a_killed_run_is_healed_by_the_next(
@@ -258,6 +264,7 @@ def test_a_dropped_connection_is_resumed(
     assert box.inject.hits["drop_data"] >= before + 2
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("way", WAYS)
 def test_an_engine_that_answers_late_is_not_asked_twice(
     box: Box, engine: Engine, tmp_path: Path, vms: dict[str, Vm], way: str

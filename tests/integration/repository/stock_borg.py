@@ -101,7 +101,9 @@ def image(seed: int, cells: int, *, tail: int = 0, zeros: float = 0.3) -> bytes:
     return b"".join(parts) + dice.randbytes(tail)
 
 
-def manifest(images: Mapping[str, bytes], *, cell: int = CELL, name: str = "web 01", **run: Any) -> Manifest:
+def manifest(
+    images: Mapping[str, bytes], *, cell: int = CELL, vm: str = VM, name: str = "web 01", **run: Any
+) -> Manifest:
     """A manifest that fits these disks."""
     disks = tuple(
         DiskRecord(
@@ -127,7 +129,7 @@ def manifest(images: Mapping[str, bytes], *, cell: int = CELL, name: str = "web 
         "started": NOON,
         "ended": NOON,
     }
-    return Manifest(mode="image", vm=VmRecord(id=VM, name=name), disks=disks, run=RunRecord(**(facts | run)))
+    return Manifest(mode="image", vm=VmRecord(id=vm, name=name), disks=disks, run=RunRecord(**(facts | run)))
 
 
 def comment(**facts: Any) -> ArchiveComment:
@@ -168,7 +170,7 @@ def back_up(
         writer.add_file(OVF, OVF_BYTES)
         for id_, data in images.items():
             store_disk(writer, id_, data, reader)
-        return writer.commit(comment(**facts), manifest(images))
+        return writer.commit(comment(**facts), manifest(images, vm=facts.get("vm_id", VM)))
 
 
 def fresh_home(monkeypatch: Any, home: Path) -> None:

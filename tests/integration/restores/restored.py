@@ -21,6 +21,15 @@ def make(box: Box, name: str) -> Vm:
     return vm
 
 
+def gone(box: Box, vm: Vm) -> None:
+    """Removed, and with it all that the engine kept of it."""
+    box.remove_vm(vm)
+    beside = box.world.beside
+    beside.vms.pop(vm.id, None)
+    for holder in (*beside.labels.values(), *beside.groups.values()):
+        holder.vms = [other for other in holder.vms if other != vm.id]
+
+
 def lose(desk: Desk, archive: str, word: str, place: int = 0) -> None:
     """Delete a chunk of the first item whose path has this word, behind Borg's back."""
     dump = desk.root / "dump.json"

@@ -11,6 +11,7 @@ from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission, 
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.model import Profile, Vm
 from ovirtbox.rights import make_role
+from restored import gone
 
 CLOUD_INIT = (
     "<initialization><authorized_ssh_keys>ssh-ed25519 AAAA me</authorized_ssh_keys>"
@@ -65,15 +66,6 @@ def state(box: Box, vm: Vm) -> dict[str, object]:
     }
 
 
-def gone(box: Box, vm: Vm) -> None:
-    """Removed, and with it all that the engine kept of it."""
-    box.remove_vm(vm)
-    beside = box.world.beside
-    beside.vms.pop(vm.id, None)
-    for holder in (*beside.labels.values(), *beside.groups.values()):
-        holder.vms = [other for other in holder.vms if other != vm.id]
-
-
 def test_all_of_it_comes_back(box: Box, desk: Desk) -> None:
     vm = rich(box, "whole")
     before = state(box, vm)
@@ -92,6 +84,37 @@ def test_all_of_it_comes_back(box: Box, desk: Desk) -> None:
     )
     desk.run("extract", f"{desk.repo}::{archive}").ok()
     back = box.vm("whole")
+    assert state(box, back) == before
+    desk.assert_clean()
+    gone(box, back)
+
+
+LOST = (
+    ("POST", "/tags"),
+    ("POST", "/vms/*/tags"),
+    ("POST", "/vms/*/affinitylabels"),
+    ("POST", "/clusters/*/affinitygroups/*/vms"),
+    ("POST", "/vms/*/permissions"),
+    ("POST", "/vms/*/numanodes"),
+    ("PUT", "/vms/*/cdroms/*"),
+    ("PUT", "/vms/*"),
+)
+
+
+def test_all_of_it_comes_back_once_though_no_answer_is_heard(box: Box, desk: Desk) -> None:
+    """Each of them is done, and its answer lost."""
+    vm = rich(box, "unheard")
+    before = state(box, vm)
+    archive = desk.create(vm)["archive"]
+    gone(box, vm)
+    removed = next(tag for tag in box.world.tags.values() if tag.name == "tag-unheard")
+    del box.world.tags[removed.id]
+    lost = box.inject.hits["lose"]
+    for method, path in LOST:
+        box.inject.lose(method, path)
+    desk.run("extract", f"{desk.repo}::{archive}").ok()
+    assert box.inject.hits["lose"] == lost + len(LOST)
+    back = box.vm("unheard")
     assert state(box, back) == before
     desk.assert_clean()
     gone(box, back)
@@ -124,7 +147,7 @@ def test_what_the_engine_has_no_more_is_told_beforehand(box: Box, desk: Desk) ->
         "affinity label label-less: the engine has none",
         "affinity group group-less: the engine has none",
         "quota quota-less: the engine has none",
-        f"role role-less for {box.user}: the engine knows no such role",
+        f"role role-less for {box.engine.users[box.user].listed_as}: the engine knows no such role",
         "CD ",
     ):
         assert f"not restored: {what}" in desk_plan
@@ -302,6 +325,20 @@ def test_what_the_engine_would_refuse_is_found_beforehand(
         told = desk.run("extract", *words, *dry, f"{desk.repo}::{archive}").ok(40)
         assert why in told.err + told.out
     assert (set(box.world.disks), len(box.world.transfers)) == made
+
+
+def test_a_mac_pool_without_addresses_is_found_before_anything_is_uploaded(
+    box: Box, desk: Desk, vm: Vm
+) -> None:
+    archive = desk.create(vm)["archive"]
+    pool, transfers = next(iter(box.world.beside.mac_pools.values())), len(box.world.transfers)
+    last, pool.last = pool.last, pool.first
+    try:
+        told = desk.run("extract", "--name", "beside", f"{desk.repo}::{archive}").ok(40).err
+    finally:
+        pool.last = last
+    assert "the cluster's MAC pool has 0 addresses left, and 2 new ones are needed" in told
+    assert len(box.world.transfers) == transfers
 
 
 def test_a_right_that_is_missing_stands_in_the_dry_run(box: Box, desk: Desk, vm: Vm) -> None:

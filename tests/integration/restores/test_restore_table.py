@@ -85,6 +85,7 @@ def as_raw(path: Path) -> bytes:
     return data
 
 
+@pytest.mark.thin(6)
 @pytest.mark.parametrize("destination", DESTINATIONS)
 @pytest.mark.parametrize("mode", MODES)
 def test_it_comes_back(
@@ -130,6 +131,7 @@ def test_it_comes_back(
     desk.assert_clean()
 
 
+@pytest.mark.thin(10)
 @pytest.mark.parametrize("dry", [True, False], ids=["dry", "real"])
 @pytest.mark.parametrize("destination", DESTINATIONS)
 @pytest.mark.parametrize("mode", MODES)

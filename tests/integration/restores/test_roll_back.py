@@ -15,7 +15,8 @@ from ovirtbox.model import Vm
 from restored import lose, make
 
 from borg_ovirt.errors import RestoreFailed
-from borg_ovirt.jobs.restore.rollback import Rollback, RollbackOptions
+from borg_ovirt.jobs.restore.options import RollbackOptions
+from borg_ovirt.jobs.restore.rollback import Rollback
 from borg_ovirt.jobs.restore.rollback_state import unfinished
 from borg_ovirt.ovirt.tracked.journal import Journal
 
@@ -155,12 +156,54 @@ def test_what_is_in_the_way(box: Box, desk: Desk, vm: Vm) -> None:
     desk.assert_clean()
 
 
+def test_the_present_is_kept_under_the_rules_of_the_vm(box: Box, desk: Desk, vm: Vm) -> None:
+    archive = desk.create(vm)["archive"]
+    then = contents(box, vm)
+    box.fill(box.disks(vm)[1], 0, MIB, seed=85)
+    now = contents(box, vm)
+    box.add_disk(vm, DiskSpec(MIB, alias="swap"))
+    rules = desk.root / "rules.yaml"
+    rules.write_text(
+        "vms: {exclude_disks: {aliases: [swap, data]}}\n"
+        "policy: {mode: chain, sample: all}\n"
+        "retention: {last: 2}\n"
+    )
+    config = {"BORG_OVIRT_CONFIG": str(rules)}
+    done = desk.run("rollback", f"{desk.repo}::{archive}", "--json", **config).ok().json
+    kept = desk.manifest(done["before"])
+    assert kept["mode"] == "image"
+    assert {disk["alias"]: disk["run"]["sample"]["asked"] for disk in kept["disks"]} == {
+        "root": "all",
+        "data": "all",
+    }
+    assert {disk["alias"]: disk["reason"] for disk in kept["skipped"]} == {"swap": "excluded by swap"}
+    assert {a: sha for a, sha in contents(box, vm).items() if a != "swap"} == then
+    desk.run("prune", desk.repo, **config).ok()
+    assert set(desk.archives()) == {archive, done["before"]}  # it counts as any other of the VM's
+    back(desk, done["before"]).ok()
+    assert {a: sha for a, sha in contents(box, vm).items() if a != "swap"} == now
+    desk.assert_clean()
+
+
+def test_a_disk_that_has_grown_is_zeros_behind_the_archived_end(box: Box, desk: Desk, vm: Vm) -> None:
+    archive = desk.create(vm)["archive"]
+    then = {disk.id: box.content(disk).read_bytes() for disk in box.disks(vm)}
+    for disk in box.disks(vm):
+        box.grow(disk, 16 * MIB)
+        box.fill(disk, 15 * MIB, MIB, seed=86)
+    back(desk, archive).ok()
+    for disk in box.disks(vm):
+        assert box.content(disk).read_bytes() == then[disk.id].ljust(16 * MIB, b"\0")
+    desk.assert_archived(desk.create(vm)["archive"], vm)
+    desk.assert_clean()
+
+
 def test_what_ran_meanwhile_is_not_written_over(box: Box, bench: Bench, vm: Vm) -> None:
     archive = bench.create(vm, mode="image").archive
     change(box, vm, 90)
     saved = bench.create(vm, mode="image").archive
 
-    def save(vm_id: str) -> str:
+    def save(vm_id: str, disks: tuple[str, ...]) -> str:
         """The VM runs when its present state has just been kept."""
         box.start_vm(vm)
         box.write(box.disks(vm)[0], 0, b"written meanwhile")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission
+from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission, mac_text
 from ovirtbox.engine import core
-from ovirtbox.faults import bad, entity_not_found, incomplete
-from ovirtbox.model import User, Vm
+from ovirtbox.faults import bad, conflict, entity_not_found, incomplete
+from ovirtbox.model import Vm
 from ovirtbox.rest.lists import by_id
 from ovirtbox.xml import (
     API,
@@ -56,7 +56,8 @@ def assign_label(identifier: str) -> Response:
     label = core().world.beside.labels.get(attribute(body, ".") or "")
     if label is None:
         raise bad("Cannot edit Affinity Label. The affinity label does not exist.")
-    label.vms.append(vm.id)
+    if vm.id not in label.vms:
+        label.vms.append(vm.id)
     return reply(_label(label), 201)
 
 
@@ -97,6 +98,8 @@ def add_to_group(identifier: str, group_id: str) -> Response:
     vm = core().world.vms.get(attribute(parse_body("vm"), ".") or "")
     if vm is None or vm.cluster != group.cluster:
         raise bad("Cannot edit Affinity Group. The VM's cluster is not the affinity group's.")
+    if vm.id in group.vms:
+        raise conflict("Cannot edit Affinity Group. Duplicate VM.")
     group.vms.append(vm.id)
     return reply(_member(vm), 201)
 
@@ -133,6 +136,16 @@ def mac_pools() -> Response:
                     "mac_pool",
                     leaf("name", pool.name),
                     leaf("allow_duplicates", pool.allow_duplicates),
+                    element(
+                        "ranges",
+                        [
+                            element(
+                                "range",
+                                leaf("from", mac_text(pool.first)),
+                                leaf("to", mac_text(pool.last)),
+                            )
+                        ],
+                    ),
                     id=pool.id,
                     href=href("macpools", pool.id),
                 )
@@ -142,33 +155,7 @@ def mac_pools() -> Response:
     )
 
 
-# --- users, roles, permissions ---------------------------------------------------------------------
-
-
-def _user(user: User) -> Element:
-    return element("user", leaf("user_name", user.name), id=user.id, href=href("users", user.id))
-
-
-@blueprint.get("/users")
-def users() -> Response:
-    return reply(element("users", [_user(user) for user in core().users.values()]))
-
-
-@blueprint.get("/groups")
-def user_groups() -> Response:
-    """Of a directory: the box has none."""
-    return reply(element("groups"))
-
-
-@blueprint.get("/roles")
-def roles() -> Response:
-    rows = core().roles.values()
-    return reply(
-        element(
-            "roles",
-            [element("role", leaf("name", r.name), id=r.id, href=href("roles", r.id)) for r in rows],
-        )
-    )
+# --- permissions of VMs ------------------------------------------------------------------------------
 
 
 def _permission(vm_id: str, row: Permission) -> Element:
@@ -202,7 +189,9 @@ def add_permission(identifier: str) -> Response:
     if all(user != known.id for known in engine.users.values()):
         raise entity_not_found(user)
     row = Permission(user, role)
-    engine.world.beside.of(vm.id).permissions.append(row)
+    held = engine.world.beside.of(vm.id).permissions
+    if all((row.user, row.role) != (other.user, other.role) for other in held):
+        held.append(row)
     return reply(_permission(vm.id, row), 201)
 
 
@@ -244,7 +233,7 @@ def add_numa_node(identifier: str) -> Response:
         raise incomplete("VirtualNumaNode", "index, memory")
     nodes = core().world.beside.of(vm.id).numa
     if any(node.index == index for node in nodes):
-        raise bad("Cannot add NUMA nodes to VM. The NUMA node index is already in use.")
+        raise bad(f"Cannot add NUMA nodes to VM. NUMA node with index {index} exists at least twice.")
     node = NumaNode(
         index,
         memory,

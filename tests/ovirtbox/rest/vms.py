@@ -206,7 +206,8 @@ def _create(engine: EngineCore, body: Element) -> Vm:
     template_id = ref_id(body, "template") or _template_named(engine, text(body, "template/name"))
     if template_id is None:
         raise incomplete("Vm", "template.id|name")
-    return templates.instantiate(
+    bios_type = choice(body, "bios/type", BIOS_TYPES)
+    vm = templates.instantiate(
         engine,
         template_id,
         name,
@@ -214,6 +215,8 @@ def _create(engine: EngineCore, body: Element) -> Vm:
         memory=integer(body, "memory") or 1 << 30,
         description=text(body, "description") or "",
     )
+    vm.bios_type = bios_type or vm.bios_type
+    return vm
 
 
 def _template_named(engine: EngineCore, name: str | None) -> str | None:

@@ -253,6 +253,15 @@ class Target:
             outer.update(hashlib.new(algorithm, block, digest_size=32).digest())
         return outer.hexdigest()
 
+    def extents(self, context: str) -> Iterator[Extent]:
+        """It tells where zeros are where a whole block of 4 KiB is of zeros."""
+        blocks = slice_up(bytes(self.data), 4096)
+        ends = itertools.accumulate(len(block) for block in blocks)
+        return (
+            Extent(end - len(block), len(block), zero=not any(block))
+            for block, end in zip(blocks, ends, strict=True)
+        )
+
     def open_reader(self) -> Reader:
         source = Source(bytes(self.data))
 

@@ -70,3 +70,14 @@ def test_what_was_not_written_is_found() -> None:
     for place in (1, 2):
         with pytest.raises(ProofFailed, match=f"It differs .* at byte {place * CELL}"):
             prove_places(target, content, CELL, {place}, "It")
+
+
+@pytest.mark.parametrize(("behind", "where"), [(b"\0x", CELL + 10), (bytes(CELL) + b"x", 2 * CELL)])
+def test_what_lies_behind_the_archived_end_must_be_zeros(behind: bytes, where: int) -> None:
+    content = archived(b"a" * CELL + b"b" * 10)
+    data = b"a" * CELL + b"b" * 10
+    thin = Target(data + bytes(9000))
+    prove_places(thin, content, CELL, {1}, "It")
+    assert thin.read_back < 4096 + 2 * CELL
+    with pytest.raises(ProofFailed, match=f"It is not zero after .* see byte {where}"):
+        prove_places(Target(data + behind.ljust(3 * CELL, b"\0")), content, CELL, {1}, "It")

@@ -68,9 +68,11 @@ class Site:
         self.asked: list[str] = []
         self.started: datetime | None = STARTED
         self.broken: set[str] = set()
+        self.resting: list[str] = []
         monkeypatch.setattr(module, "list_checkpoints", lambda *_: list(self.found))
         monkeypatch.setattr(module, "running_since", lambda *_: self.started)
         monkeypatch.setattr(module, "checkpoint_disks", lambda *_: ["d-1", "d-2"])
+        monkeypatch.setattr(module, "resting_disks", lambda *_: self.resting)
         monkeypatch.setattr(module, "remove_checkpoint", self.remove)
 
     def remove(self, engine: object, vm_id: str, name: str) -> None:
@@ -105,6 +107,13 @@ def test_of_a_running_vm_only_what_is_sound_goes(
     site = Site(monkeypatch, held(("old", "ours", days), ("new", "ours", 2)))
     assert drop(site, {"new"}, proof) == []
     assert site.asked == (["old"] if goes else [])
+
+
+def test_one_whose_disk_is_not_plugged_in_is_not_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch, held(("old", "ours", 1), ("new", "ours", 2)))
+    site.resting = ["d-1"]
+    assert drop(site, {"new"}, Proof("old", None)) == []
+    assert site.asked == []
 
 
 def test_of_a_vm_that_is_down_each_goes_alone(monkeypatch: pytest.MonkeyPatch) -> None:

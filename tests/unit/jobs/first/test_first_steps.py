@@ -30,6 +30,8 @@ def test_what_it_says_is_on(tmp_path: Path) -> None:
     assert str(made.limits.min_free) == "10%"
     assert made.policy.full_every is not None
     assert made.policy.full_every.days == 90
+    assert made.policy.verify.level == "data"  # without a level borg-ovirt-verify.service could only fail
+    assert made.verify.budget is not None
 
 
 def test_the_service_gets_credentials_and_a_person_files(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from unit.ovirt.script import Answer, Script
+from unit.ovirt.tracked.test_cleanup_scripted import dead_run
 
 from borg_ovirt.jobs.health.cleanup import CleanupResult, cleanup
 from borg_ovirt.ovirt.session.engine import Engine
+from borg_ovirt.ovirt.tracked.cleanup import IN_FLIGHT
 from borg_ovirt.ovirt.tracked.journal import Journal
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=timezone.utc)
@@ -77,3 +80,17 @@ def test_a_dry_run_removes_nothing(tagged: Script, engine: Engine, journal: Jour
     assert len(result.found) == 1
     assert (result.removed, result.left) == ([], [])
     assert tagged.asked("DELETE") == []
+
+
+def test_what_may_still_come_to_be_is_no_clean_end(script: Script, engine: Engine, tmp_path: Path) -> None:
+    """A run was killed while it waited for an answer: the engine shows nothing, which proves nothing."""
+    path = dead_run(tmp_path, ("backup", None, {"vm": "v-1", "description": "x"}), at=time.time())
+    script.on("GET", "/vms", "<vms/>")
+    script.on("GET", "/vms/v-1/backups", "<backups/>")
+    script.on("GET", "/disks", "<disks/>")
+    result = tidy(engine, tmp_path)
+    assert (result.left, result.removed, result.is_done) == ([], [], False)
+    assert "may still come to be" in result.unsure[0]
+    dead_run(tmp_path, ("backup", None, {"vm": "v-1", "description": "x"}), at=time.time() - IN_FLIGHT)
+    assert tidy(engine, tmp_path).is_done
+    assert not path.exists()

@@ -33,7 +33,8 @@ def looked_at(found: SimpleNamespace, **more: str) -> dict[str, Finding]:
         yield found
 
     return {
-        " ".join(one.text.split()[:4]): one for one in look_at_repository("local", LookedAt(opener, **more))
+        " ".join(one.text.split()[:4]): one
+        for one in look_at_repository("local", LookedAt(opener, **more), Path("/nowhere"))
     }
 
 

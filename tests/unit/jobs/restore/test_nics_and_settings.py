@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -24,8 +25,9 @@ SITE = Site(
     networks=frozenset({"lan", "dmz", "bare"}),
     profiles=(ProfileFacts("lan", "lan"), ProfileFacts("gold", "lan"), ProfileFacts("x", "dmz")),
     macs={MAC.lower(): "thief"},
+    free_macs=9,
 )
-FREE = Site(networks=SITE.networks, profiles=SITE.profiles)
+FREE = Site(networks=SITE.networks, profiles=SITE.profiles, free_macs=9)
 
 
 def cards(site: Site = FREE, card: OvfNic = CARD, **choices: Any) -> tuple[NicPlan, list[str]]:
@@ -38,6 +40,23 @@ def test_a_card_whose_place_is_there_stays_as_it_was() -> None:
     plan, blockers = cards()
     assert (plan.change, blockers, plan.notes) == (NicChange(), [], ())
     assert plan.lines() == [f"network card nic1: MAC address {MAC}, network lan (vNIC profile gold)"]
+
+
+@pytest.mark.parametrize(
+    ("free", "wanted", "word"),
+    [(2, "new", ""), (1, "new", "1 addresses left, and 2 new ones"), (0, "keep", ""), (None, "keep", "")],
+)
+def test_a_pool_that_is_exhausted_is_in_the_way(free: int | None, wanted: str, word: str) -> None:
+    blockers: list[str] = []
+    plans = plan_nics([CARD, CARD], replace(FREE, free_macs=free), RestoreOptions(mac=wanted), blockers)
+    assert [word in blocker for blocker in blockers] == ([True] if word else [])
+    assert [plan.notes for plan in plans] == [(), ()]
+
+
+def test_a_pool_that_cannot_be_counted_is_told_once() -> None:
+    first, second = plan_nics([CARD, CARD], replace(FREE, free_macs=None), RestoreOptions(mac="new"), [])
+    assert "cannot be told" in first.notes[0]
+    assert second.notes == ()
 
 
 @pytest.mark.parametrize(

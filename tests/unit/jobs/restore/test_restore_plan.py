@@ -27,6 +27,7 @@ from borg_ovirt.repository.layout import (
     Manifest,
     RunRecord,
     SkippedDisk,
+    SnapshotRecord,
     VmRecord,
     disk_path,
 )
@@ -125,6 +126,15 @@ def test_beside_the_original_every_id_is_new() -> None:
         machine(made).ids[uid("root")],
         machine(made).ids[uid("rootimage")],
     )
+
+
+def test_what_the_archive_or_the_engine_does_not_have_is_told() -> None:
+    archived = manifest(disk("root", quota=uid("q")))
+    snapshots = (SnapshotRecord(id=uid("s"), description="before"),)
+    wanted = want("a", archived.model_copy(update={"snapshots": snapshots}), RestoreOptions())
+    lost = plan_into_ovirt(wanted, SOUND, SITE, RestoreOptions()).lost
+    assert any(text.startswith("snapshots before: ") for text in lost)
+    assert any(text.startswith(f"quota of disk root ({uid('root')}): ") for text in lost)
 
 
 def test_disks_alone_make_no_vm() -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from ovirtbox import rights as box_rights
 
-from borg_ovirt.ovirt.session.rights import ALL, TAGS
+from borg_ovirt.ovirt.session.rights import ALL, TAGS, roles
 
 RIGHTS = Path(__file__).parents[4] / "hooks" / "rights"
 SYSTEM, CENTER = "borg-ovirt-system", "borg-ovirt-data-center"
@@ -33,6 +33,9 @@ def test_the_permits_are_those_that_doctor_proves(script: ModuleType) -> None:
     assert set(script.ROLES[SYSTEM]) == system == {"login", *(r.permit for r in ALL if r.on == "System")}
     center = {*box_rights.FOR_BACKUPS, *box_rights.FOR_RESTORES}
     assert set(script.ROLES[CENTER]) == center | {"login"}
+    assert {name: set(permits) for name, permits in script.ROLES.items()} == {
+        name: set(permits) for name, permits in roles().items()
+    }
     assert center == {right.permit for right in ALL if right.on != "System"}
 
 
@@ -66,7 +69,7 @@ class Service:
 
     def add(self, one: Any) -> Any:
         self.added.append(one)
-        return SimpleNamespace(id="new")
+        return SimpleNamespace(id=f"{len(self.added)}th")
 
 
 @pytest.fixture
@@ -100,4 +103,4 @@ def test_the_script_makes_roles_of_administrators_and_gives_them(
     ]
     user, first, second = others
     assert user.user_name == "backup@internal-authz"
-    assert [(one.role.name, one.user.id) for one in (first, second)] == [(SYSTEM, "new"), (CENTER, "new")]
+    assert [(one.role.id, one.user.id) for one in (first, second)] == [("1th", "3th"), ("2th", "3th")]

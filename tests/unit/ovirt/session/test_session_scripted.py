@@ -27,7 +27,7 @@ from borg_ovirt.ovirt.session.certificate import certificate_end
 from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.events import EventMark, post_event
 from borg_ovirt.ovirt.session.faults import NotFound, Unclear, is_lock
-from borg_ovirt.ovirt.session.probes import backup_rights, read_rights
+from borg_ovirt.ovirt.session.probes import backup_rights, newest_event, read_rights
 from borg_ovirt.ovirt.session.waiting import Patience
 
 PAGE = "/ovirt-engine/services/health"
@@ -389,3 +389,12 @@ def test_the_version_is_the_engines(script: Script, major: int, minor: int) -> N
     script.on("GET", "", version(major, minor))
     with Engine(access(script), patience=HASTY) as engine:
         assert engine.version[:2] == (major, minor)
+
+
+def test_one_event_is_asked_for_where_there_may_be_millions(script: Script, engine: Engine) -> None:
+    script.on("GET", "/events", "<events><event id='7'/></events>")
+    assert newest_event(engine) is None
+    (asked,) = script.asked("GET", "/events")
+    assert asked.query["max"] == "1"
+    script.on("GET", "/events", Answer(400, "<fault><detail>query execution failed</detail></fault>"))
+    assert "query execution failed" in (newest_event(engine) or "")

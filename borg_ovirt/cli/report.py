@@ -1,0 +1,191 @@
+"""`borg-ovirt report`: how every VM and repository stands, as a table, a page, JSON or metrics."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from borg_ovirt.cli import location, options
+from borg_ovirt.cli.output import Output, local_time
+from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, UsageError
+from borg_ovirt.units import format_size
+
+if TYPE_CHECKING:
+    from borg_ovirt.jobs.report.gather import ReportPlan
+    from borg_ovirt.jobs.report.model import Report, VmReport
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """What to look at, and where to write it."""
+
+    html: str | None
+    prometheus: str | None
+    ask: bool
+    check: bool
+    sizes: bool
+
+
+@click.command("report")
+@click.argument("where", type=location.repository, nargs=-1, metavar="[REPO] ...")
+@click.option("--html", metavar="FILE", help="Write it as one HTML page that loads nothing; - prints it.")
+@click.option(
+    "--prometheus", metavar="FILE", help="Write it as metrics, for the node exporter's textfile collector."
+)
+@click.option(
+    "--ask-engine/--no-ask-engine",
+    "ask",
+    default=True,
+    help="Without the engine, VMs without archives are not known.",
+)
+@click.option(
+    "--check/--no-check", default=True, help="Look whether the newest archives can be restored whole."
+)
+@click.option(
+    "--sizes/--no-sizes",
+    default=True,
+    help="Count what is unique and what is shared: reads the lists of all chunks.",
+)
+@options.repository
+@options.engine
+@options.common()
+def command(
+    output: Output,
+    where: tuple[location.Location, ...],
+    repository: options.RepositoryOptions,
+    engine: options.EngineOptions,
+    **wishes: object,
+) -> int:
+    """Report how every VM and every repository stands: for the morning, and for an auditor.
+
+    Every VM with its last backup against its max_age, its last proof, size, stored size, change on the last
+    nights, retention, holds and warnings, and what is not backed up and why; every repository with its
+    growth, when it is full, and its checks. Of REPOs, or of all in the configuration.
+
+    Exit status 1 when a selected VM is not protected as its policy asks, or the engine or a repository does
+    not answer.
+    """
+    from datetime import datetime, timezone
+
+    from borg_ovirt.jobs.report.gather import gather
+
+    wanted = _Wishes(**wishes)  # type: ignore[arg-type]
+    report = gather(_plan(output, where, repository, engine, wanted), datetime.now(timezone.utc))
+    if wanted.prometheus is not None:
+        from borg_ovirt.jobs.report.metrics import metrics
+
+        _write(Path(wanted.prometheus), metrics(report), 0o644)
+    if wanted.html is not None:
+        from borg_ovirt.jobs.report.page import page
+
+        if wanted.html == "-":
+            sys.stdout.write(page(report))
+        else:
+            _write(Path(wanted.html), page(report))
+    if output.json:
+        output.result(report)
+    elif wanted.html is None and wanted.prometheus is None:
+        _show(output, report)
+    return EXIT_WARNING if report.failed else EXIT_OK
+
+
+def _plan(
+    output: Output,
+    where: tuple[location.Location, ...],
+    repository: options.RepositoryOptions,
+    engine: options.EngineOptions,
+    wanted: _Wishes,
+) -> ReportPlan:
+    from borg_ovirt.cli import connect
+    from borg_ovirt.cli.doctor import looked_at
+    from borg_ovirt.jobs.report.gather import ReportPlan
+    from borg_ovirt.jobs.report.held import Looks
+    from borg_ovirt.ovirt.tracked.journal import state_dir
+    from borg_ovirt.redact import redact
+
+    config = connect.configuration(output)
+    places = where or [location.Location(name) for name in connect.repositories_of(config)]
+    return ReportPlan(
+        config=config,
+        access=connect.engine_access_if_any(config, engine) if wanted.ask else None,
+        repositories={
+            place.repo: (
+                redact(connect.repository_of(config, place, repository).location),
+                looked_at(config, place, repository),
+            )
+            for place in places
+        },
+        state=state_dir(),
+        looks=Looks(wanted.check, wanted.sizes),
+    )
+
+
+def _write(path: Path, text: str, mode: int | None = None) -> None:
+    """Replace the file at once: nobody must ever see half of it."""
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        if mode is not None:
+            draft.chmod(mode)
+        os.replace(draft, path)
+    except OSError as error:
+        raise UsageError(f"The report cannot be written to {path}: {error.strerror}.") from error
+
+
+def _show(output: Output, report: Report) -> None:
+    from borg_ovirt.jobs.report.words import span
+
+    if report.engine_error:
+        output.warn(f"the engine did not answer: {report.engine_error}")
+    places = ["SIZE", "UNIQUE", "SHARED", "CHANGED", "REPOSITORY", "NOTES"]
+    output.table(
+        ["VM", "PROTECTION", "AGE", "MAX AGE", "PROOF", *places],
+        [
+            [
+                vm.protection.vm,
+                vm.protection.verdict.upper() if vm.grade == "bad" else vm.protection.verdict,
+                span(vm.protection.age),
+                span(vm.max_age) or "-",
+                f"{vm.protection.proof.level} {span(vm.protection.proof_age)}"
+                if vm.protection.proof
+                else "-",
+                format_size(vm.protection.size) if vm.protection.archive else "",
+                "-" if vm.unique is None else format_size(vm.unique),
+                "-" if vm.shared is None else format_size(vm.shared),
+                _changed(vm),
+                vm.protection.repository,
+                "; ".join([*([vm.why] if vm.why else []), *vm.warnings]),
+            ]
+            for vm in report.vms
+        ],
+    )
+    for one in report.repositories:
+        if one.error is not None:
+            output.lines(f"{one.name}: {one.error}")
+            continue
+        stored = "-" if one.stored is None else format_size(one.stored)
+        full = f"; full: {one.growth.forecast}" if one.growth else ""
+        output.lines(f"{one.name}: {one.archives} archives, {stored} stored{full}")
+        for finding in one.findings:
+            if finding.status != "ok":
+                output.lines(f"{one.name}: {finding.status}: {finding.text}")
+    output.lines(f"As of {local_time(report.time)}.")
+
+
+def _changed(vm: VmReport) -> str:
+    from borg_ovirt.jobs.report.charts import percent
+
+    known = [point.changed for point in vm.nights if point.changed is not None]
+    return percent(known[-1]) if known else "-"
+
+
+def _proof(vm: VmReport) -> str:
+    from borg_ovirt.jobs.report.words import span
+
+    proof = vm.protection.proof
+    return f"{proof.level} {span(vm.protection.proof_age)}" if proof else "-"
