@@ -43,6 +43,7 @@ def test_three_nights(box: Box, desk: Desk, cluster: str, way: str) -> None:
 
     def night(kind: str, most: int) -> None:
         box.shift(days=1)
+        truth = {disk.id: box.sha(disk) for disk in box.disks(vm)}
         lost = box.inject.hits["lose"]
         lose_every_answer(box)
         told = desk.create(vm, "--sample", "0")
@@ -50,7 +51,8 @@ def test_three_nights(box: Box, desk: Desk, cluster: str, way: str) -> None:
         box.inject.clear()
         assert (told["way"], told["kind"], told["warnings"]) == (way, kind, [])
         assert told["bytes_read"] <= most
-        desk.assert_archived(told["archive"], vm)
+        for disk in box.disks(vm):
+            assert desk.archived_sha(told["archive"], disk) == truth[disk.id], disk.alias
         desk.assert_clean()
 
     rounded = DATA + 8 * MIB  # whole cells
