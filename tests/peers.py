@@ -102,7 +102,7 @@ class Stage:
 
 def raw_sha(image: Path) -> str:
     """Of what a guest would read."""
-    raw = image.with_suffix(".guest")
+    raw = ROOT / "guest.raw"
     subprocess.run(["qemu-img", "convert", "-O", "raw", image, raw], check=True)
     return sha_of(raw)
 
