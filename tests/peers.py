@@ -60,10 +60,11 @@ class Stage:
         box, home = self.box, ROOT / "home"
         url = box.url.removesuffix("/ovirt-engine/api")
         (home / ".config").mkdir(parents=True, exist_ok=True)
-        (home / ".config" / "ovirt.conf").write_text(
-            f"[box]\nengine_url = {url}\nusername = {box.user}\npassword = {box.password}\n"
-            f"cafile = {box.ca_file}\n"
+        told = (
+            f"engine_url = {url}\nusername = {box.user}\npassword = {box.password}\ncafile = {box.ca_file}\n"
         )
+        for name in ("ovirt.conf", "ovirt-img.conf"):
+            (home / ".config" / name).write_text(f"[box]\n{told}")
         self.connection = {"url": box.url, "user": box.user, "password": box.password, "ca": str(box.ca_file)}
         self.env = {**os.environ, "HOME": str(home), "PATH": f"{BIN}:{os.environ['PATH']}"}
 
