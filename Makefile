@@ -11,7 +11,7 @@ export PYTHONPATH := tests
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo box test live peers coverage guestfs mutants lint format soak bench bench-quick dist deb packages clean
+.PHONY: help setup demo box test live peers coverage guestfs monitoring mutants lint format soak bench bench-quick dist deb packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ peers: setup ## clients of others, fetched into build/peers, against the box: SD
 
 guestfs: setup ## single files through libguestfs, with real file systems (needs guestfish)
 	@$(PYTHON) -m pytest tests/guestfs
+
+monitoring: setup ## the report in a real browser, metrics and alerts by promtool (needs chromium, prometheus)
+	@$(PYTHON) -m pytest tests/monitoring
 
 mutants: setup ## break the product in small ways, each of which a test must notice; ONLY=name for some
 	@$(PYTHON) -m mutants $(if $(ONLY),--only $(ONLY)) --jobs $(JOBS)

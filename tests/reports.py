@@ -41,6 +41,7 @@ def protection(vm: str, verdict: str = "ok", *, days: float | None = 0.2, **more
         "proof": ProofRecord(level="data", passed=True, time=NOW - 9 * DAY, version="0.1.0"),
         "proof_age": 9 * DAY,
         "failed_proofs": [],
+        "heat": None,
         "verdict": verdict,
     }
     return Protection(**(facts | more))  # type: ignore[arg-type]
@@ -107,7 +108,7 @@ def report() -> Report:
         ),
         vm(
             protection(HOSTILE, "unproven", **unproven),
-            why="its last proof has not been, and one is asked for every 60d",
+            why="none of its archives was proven, and one is asked for every 60d",
             notes=[HOSTILE],
             holds=[replace(hold, reason=HOSTILE, by=HOSTILE)],
             retention="everything",

@@ -6,6 +6,7 @@ import click
 
 from borg_ovirt.cli import options
 from borg_ovirt.cli.output import Output
+from borg_ovirt.errors import EXIT_ERROR, EXIT_OK
 
 
 @click.group("config")
@@ -51,6 +52,25 @@ def validate(output: Output) -> int:
             f"repositories: {', '.join(config.repositories) or 'none'}."
         )
     return 0
+
+
+@command.command("notify-test")
+@options.common()
+def notify_test(output: Output) -> int:
+    """Send a test message to everybody of `notify`, whatever they wait for. Exit status 2: not all did."""
+    from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.notify import try_out
+
+    config = connect.configuration(output)
+    if not config.notify:
+        raise click.UsageError("The configuration names nobody: write `notify` (docs/hooks.md).")
+    found = try_out(config.notify)
+    if output.json:
+        output.result({"sent": found.count(None), "problems": [problem for problem in found if problem]})
+    else:
+        for number, problem in enumerate(found, 1):
+            output.lines(problem or f"notification {number} was sent")
+    return EXIT_ERROR if any(found) else EXIT_OK
 
 
 @command.command("schema")

@@ -62,6 +62,14 @@ def engine_access_if_any(config: Config, options: EngineOptions) -> EngineAccess
     return engine_access(config, options) if anywhere else None
 
 
+def engine_access_unasked(config: Config, options: EngineOptions) -> EngineAccess | None:
+    """As `engine_access_if_any`; None also where the password would have to be asked for."""
+    anywhere = options.engine or options.url or os.environ.get("BORG_OVIRT_URL") or config.engines
+    if not anywhere or engine_settings(config, _overrides(options), options.engine).password is None:
+        return None
+    return engine_access(config, options)
+
+
 def engine_url(config: Config, options: EngineOptions) -> str:
     """The URL of the engine's API; no password is asked for."""
     settings = engine_settings(config, _overrides(options), options.engine)
@@ -131,7 +139,7 @@ def repositories(settings: Mapping[str, RepositorySettings], stall: float = 300.
     What can be read or asked for only once is read here. Nothing is opened yet.
     """
     refuse_twice([one.location for one in settings.values()])
-    known = _with_secrets(settings)
+    known = _with_secrets({name: _patient(one) for name, one in settings.items()})
     if len(known) == 1:
         from borg_ovirt.jobs.backup.opened import OneRepository
 
@@ -152,6 +160,11 @@ def repositories_of(config: Config) -> list[str]:
     raise UsageError(
         "No repository is given.", "Name one, set BORG_REPO, or write `repositories` in the config."
     )
+
+
+def _patient(settings: RepositorySettings) -> RepositorySettings:
+    """A night waits for a lock that somebody else has."""
+    return replace(settings, lock_wait=600.0) if settings.lock_wait is None else settings
 
 
 def refuse_twice(locations: Sequence[str]) -> None:

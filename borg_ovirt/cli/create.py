@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from borg_ovirt.cli import location, options, overrides
 from borg_ovirt.cli.output import Output
+from borg_ovirt.cli.telling import told
 
 if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config
     from borg_ovirt.config.settings import RepositorySettings
     from borg_ovirt.jobs.backup.create import CreateOptions
+    from borg_ovirt.jobs.notify import Story
     from borg_ovirt.jobs.runs.plan import RunPlan
     from borg_ovirt.jobs.selection import Member
     from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
@@ -54,7 +56,8 @@ def command(
     access = connect.engine_access(config, engine)
     if dry_run:
         return _preview(output, order, access)
-    status = _run(output, order, access)
+    with told(output, config, "create", active=order.vm is None) as story:
+        status = _run(output, order, access, story)
     if config.verify.after_create and order.vm is None:
         from borg_ovirt.cli.verify import after_create
 
@@ -72,14 +75,29 @@ class _Order:
     """By the names that the user gave them."""
     vm: str | None
     """The one VM of the command line."""
+    known: list[Member] = field(default_factory=list)
+    """Every VM of the engine, once it was asked."""
 
     def members(self, engine: Engine) -> Sequence[Member]:
         """The VMs that it is about."""
-        from borg_ovirt.jobs.selection import choose, fleet, named
+        from borg_ovirt.jobs.selection import choose, named
 
         if self.vm is not None:
             return [named(engine, self.config, self.vm)]
-        return choose(fleet(engine, self.config), self.given.narrowing())
+        return choose(self._fleet(engine), self.given.narrowing())
+
+    def selected(self, engine: Engine) -> Sequence[Member]:
+        """Those that runs like it are about, whatever --vm and --tag leave of them."""
+        from borg_ovirt.jobs.selection import choose
+
+        return choose(self._fleet(engine), replace(self.given.narrowing(), vms=(), tags=()))
+
+    def _fleet(self, engine: Engine) -> list[Member]:
+        from borg_ovirt.jobs.selection import fleet
+
+        if not self.known:
+            self.known.extend(fleet(engine, self.config))
+        return self.known
 
     def options(self, member: Member) -> CreateOptions:
         """How one of them is backed up."""
@@ -121,9 +139,9 @@ def _settings(
     }
 
 
-def _run(output: Output, order: _Order, access: EngineAccess) -> int:
+def _run(output: Output, order: _Order, access: EngineAccess, story: Story) -> int:
     """Run, and say what became of it; a failure of its own is told at the edge of the program."""
-    from borg_ovirt.cli.summary import summary
+    from borg_ovirt.cli.summary import summary, write
     from borg_ovirt.jobs.restore.rollback_state import unfinished
     from borg_ovirt.jobs.runs.hooks import Hooks
     from borg_ovirt.jobs.runs.run import run
@@ -135,6 +153,7 @@ def _run(output: Output, order: _Order, access: EngineAccess) -> int:
     hooks = Hooks(order.config.hooks, facts, output.tell if output.verbose else lambda text: None)
     with output.progress() as progress:
         result = run(plan, access, hooks, progress)
+    write(result, story)
     if output.json:
         output.result(result.facts())
     else:
@@ -163,6 +182,7 @@ def _plan(order: _Order) -> RunPlan:
         limits=limits,
         until=None if named else window_end(limits.until, datetime.now(timezone.utc)),
         named=named,
+        selected=None if named else order.selected,
     )
 
 

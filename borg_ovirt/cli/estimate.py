@@ -54,7 +54,7 @@ def command(
     if output.json:
         output.result({**vars(found), "to_read": found.to_read})
         return 0
-    since = f"incremental since {found.base}" if found.base else f"full ({found.reason})"
+    since = f"full ({found.reason})" if found.reason else f"incremental since {found.base}"
     output.lines(f"{found.vm_name}: {since}: {format_size(found.to_read)} to read")
     output.table(
         ["DISK", "SIZE", "KIND", "TO READ", "ZERO", "REUSED"],
@@ -70,4 +70,7 @@ def command(
             for disk in found.disks
         ],
     )
+    for disk in found.disks:
+        if disk.reason and disk.reason != found.reason:
+            output.lines(f"disk {disk.alias} is read in full: {disk.reason}")
     return 0

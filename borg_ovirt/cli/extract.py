@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from borg_ovirt.cli import location, options
+from borg_ovirt.cli.audit import Deed, audited, tell_engine
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, RestoreBlocked
 from borg_ovirt.jobs.restore.options import RestoreOptions, SiteMap
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from borg_ovirt.config.restore import Restore
     from borg_ovirt.config.settings import RepositorySettings
     from borg_ovirt.jobs.restore.fleet import FleetPlan, FleetResult
-    from borg_ovirt.jobs.restore.restore import Destination
+    from borg_ovirt.jobs.restore.restore import Destination, RestoreResult
     from borg_ovirt.ovirt.session.engine import EngineAccess
     from borg_ovirt.progress import Progress
     from borg_ovirt.repository.open import Repository
@@ -216,6 +218,7 @@ def command(
     would be made, where, how large, and everything in the way: damage of the archive, too.
     """
     from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.archives.find import find_archive
     from borg_ovirt.jobs.restore.fleet import restore_all
     from borg_ovirt.jobs.restore.restore import restore
 
@@ -226,23 +229,32 @@ def command(
     if asked.directory is not None:
         with output.progress() as progress, connect.repository(settings, write=False) as opened:
             result = restore(opened, archive.name or "", asked, None, progress, dry_run=dry_run)
+            info = find_archive(opened, result.archive)
+        if not dry_run:
+            where = f"was written into files of {socket.gethostname()}"
+            tell_engine(output, config, engine, [Deed.of(info, where)])
     else:
         asked = replace(asked, mapping=_mapping(site.map_file or config.restore.map))
         access = connect.engine_access(config, engine)
         with _into(output, settings, access, heal=not dry_run) as (opened, into, progress):
             if site.every:
                 fleet = _fleet(config.restore, site)
-                back = restore_all(opened, fleet, asked, into, progress, dry_run=dry_run)
+                with _in_the_log(output, into, archive, dry_run) as tell:
+                    back = restore_all(opened, fleet, asked, into, progress, dry_run=dry_run)
+                    for one in back.restored:
+                        tell(one)
                 return _told(output, back)
-            result = restore(
-                opened,
-                archive.name or "",
-                asked,
-                into,
-                progress,
-                dry_run=dry_run,
-                at_once=config.restore.disks_at_once,
-            )
+            with _in_the_log(output, into, archive, dry_run) as tell:
+                result = restore(
+                    opened,
+                    archive.name or "",
+                    asked,
+                    into,
+                    progress,
+                    dry_run=dry_run,
+                    at_once=config.restore.disks_at_once,
+                )
+                tell(result)
     if output.json:
         output.result(result)
     else:
@@ -250,6 +262,24 @@ def command(
     if result.plan.blockers:
         return RestoreBlocked.exit_code  # of a dry run; a real one has raised it
     return EXIT_WARNING if result.warnings else EXIT_OK
+
+
+@contextmanager
+def _in_the_log(
+    output: Output, into: Destination, archive: location.Location, dry_run: bool
+) -> Iterator[Callable[[RestoreResult], None]]:
+    """The engine's own log tells what was restored, and what was not."""
+    if dry_run:
+        yield lambda result: None
+        return
+    with audited(into.engine, output, f"Restore of {archive}") as note:
+
+        def tell(result: RestoreResult) -> None:
+            vm = result.plan.vm
+            text = f"Restored from archive {result.archive} of {archive.repo}: {result.plan.title}."
+            note(text, vm.id if vm else None)
+
+        yield tell
 
 
 def _check_site(asked: RestoreOptions, site: SiteOptions, archive: location.Location) -> None:

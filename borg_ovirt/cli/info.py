@@ -60,7 +60,9 @@ def _show(output: Output, facts: ArchiveFacts) -> None:
     line, manifest = facts.line, facts.manifest
     run = manifest.run
     marks = [
-        word for word, holds in (("held", line.held), ("change tracking found wrong", line.marked)) if holds
+        word
+        for word, holds in ((line.held_so, line.held), ("change tracking found wrong", line.marked))
+        if holds
     ]
     if line.damage:
         output.warn(f"{line.archive} cannot be restored whole: {line.damage}.")

@@ -95,8 +95,8 @@ def command(
         )
     engine = _asked(engine)
     pem = None if engine.ca_file else _ca(output, engine, answers.fingerprint)
-    access = replace(engine_access(Config(), engine), ca_pem=pem)
     role = init_role.asked(role)
+    access = replace(engine_access(Config(), engine), ca_pem=pem)
     if role.administrator is not None and dry_run:
         output.lines(f"Would make the role as {role.administrator}, and give it to {access.username}.")
     else:

@@ -124,7 +124,7 @@ def in_short(proof: ProofRecord | None) -> str:
 def _notes(line: ArchiveLine) -> str:
     notes = [
         "DAMAGED: " + line.damage if line.damage else "",
-        "held" if line.held else "",
+        line.held_so,
         "marked" if line.marked else "",
         "time doubtful" if line.time_doubted else "",
         line.heat or "",

@@ -34,6 +34,7 @@ class CreateOverrides:
     until: str | None = None
     rate_limit: str | None = None
     min_free: str | None = None
+    captures: int | None = None
     mode: str | None = None
     full: bool = False
     freeze: str | None = None
@@ -57,7 +58,7 @@ class CreateOverrides:
 
     def refuse_narrowing(self) -> None:
         """What chooses among VMs, or says when one is too late, says nothing of one that is named."""
-        for name in ("vm", "tag", "shard", "until"):
+        for name in ("vm", "tag", "shard", "until", "captures"):
             if getattr(self, name):
                 raise click.UsageError(f"--{name} is for runs over the configuration: REPO::VM names its VM.")
 
@@ -67,6 +68,7 @@ class CreateOverrides:
             "until": read(self.until, "TimeOfDay", "--until"),
             "rate_limit": read(self.rate_limit, "Size", "--rate-limit"),
             "min_free": read(self.min_free, "MinFree", "--min-free"),
+            "captures": self.captures,
         }
         return configured.model_copy(
             update={name: value for name, value in given.items() if value is not None}
@@ -118,6 +120,7 @@ def create_options(
         wait=not given.no_wait,
         freeze=given.freeze or policy.freeze,
         backup_api=given.backup_api or policy.backup_api,
+        lock_limit=policy.lock_limit,
         full=given.full,
         full_every=policy.full_every,
         sampling=given.sampling() or Sampling(policy.sample),
@@ -167,6 +170,7 @@ given = options.bundle(
     click.option("--tag", multiple=True, metavar="TAG", help="Of the selected VMs only those with this tag."),
     click.option("--shard", metavar="I/N", help="Part I of N of the VMs, by their ids."),
     click.option("--until", metavar="HH:MM", help="Start no VM after this time of day."),
+    click.option("--captures", type=click.IntRange(1, 32), help="VMs under way at a time."),
     click.option("--rate-limit", metavar="SIZE", help="Bytes per second that all disks together read."),
     click.option("--min-free", metavar="ROOM", help="Room that storage domains must keep: 10%, 20GiB, or 0."),
     click.option(
@@ -183,7 +187,7 @@ given = options.bundle(
     click.option(
         "--backup-api",
         type=click.Choice(["auto", "live"]),
-        help="live: avoid the hybrid backup that works through a snapshot.",
+        help="auto: by what it holds up. live: never the hybrid backup, which works through a snapshot.",
     ),
     click.option(
         "--no-snapshot",

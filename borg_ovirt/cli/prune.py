@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import click
 
 from borg_ovirt.cli import location, options
+from borg_ovirt.cli.audit import Deed, tell_engine
 from borg_ovirt.cli.keep import KeepOptions, keep_rules
 from borg_ovirt.cli.output import Output, local_time
+from borg_ovirt.cli.telling import told
 from borg_ovirt.units import format_size
 
 if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config
     from borg_ovirt.jobs.archives.prune import Known, PruneResult
+    from borg_ovirt.jobs.notify import Story
 
 
 @click.command("prune")
@@ -49,26 +52,48 @@ def command(
 
     config = connect.configuration(output)
     rules = keep.retention(gone)
-    known = None if no_engine else _ask_engine(output, config, engine)
     results: dict[str, PruneResult] = {}
-    try:
-        for repo, names in _by_repository(where or _every(config)).items():
-            settings = connect.repository_of(config, location.Location(repo), repository)
-            with connect.repository(settings, write=not dry_run) as opened:
-                results[repo] = prune(
-                    opened,
-                    config,
-                    known,
-                    datetime.now(timezone.utc),
-                    rules=rules,
-                    vms=names,
-                    dry_run=dry_run,
-                    compact=compact,
-                )
-    finally:  # what was removed before a repository failed is told all the same
-        if results:
-            _tell(output, results, dry_run)
+    with told(output, config, "prune", active=not (where or dry_run)) as story:
+        known = None if no_engine else _ask_engine(output, config, engine)
+        try:
+            for repo, names in _by_repository(where or _every(config)).items():
+                settings = connect.repository_of(config, location.Location(repo), repository)
+                with connect.repository(settings, write=not dry_run) as opened:
+                    results[repo] = prune(
+                        opened,
+                        config,
+                        known,
+                        datetime.now(timezone.utc),
+                        rules=rules,
+                        vms=names,
+                        dry_run=dry_run,
+                        compact=compact,
+                    )
+        finally:  # what was removed before a repository failed is told all the same
+            if results:
+                _tell(output, results, dry_run)
+                _write(results, story)
+        if not (dry_run or no_engine):
+            tell_engine(output, config, engine, _deeds(results))
     return 1 if any(result.warnings for result in results.values()) else 0
+
+
+def _deeds(results: Mapping[str, PruneResult]) -> Iterator[Deed]:
+    """For the engine's log: a line for each VM that lost archives."""
+    for name, result in results.items():
+        gone = [line for line in result.lines if not line.keep]
+        for vm_id, engine in dict.fromkeys((line.vm_id, line.engine) for line in gone):
+            mine = [line for line in gone if (line.vm_id, line.engine) == (vm_id, engine)]
+            archives = ", ".join(line.archive for line in mine)
+            yield Deed(f"Archives of VM {mine[0].vm} pruned from {name}: {archives}.", vm_id, engine)
+
+
+def _write(results: Mapping[str, PruneResult], story: Story) -> None:
+    """The run as it is told to people."""
+    story.repositories = list(results)
+    removed, kept = (sum(getattr(r, name) for r in results.values()) for name in ("removed", "kept"))
+    story.summary = f"{removed} archives removed, {kept} kept."
+    story.warn(*(warning for result in results.values() for warning in result.warnings))
 
 
 def _every(config: Config) -> list[location.Location]:

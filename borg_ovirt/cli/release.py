@@ -25,4 +25,4 @@ def command(
 
     NAME is an archive, or a VM (name or id), which stands for its latest archive.
     """
-    return mark(output, repository, archive, more, held=False, dry_run=dry_run)
+    return mark(output, repository, archive, more, None, dry_run=dry_run)

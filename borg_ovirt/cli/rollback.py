@@ -7,6 +7,7 @@ from dataclasses import replace
 import click
 
 from borg_ovirt.cli import location, options, overrides
+from borg_ovirt.cli.audit import audited
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_OK, RestoreBlocked
 from borg_ovirt.jobs.restore.options import RollbackOptions
@@ -41,6 +42,7 @@ def command(
     an archive first; going back to that undoes the rollback. The VM's configuration stays as it is.
     """
     from borg_ovirt.cli import connect
+    from borg_ovirt.jobs.archives.find import find_archive
     from borg_ovirt.jobs.backup.create import create
     from borg_ovirt.jobs.backup.stores import SingleStore
     from borg_ovirt.jobs.restore.rollback import Rollback
@@ -74,7 +76,13 @@ def command(
             return made.archive
 
         job = Rollback(opened, ovirt, journal, state_dir(), asked, progress, save, archive.repo)
-        result = job.run(archive.name or "", dry_run=dry_run)
+        if dry_run:
+            result = job.run(archive.name or "", dry_run=True)
+        else:
+            with audited(ovirt, output, f"Rollback to {archive}") as tell:
+                result = job.run(archive.name or "")
+                vm_id = find_archive(opened, result.archive).comment.vm_id
+                tell(f"VM {result.vm} went back to archive {result.archive} of {archive.repo}.", vm_id)
     if output.json:
         output.result(result)
     else:

@@ -8,6 +8,7 @@ from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from borg_ovirt.cli.output import Output
+    from borg_ovirt.jobs.notify import Story
     from borg_ovirt.jobs.runs.outcome import RunResult, VmOutcome
 
 
@@ -28,15 +29,32 @@ def summary(output: Output, result: RunResult) -> None:
     for text in [*result.warnings, result.error]:
         if text is not None:
             output.lines(text)
+    output.lines(counted(result))
+
+
+def counted(result: RunResult) -> str:
+    """How many VMs ended how."""
     words = ("ok", "warning", "failed", "not started")
-    counted = ", ".join(f"{result.count(w)} {w}" for w in words if result.count(w))  # type: ignore[arg-type]
-    output.lines(f"{len(result.vms)} VMs: {counted or 'nothing to do'}.")
+    each = ", ".join(f"{result.count(w)} {w}" for w in words if result.count(w))  # type: ignore[arg-type]
+    return f"{len(result.vms)} VMs: {each or 'nothing to do'}."
+
+
+def write(result: RunResult, story: Story) -> None:
+    """The run as it is told to people: what went wrong, the worst first."""
+    story.summary = counted(result)
+    story.repositories = [repository.name for repository in result.repositories]
+    lost = [f"repository {r.name}: {r.error}" for r in result.repositories if r.error]
+    failed = [f"{vm.vm}: failed: {vm.error}" for vm in result.vms if vm.status == "failed"]
+    warned = [f"{vm.vm}: {text}" for vm in result.vms for text in vm.warnings]
+    story.problems = [*([result.error] if result.error else []), *lost, *failed, *result.warnings, *warned]
+    story.status = "warning" if result.status == "not started" else result.status
 
 
 def _one(output: Output, vm: VmOutcome) -> None:
     reason = f" ({vm.reason})" if vm.reason else ""
+    took = format_duration(vm.took or vm.seconds)
     output.lines(
-        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {format_duration(vm.seconds)}, "
+        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {took}, "
         f"{format_size(vm.bytes_added)} added to the repository"
     )
     output.table(
@@ -82,7 +100,7 @@ def _many(output: Output, vms: list[VmOutcome]) -> None:
                 vm.kind or "",
                 format_size(vm.bytes_read) if vm.archive else "",
                 format_size(vm.bytes_added) if vm.archive else "",
-                format_duration(vm.seconds) if vm.seconds else "",
+                format_duration(vm.took or vm.seconds) if vm.seconds else "",
                 vm.error or "; ".join(vm.warnings) or vm.reason or "",
             ]
             for vm in vms

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from borg_ovirt.cli import location, options
+from borg_ovirt.cli.audit import Deed, tell_engine
 from borg_ovirt.cli.output import Output, local_time
+from borg_ovirt.cli.telling import told
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, ArchiveUnsound
 from borg_ovirt.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from borg_ovirt.config.schema import Config
+    from borg_ovirt.jobs.notify import Story
     from borg_ovirt.jobs.proof.due import Due
     from borg_ovirt.jobs.proof.verify import VerifyOptions, VerifyResult
     from borg_ovirt.jobs.restore.restore import Destination
@@ -36,10 +39,15 @@ class Asked:
     check_repository: str | None = None
     storage_domain: str | None = None
     work_dir: Path | None = None
+    local: bool = False
+    expect_line: str | None = None
+    expect_port: int | None = None
+    boot_timeout: str = "10m"
 
     def options(self, config: Config) -> VerifyOptions:
         """What the run may take."""
         from borg_ovirt.cli.overrides import read
+        from borg_ovirt.jobs.proof.booting import BootOptions
         from borg_ovirt.jobs.proof.verify import VerifyOptions
         from borg_ovirt.jobs.runs.plan import window_end
 
@@ -51,7 +59,21 @@ class Asked:
             most=self.most or rules.per_run,
             work_dir=self.work_dir,
             storage_domain=self.storage_domain or rules.storage_domain,
+            boot=BootOptions(
+                read(self.boot_timeout, "Duration", "--boot-timeout"),
+                self.local,
+                self.expect_line,
+                self.expect_port,
+            ),
         )
+
+    def check(self) -> None:
+        """Refuse what means nothing."""
+        signs = (self.expect_line is not None) + (self.expect_port is not None)
+        if self.local and (self.level != "boot" or signs != 1):
+            raise click.UsageError("--local goes with --level boot, and --expect-line or --expect-port.")
+        if signs and not self.local:
+            raise click.UsageError("--expect-line and --expect-port go with --local.")
 
 
 @click.command("verify")
@@ -61,7 +83,7 @@ class Asked:
     Asked,
     click.option(
         "--level",
-        type=click.Choice(["structure", "data", "content", "restore"]),
+        type=click.Choice(["structure", "data", "content", "restore", "boot"]),
         help="What to prove, whatever policy.verify says; each level takes in those before it.",
     ),
     click.option("--most", type=click.IntRange(1), metavar="N", help="So many archives at most."),
@@ -77,6 +99,17 @@ class Asked:
         "--work-dir",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         help="Where the layers of chains are staged.",
+    ),
+    click.option("--local", is_flag=True, help="Level boot: in QEMU on this machine, without an engine."),
+    click.option("--expect-line", metavar="TEXT", help="With --local: the guest's serial line says so."),
+    click.option(
+        "--expect-port",
+        type=click.IntRange(1, 65535),
+        metavar="PORT",
+        help="Or: it listens there (TCP).",
+    ),
+    click.option(
+        "--boot-timeout", default="10m", show_default=True, metavar="SPAN", help="How long a guest may take."
     ),
 )
 @options.repository
@@ -98,18 +131,25 @@ def command(
     structure: manifest, OVF, items and chunks are there. data: every byte is read, decrypted, hashed.
     content: partition tables and file systems agree with themselves, and `qemu-img check` passes on chains.
     restore: each disk is restored into the engine, proven there, and removed again.
+    boot: a scratch VM without network cards starts in the engine, its guest agent speaks, it is removed; with
+    --local QEMU runs it here from the repository, until it says --expect-line or listens on --expect-port.
 
     An archive that fails is no base of a backup, and is not counted as the newest good one. Exit status: 0
     all well, 1 some could not be looked at, 37 one failed.
     """
     from borg_ovirt.cli import connect
 
+    asked.check()
     config = connect.configuration(output)
     places: dict[str, list[str]] = {}
     for place in where or [location.Location(name) for name in connect.repositories_of(config)]:
         places.setdefault(place.repo, []).extend([place.name] if place.name else [])
-    results = _prove(output, config, places, asked, repository, engine, dry_run)
-    return _tell(output, results, dry_run, json=output.json)
+    with told(output, config, "verify", active=not (where or dry_run)) as story:
+        results = _prove(output, config, places, asked, repository, engine, dry_run)
+        _write(results, story)
+        if not dry_run:
+            tell_engine(output, config, engine, _deeds(results))
+        return _tell(output, results, dry_run, json=output.json)
 
 
 def after_create(
@@ -121,8 +161,40 @@ def after_create(
 ) -> int:
     """What is due by the policy, at the end of a run of `create`; the run's JSON stays the only one."""
     places: dict[str, list[str]] = {name: [] for name in repositories}
-    results = _prove(output, config, places, Asked(), repository, engine, dry_run=False)
-    return _tell(output, results, dry_run=False, json=False)
+    with told(output, config, "verify") as story:
+        results = _prove(output, config, places, Asked(), repository, engine, dry_run=False)
+        _write(results, story)
+        tell_engine(output, config, engine, _deeds(results))
+        return _tell(output, results, dry_run=False, json=False)
+
+
+def _deeds(results: dict[str, Any]) -> Iterator[Deed]:
+    """For the engine's log: what was proven, and what failed."""
+    for name, one in results.items():
+        for line in one["result"].lines:
+            what = f"Archive {line.archive} of VM {line.vm} in {name}"
+            if line.verdict == "passed":
+                yield Deed(f"{what} passed its proof ({line.level}).", line.vm_id, line.engine)
+            elif line.verdict == "failed":
+                text = f"{what} failed its proof ({line.level}): {line.note}"
+                yield Deed(text, line.vm_id, line.engine, "error")
+
+
+def _write(results: dict[str, Any], story: Story) -> None:
+    """The run as it is told to people."""
+    story.repositories = list(results)
+    found: list[VerifyResult] = [one["result"] for one in results.values()]
+    story.summary = " ".join(_counted(result) for result in found)
+    lines = [line for result in found for line in result.lines]
+    for line in lines:
+        if line.verdict == "failed":
+            story.fail(f"{line.archive} failed its proof ({line.level}): {line.note}")
+        elif line.verdict == "not proven":
+            story.warn(f"{line.archive} could not be proven: {line.note}")
+        story.warn(*(f"{line.archive}: {doubt}" for doubt in line.doubts))
+    for name, one in results.items():
+        if one["check"] is not None and not one["check"].sound:
+            story.fail(f"Borg finds files of {name} faulty")
 
 
 def _prove(
@@ -145,7 +217,8 @@ def _prove(
             with connect.repository(settings, write=not dry_run) as opened:
                 wanted = _wanted(opened, config, names, asked.level)
                 into = None
-                if any(one.level == "restore" for one in wanted) and not dry_run:
+                needs = {"restore"} if asked.local else {"restore", "boot"}
+                if any(one.level in needs for one in wanted) and not dry_run:
                     into = stack.enter_context(_destination(connect.engine_access(config, engine), progress))
                 results[repo] = _verify(opened, wanted, plan, into, progress, dry_run)
                 results[repo]["check"] = _check(opened, config, asked, progress, dry_run)
@@ -263,8 +336,12 @@ def _show(output: Output, name: str, result: VerifyResult) -> None:
             for line in result.lines
         ],
     )
+    output.lines(_counted(result))
+
+
+def _counted(result: VerifyResult) -> str:
     words = ("passed", "failed", "under way", "not proven", "due")
     counted = ", ".join(f"{result.count(word)} {word}" for word in words if result.count(word))
     left = f", {result.left} left for the next run" if result.left else ""
     read = f"; {format_size(result.bytes_read)} read" if result.bytes_read else ""
-    output.lines(f"{counted or 'nothing is due'}{left}{read}.")
+    return f"{counted or 'nothing is due'}{left}{read}."

@@ -74,6 +74,8 @@ def command(
         for name in line.failed_proofs:
             if name not in line.damaged:
                 output.warn(f"{line.repository}: {name} failed its proof.")
+        if line.heat is not None:
+            output.warn(f"{line.repository}: VM {line.vm}: {line.heat}")
     shown = [line for line in lines if line.failed or not unprotected]
     if output.json:
         output.result({"vms": shown})

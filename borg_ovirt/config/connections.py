@@ -10,13 +10,13 @@ from borg_ovirt.config.section import Section, Words
 from borg_ovirt.config.types import Duration, Size
 
 
-def _only_one(section: Section, *keys: str) -> None:
+def only_one(section: Section, *keys: str) -> None:
     given = [key for key in keys if getattr(section, key) is not None]
     if len(given) > 1:
         raise ValueError(f"give one of {', '.join(keys)}, not {' and '.join(given)}")
 
 
-def _command(words: Words | None) -> str | tuple[str, ...] | None:
+def words_of(words: Words | None) -> str | tuple[str, ...] | None:
     return tuple(words) if isinstance(words, list) else words
 
 
@@ -67,8 +67,8 @@ class EngineSection(Section):
 
     @model_validator(mode="after")
     def _one_of_each(self) -> EngineSection:
-        _only_one(self, "password_file", "password_command", "password_fd", "password_credential")
-        _only_one(self, "ca_file", "ca_pem")
+        only_one(self, "password_file", "password_command", "password_fd", "password_credential")
+        only_one(self, "ca_file", "ca_pem")
         return self
 
     def password(self) -> SecretSource | None:
@@ -76,7 +76,7 @@ class EngineSection(Section):
         source = SecretSource(
             "engine's password",
             self.password_file,
-            _command(self.password_command),
+            words_of(self.password_command),
             self.password_fd,
             self.password_credential,
         )
@@ -136,7 +136,9 @@ class RepositorySection(Section):
         examples=["ssh -i /etc/borg-ovirt/id_ed25519"],
     )
     lock_wait: Duration | None = Field(
-        None, description="How long to wait for the repository's lock.", examples=["10m"]
+        None,
+        description="How long to wait for the repository's lock; without it `create` waits 10m, others 1s.",
+        examples=["30m"],
     )
 
     @field_validator("chunk_size")
@@ -148,7 +150,7 @@ class RepositorySection(Section):
 
     @model_validator(mode="after")
     def _one_secret(self) -> RepositorySection:
-        _only_one(self, "passphrase_file", "passphrase_command", "passphrase_fd", "passphrase_credential")
+        only_one(self, "passphrase_file", "passphrase_command", "passphrase_fd", "passphrase_credential")
         return self
 
     def passphrase(self) -> SecretSource | None:
@@ -156,7 +158,7 @@ class RepositorySection(Section):
         source = SecretSource(
             "repository's passphrase",
             self.passphrase_file,
-            _command(self.passphrase_command),
+            words_of(self.passphrase_command),
             self.passphrase_fd,
             self.passphrase_credential,
         )

@@ -13,10 +13,11 @@ from borg_ovirt.config.types import Duration, TimeOfDay
 class ProofRules(Section):
     """How the archives of a VM are proven by `borg-ovirt verify`."""
 
-    level: Literal["none", "structure", "data", "content", "restore"] = Field(
+    level: Literal["none", "structure", "data", "content", "restore", "boot"] = Field(
         "none",
         description="structure: manifest, OVF, every chunk there. data: every byte read and hashed. content: "
-        "partition tables and file systems, too. restore: each disk into the engine and out again.",
+        "partition tables and file systems, too. restore: each disk into the engine and out again. boot: a "
+        "scratch VM starts there, and its guest agent speaks.",
     )
     every: Duration = Field(
         "30d", validate_default=True, description="Prove an archive again when its last proof is older."

@@ -5,11 +5,13 @@ Checks, `config generate`, `config schema` and `docs/configuration.md` are all m
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from borg_ovirt.config.connections import EngineSection, RepositorySection
+from borg_ovirt.config.notifying import Notification
 from borg_ovirt.config.proving import ProofRules, VerifySection
 from borg_ovirt.config.restore import Restore
 from borg_ovirt.config.section import Name, Section, Words
@@ -71,8 +73,15 @@ class Policy(Section):
     )
     backup_api: Literal["auto", "live"] = Field(
         "auto",
-        description="auto: what the engine prefers. live: avoid the hybrid backup that works through a "
-        "snapshot.",
+        description="auto: at level 4.7 what holds up least: a live or cold backup, which is soon over and "
+        "locks the VM meanwhile, or a hybrid one, which works through a snapshot that is merged. live: never "
+        "a hybrid one.",
+    )
+    lock_limit: Duration = Field(
+        timedelta(minutes=2),
+        description="For how long a backup may keep a VM from starting, stopping and migrating: what is "
+        "likely to take longer is made as a hybrid backup. 0 always makes those.",
+        examples=["2m"],
     )
     full_every: Duration | None = Field(
         None,
@@ -121,6 +130,14 @@ class Limits(Section):
 
     until: TimeOfDay | None = Field(
         None, description="No VM is started after this time of day.", examples=["06:00"]
+    )
+    captures: int = Field(
+        4,
+        ge=1,
+        le=32,
+        description="VMs under way at a time: while the bytes of one are stored the engine prepares the next "
+        "ones and ends the last. 1: one after the other.",
+        examples=[8],
     )
     min_free: MinFree | None = Field(
         Room(share=0.1),
@@ -246,6 +263,25 @@ class Config(Section):
                     "timeout": "30s",
                     "on_error": "warn",
                 }
+            ]
+        ],
+    )
+
+    notify: list[Notification] = Field(
+        [],
+        description="Who is told how runs ended.",
+        examples=[
+            [
+                {"url_file": "/etc/borg-ovirt/notify-url", "when": ["failure", "recovery"]},
+                {
+                    "url": "mailto://localhost:25?from=backup@example.org&to=admin@example.org",
+                    "when": ["always"],
+                    "jobs": ["verify"],
+                    "title": "Proofs on $machine: $status",
+                    "body": "$summary $problems",
+                },
+                {"url_command": "pass show ntfy/url"},
+                {"url_credential": "notify-url"},
             ]
         ],
     )

@@ -102,6 +102,29 @@ class Progress:
         pass
 
 
+class Named(Progress):
+    """One of several VMs under way at a time: each line says which."""
+
+    def __init__(self, inner: Progress, name: str) -> None:
+        self._inner = inner
+        self._name = name
+
+    def step(self, text: str) -> None:
+        """One line with the VM's name in it."""
+        self._inner.step(self._told(text))
+
+    def warn(self, text: str) -> None:
+        """One line with the VM's name in it."""
+        self._inner.warn(self._told(text))
+
+    def disk(self, name: str, size: int, to_read: int | None = None) -> Gauge:
+        """A gauge as the others'."""
+        return self._inner.disk(name, size, to_read)
+
+    def _told(self, text: str) -> str:
+        return text if self._name in text else f"{self._name}: {text}"
+
+
 def choose(
     *, log_json: bool = False, quiet: bool = False, bars: bool = True, stream: TextIO | None = None
 ) -> Progress:

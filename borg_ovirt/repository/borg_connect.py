@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
@@ -13,13 +14,24 @@ from borg.cache import Cache, assert_secure
 from borg.compress import CompressionSpec
 from borg.helpers import Error as BorgError
 from borg.helpers import Location, Manifest, check_extension_modules, is_supported_msgpack
+from borg.locking import LockFailed, LockTimeout
 from borg.remote import RemoteRepository
 from borg.repository import Repository as LocalRepository
 
 from borg_ovirt.errors import BorgOvirtError, RepositoryError, UsageError
 from borg_ovirt.repository import borg_console
 from borg_ovirt.repository.borg_errors import translate_errors
+from borg_ovirt.repository.borg_lock import holder
 from borg_ovirt.repository.borg_session import Session
+from borg_ovirt.repository.borg_unlocked import UnlockedRepository
+from borg_ovirt.repository.borg_unlocked import assert_secure as assert_secure_unlocked
+from borg_ovirt.units import format_duration
+
+_log = logging.getLogger(__name__)
+_QUIET = 1.0
+"""Seconds that nobody is told that a lock is waited for."""
+
+log = logging.getLogger(__name__)
 
 
 class _Served(RemoteRepository):  # type: ignore[misc]  # Borg is not typed
@@ -46,7 +58,6 @@ class Access:
     umask: int = 0o077
     upload_limit: int = 0
     """KiB/s over `borg serve`; 0 for no limit."""
-    bypass_lock: bool = False
 
 
 def connect(text: str, access: Access, stack: ExitStack) -> Session:
@@ -61,20 +72,46 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
             raise RepositoryError("The msgpack library is not one that Borg works with.", "Reinstall Borg.")
         warnings = stack.enter_context(borg_console.Warnings())
         stack.enter_context(_umask(access.umask))
-        repository = _entered(_repository(location, access), stack)
+        repository = _opened(location, where, access, stack)
         with borg_console.no_questions_without_a_terminal():
             manifest, key = Manifest.load(repository, (_operation(access),))
             key.compressor = compression.compressor
             cache = None
             if access.write:
                 cache = stack.enter_context(_cache(where, repository, key, manifest, access.lock_wait))
+            elif isinstance(repository, UnlockedRepository):
+                assert_secure_unlocked(repository, manifest)
             else:
                 assert_secure(repository, manifest, access.lock_wait)
     return Session(where, repository, manifest, key, cache, compression, warnings)
 
 
+def _opened(location: Any, where: str, access: Access, stack: ExitStack) -> Any:
+    """The repository with its lock. Reading one on this machine goes without, where that cannot be had."""
+    wait = access.lock_wait
+    try:
+        return _entered(_repository(location, access, min(wait, _QUIET)), stack)
+    except (LockTimeout, LockFailed) as error:
+        local = location.proto != "ssh"
+        if isinstance(error, LockFailed) and (access.write or not local):
+            raise
+        if access.write or not local:
+            if wait <= _QUIET:
+                raise
+            who = holder(where) or "another Borg"
+            span = format_duration(wait)
+            _log.warning("The repository %s is used by %s; waiting for it, up to %s.", where, who, span)
+            return _entered(_repository(location, access, wait - _QUIET), stack)
+        _log.info("Reading %s without its lock: what was committed when it was opened.", where)
+        return _entered(UnlockedRepository(location.path), stack)
+
+
 def _entered(repository: Any, stack: ExitStack) -> Any:
-    """Open it; where that fails half-way let its lock go, which Borg leaves to the collection of garbage."""
+    """Open it; where that fails half-way let its lock go, which Borg leaves to the collection of garbage.
+
+    The same when it cannot be closed, as after somebody moved it: Borg would print a traceback of that later.
+    """
+    stack.callback(setattr, repository, "lock", None)
     try:
         return stack.enter_context(repository)
     except BaseException:
@@ -111,10 +148,9 @@ def _operation(access: Access) -> Any:
     return Manifest.Operation.WRITE if access.write else Manifest.Operation.READ
 
 
-def _repository(location: Any, access: Access) -> Any:
-    lock = access.write or not access.bypass_lock
+def _repository(location: Any, access: Access, lock_wait: float) -> Any:
     if location.proto != "ssh":
-        return LocalRepository(location.path, exclusive=access.write, lock_wait=access.lock_wait, lock=lock)
+        return LocalRepository(location.path, exclusive=access.write, lock_wait=lock_wait)
     options = Namespace(
         remote_path=access.remote_path,
         rsh=access.rsh,
@@ -127,8 +163,7 @@ def _repository(location: Any, access: Access) -> Any:
         return _Served(
             location.omit_archive(),
             exclusive=access.write,
-            lock_wait=access.lock_wait,
-            lock=lock,
+            lock_wait=lock_wait,
             args=options,
         )
     except FileNotFoundError as error:
@@ -157,14 +192,19 @@ def _umask(mask: int) -> Iterator[None]:
         os.umask(before)
 
 
-def close(stack: ExitStack, where: str, failed: BaseException | None) -> None:
-    """Close what `connect` opened. After a failure Borg rolls back; faults in that do not hide the first."""
+def close(stack: ExitStack, where: str, failed: BaseException | None, *, written: bool) -> None:
+    """Close what `connect` opened. After a failure Borg rolls back; faults in that do not hide the first.
+
+    What was only read was read: that its lock cannot be taken away any more is no failure of whoever read it.
+    """
     try:
         with translate_errors(where):
             if failed is None:
                 stack.close()
             else:
                 stack.__exit__(type(failed), failed, failed.__traceback__)
-    except BorgOvirtError:
-        if failed is None:
+    except BorgOvirtError as error:
+        if failed is None and written:
             raise
+        if failed is None:
+            log.warning("the repository cannot be closed: %s", error)

@@ -30,6 +30,7 @@ from borg_ovirt.errors import (
     WrongPassphrase,
 )
 from borg_ovirt.repository.borg_console import last_words
+from borg_ovirt.repository.borg_lock import holder
 
 _OURS = __name__.split(".")[0]
 _LONGEST = 300
@@ -120,7 +121,7 @@ def _invalid(error: Exception, where: str) -> BorgOvirtError:
 
 def _locked(error: Exception, where: str) -> BorgOvirtError:
     return RepositoryLocked(
-        f"Another Borg is using the repository {where} ({_one_line(error)}).",
+        f"The repository {where} is used by {holder(where) or 'another Borg'} ({_one_line(error)}).",
         "Let it finish or wait for it with --lock-wait; `borg break-lock` only when no Borg runs anywhere.",
     )
 
@@ -226,6 +227,11 @@ def _system(error: OSError, where: str) -> BorgOvirtError:
         )
     if error.errno in (errno.ENOENT, errno.EIO) and _is_below(error.filename, where):
         return RepositoryDamaged(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
+    if error.errno == errno.ENOENT and str(error.filename).startswith(f"{where}/"):
+        return RepositoryError(
+            f"The repository {where} is not there any more: {_one_line(error)}.",
+            "Was it moved, removed or unmounted meanwhile?",
+        )
     return RepositoryError(f"The system refused access to {where} or Borg's cache: {_one_line(error)}.")
 
 

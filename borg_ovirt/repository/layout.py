@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -129,6 +130,11 @@ class ArchiveComment(Record):
     """A proof that is not through."""
     figures: FiguresRecord | None = None
     """None in archives whose comment was lost, or that were made before it was written."""
+
+    def held_at(self, now: datetime) -> bool:
+        """Whether it is held then: a hold may have an end."""
+        ended = self.hold is not None and self.hold.until is not None and self.hold.until <= now
+        return self.held and not ended
 
     def to_text(self) -> str:
         """Compact JSON on one line."""

@@ -44,12 +44,12 @@ def open_repository(
     rsh: str | None = None,
     umask: int = 0o077,
     upload_limit: int | None = None,
-    bypass_lock: bool = False,
 ) -> Iterator[Repository]:
     """Open the repository at a path or `ssh://` location (empty: BORG_REPO) as stock Borg would.
 
-    For writing it is locked for itself and its cache is brought up to date; for reading it is shared.
-    `lock_wait` is in seconds, `upload_limit` in KiB/s; `bypass_lock` is for reading from read-only media.
+    For writing it is locked for itself and its cache is brought up to date; for reading it is shared, and
+    read without a lock where that cannot be had and the repository is on this machine. `lock_wait` is in
+    seconds, `upload_limit` in KiB/s.
     Where an option is None, its BORG_* variable counts. No question is ever asked without a terminal.
     """
     check_borg_version()
@@ -63,7 +63,6 @@ def open_repository(
         rsh=rsh,
         umask=umask,
         upload_limit=upload_limit or 0,
-        bypass_lock=bypass_lock,
     )
     stack = ExitStack()
     where = location
@@ -72,9 +71,9 @@ def open_repository(
         where = session.where
         yield Repository(session)
     except BaseException:
-        borg_connect.close(stack, where, sys.exc_info()[1])
+        borg_connect.close(stack, where, sys.exc_info()[1], written=write)
         raise
-    borg_connect.close(stack, where, None)
+    borg_connect.close(stack, where, None, written=write)
 
 
 class Repository:

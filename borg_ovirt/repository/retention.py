@@ -99,7 +99,7 @@ def decide(
             break
         kept.setdefault(archive.name, "damaged, and nothing newer is whole")
     for archive in newest_first:
-        if archive.comment.held:
+        if archive.comment.held_at(now):
             kept.setdefault(archive.name, "held")
         elif archive.name in series.adrift:
             kept.setdefault(archive.name, "later than now")

@@ -23,7 +23,7 @@ CASES = (*cases.CASES, *back.CASES)
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small disks, under four minutes")
+    parser.add_argument("--quick", action="store_true", help="small disks, some five minutes")
     parser.add_argument("--tiny", action="store_true", help="to try the benchmarks themselves")
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="directory of the results")
     parser.add_argument("--dir", type=Path, help="where to work: some 30 GiB")

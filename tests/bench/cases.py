@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.data import GIB, MIB, changes
 from bench.measure import Cost, median
+from bench.night import night
 from bench.stage import Stage, Subject
 
 Way = Callable[[], Cost]
@@ -80,7 +81,7 @@ def in_turn(repeats: int, ways: dict[str, Way]) -> tuple[dict[str, Cost], dict[s
     return {name: median(costs) for name, costs in runs.items()}, runs
 
 
-CASES = ("full", "known", "restore", "kinds", "incremental", "thin")
+CASES = ("full", "known", "restore", "kinds", "incremental", "thin", "night")
 
 
 def all_cases(stage: Stage, scale: Scale, chosen: Collection[str] = CASES) -> Iterator[Result]:
@@ -103,6 +104,8 @@ def all_cases(stage: Stage, scale: Scale, chosen: Collection[str] = CASES) -> It
         yield from incremental(stage, scale)
     if "thin" in chosen:
         yield from thin(stage, scale)
+    if "night" in chosen:
+        yield from night(stage, scale)
 
 
 def per_transport(

@@ -23,6 +23,7 @@ NAMES = {
     "i": "(i) borg-ovirt extract of the whole disk",
     "limit": "the goal",
     "before": "borg-ovirt of the other checkout",
+    "one by one": "borg-ovirt --captures 1",
     "ours": "borg-ovirt",
     "smallest": "borg-ovirt, smallest disk",
 }

@@ -18,8 +18,35 @@ _terminal = of("terminal.py", f"{_BOUNDARY} unit/cli/test_streams.py")
 _streams = of("streams.py", "unit/cli/test_streams.py")
 _passphrase = of("repository/passphrase.py", _CONNECT)
 _limits = of("cli/limits.py", _BOUNDARY)
+_rollback = of("cli/rollback.py", "unit/cli/test_light.py")
+_init = of("cli/init_role.py", "integration/first/test_init.py")
+_roles = of("ovirt/make/roles.py", "integration/first/test_init.py")
 
 MUTANTS = (
+    _rollback(
+        "help-needs-borg",
+        "Pages are made with click alone.",
+        "from borg_ovirt.jobs.restore.options import RollbackOptions",
+        "from borg_ovirt.jobs.restore.options import RollbackOptions\nfrom borg_ovirt.jobs.restore.rollback import Rollback as _",
+    ),
+    _init(
+        "missing-rights-untold",
+        "`init` tells which rights are missing, and how they are given.",
+        "    if lacking:\n",
+        "    if not lacking:\n",
+    ),
+    _roles(
+        "role-made-twice",
+        "A role whose making was not answered is looked for.",
+        "        except Unclear:\n            continue\n",
+        '        except Unclear:\n            engine.call(f"make the {what}", add, once=True)\n',
+    ),
+    _roles(
+        "permission-anywhere",
+        "Only the same permission of the same user is there already.",
+        "(one.role.id, one.user.id) == (role_id, user_id)",
+        "one.role.id == role_id",
+    ),
     _limits(
         "few-files-begin",
         "With too few open files nothing is begun.",

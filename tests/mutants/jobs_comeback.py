@@ -11,12 +11,32 @@ _again = of("jobs/restore/again.py", _PURE)
 _nics = of("jobs/restore/nics.py", _PURE)
 _fleet = of("jobs/restore/fleet.py", "unit/jobs/restore/test_fleet_plan.py")
 _plan = of("jobs/restore/into_ovirt_plan.py", _PURE)
+_told = of("jobs/restore/into_ovirt_plan.py", "unit/jobs/restore/test_restore_plan.py")
+_back_in_place = of("jobs/backup/disks.py", "integration/restores/test_roll_back.py")
 _odd = of("jobs/restore/placing.py", "integration/restores/test_odd_sizes.py")
 _back = of("jobs/restore/into_ovirt.py", "integration/restores/test_starting_over.py")
 _networks = of("ovirt/facts/networks.py", _BACK)
 _health = of("jobs/health/vms.py", _BACK)
 
 MUTANTS = (
+    _told(
+        "snapshots-lost-in-silence",
+        "The snapshots that an archive of images does not bring back are told.",
+        "    if steps or not manifest.snapshots:",
+        "    if steps or manifest.snapshots:",
+    ),
+    _told(
+        "disk-quota-lost-in-silence",
+        "A disk's quota that the engine has no more is told.",
+        "if disk.source.record.quota and not disk.quota]",
+        "if disk.source.record.quota and disk.quota]",
+    ),
+    _back_in_place(
+        "present-not-kept",
+        "What a rollback writes over is kept before, even of disks that the rules leave out.",
+        "    if disk.id in rules.always:\n",
+        "    if disk.id in ():\n",
+    ),
     _again(
         "lost-in-silence",
         "What the engine has no more is told.",

@@ -12,10 +12,17 @@ _connection = of("ovirt/data/imageio_connection.py", _IMAGEIO)
 _transfer_session = of("ovirt/data/transfer_session.py", _IMAGEIO)
 _transfer = of("ovirt/data/transfer.py", _TRANSFERS)
 _transfers = of("ovirt/data/transfers.py", _TRANSFERS)
+_beginning = of("ovirt/data/transfers.py", "integration/ovirt/test_ovirt_transfers.py")
 _answers = of("ovirt/data/answers.py", _IMAGEIO)
 _steady = of("ovirt/data/imageio_connection.py", "unit/ovirt/test_trickle.py")
 
 MUTANTS = (
+    _beginning(
+        "ended-before-it-begins",
+        "A transfer over a disk is ended when it has begun: what is asked of it before is forgotten.",
+        "    if keep_disk and phase in BEGINNING:",
+        "    if keep_disk and phase in TERMINAL:",
+    ),
     _steady(
         "drops-for-ever",
         "An answer that comes in drops ends.",

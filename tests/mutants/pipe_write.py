@@ -14,9 +14,16 @@ _source = of("pipe/file_source.py", "unit/pipe/test_contents.py")
 _patched = of("pipe/patched.py", "unit/pipe/test_contents.py")
 _shared = of("pipe/shared.py", "unit/pipe/test_contents.py")
 _trimmed = of("pipe/trimmed.py", "unit/pipe/test_contents.py")
+_differing = of("pipe/differing.py", "unit/pipe/test_differing.py")
 _compare = of("pipe/compare.py", "unit/pipe/test_compare.py")
 
 MUTANTS = (
+    _differing(
+        "tail-not-proven",
+        "What lies behind the archived end of a disk that has grown is proven to be zeros.",
+        "    if target.size > wanted.size:",
+        "    if target.size < wanted.size:",
+    ),
     _upload(
         "smaller-target",
         "A target smaller than the disk is refused before a byte is written.",

@@ -217,14 +217,32 @@ MUTANTS = (
     of("repository/borg_connect.py", f"{_OPENING}::test_locked")(
         "written-without-lock",
         "A repository that is written is locked.",
-        "lock = access.write or not access.bypass_lock",
-        "lock = access.write",
+        "        if access.write or not local:\n            if wait",
+        "        if not local:\n            if wait",
     ),
     of("repository/borg_connect.py", f"{_OPENING}::test_locked")(
         "shared-writing",
         "A writer is alone.",
         "return LocalRepository(location.path, exclusive=access.write, lock_wait",
         "return LocalRepository(location.path, exclusive=False, lock_wait",
+    ),
+    of("repository/borg_unlocked.py", "integration/repository/test_unlocked.py")(
+        "index-removed",
+        "Whoever reads without a lock removes no index.",
+        "        for _ in range(_TRIES):\n            try:\n                return self._index(transaction_id)",
+        "        for _ in range(_TRIES):\n            try:\n                return super().open_index(transaction_id)",
+    ),
+    of("repository/borg_unlocked.py", "integration/repository/test_unlocked.py")(
+        "replayed-without-lock",
+        "Nor completes the commit of another.",
+        "        until = time.monotonic() + _COMMIT\n",
+        "        until = time.monotonic() + _COMMIT\n        return super().check_transaction()\n",
+    ),
+    of("repository/borg_unlocked.py", "integration/repository/test_unlocked.py")(
+        "moved-chunk-lost",
+        "A chunk that compacting moved is found where it is now.",
+        "                self.index = self.open_index(newest)\n",
+        "                pass\n",
     ),
     of("repository/borg_connect.py", f"{_OPENING}::test_unknown_unencrypted_and_relocated")(
         "moved-repository-read",

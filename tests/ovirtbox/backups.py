@@ -428,6 +428,8 @@ def _end_plain(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) ->
 
     def done(error: Exception | None) -> None:
         backup.busy = False
+        if backup.phase in OVER:  # it failed meanwhile
+            return
         _release(engine, backup)
         if error is not None:
             text = f"Failed to finalize backup {backup.id} for VM {vm.name}."
@@ -473,7 +475,8 @@ def _leftover(engine: EngineCore, vm: Vm) -> None:
 
 
 def _succeed(engine: EngineCore, vm: Vm, backup: Backup) -> None:
-    backup.modes = {}
+    if backup.kind != "hybrid":  # there they stay [seen]
+        backup.modes = {}
     _enter(engine, backup, "succeeded")
     text = f"Backup {backup.id} for VM {vm.name} completed successfully."
     engine.log(10793, NORMAL, text, vm_id=vm.id)

@@ -81,9 +81,8 @@ def _define(
     engine: EngineCore, ovf: OvfVm, cluster: Cluster, over: Overrides, name: str, regenerate_ids: bool
 ) -> Vm:
     world = engine.world
-    nics = _nics(
-        engine, ovf.nics, cluster, regenerate_ids
-    )  # their addresses are looked at before id and name
+    # Their addresses are looked at before id and name. [seen]
+    nics = _nics(engine, ovf.nics, cluster, regenerate_ids, name)
     identifier = new_id() if regenerate_ids else (over.id or ovf.id)
     if identifier in world.vms:
         existing = world.vms[identifier].name
@@ -121,7 +120,9 @@ def _define(
     )
 
 
-def _nics(engine: EngineCore, nics: list[OvfNic], cluster: Cluster, regenerate: bool) -> list[Nic]:
+def _nics(
+    engine: EngineCore, nics: list[OvfNic], cluster: Cluster, regenerate: bool, vm_name: str
+) -> list[Nic]:
     taken = _macs_of_pool(engine, cluster)
     pool = engine.world.beside.mac_pools.get(cluster.mac_pool or "")
     unique = pool is None or not pool.allow_duplicates
@@ -150,7 +151,10 @@ def _nics(engine: EngineCore, nics: list[OvfNic], cluster: Cluster, regenerate: 
             )
         )
         if mac.lower() in engine.world.given_macs:
-            text = f"Network Interface {nic.name} has MAC address {mac} which is in use, it was unplugged."
+            text = (
+                f"Network Interface {nic.name} has MAC address {mac} which is in use, therefore it is being"
+                f" unplugged from VM {vm_name}."
+            )
             engine.log(838, WARNING, text)
     return made
 
@@ -178,7 +182,7 @@ def free_mac(taken: set[str], pool: MacPool | None = None) -> str:
         mac = mac_text(number)
         if mac not in taken:
             return mac
-    raise conflict("Cannot import Virtual Machine. Not enough MAC addresses left in MAC Address Pool.")
+    raise conflict(f"{IMPORT}. Not enough MAC addresses left in MAC Address Pool.")
 
 
 def _attach_disks(engine: EngineCore, vm: Vm | None, ovf: OvfVm) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import subprocess
 from collections.abc import Iterator
 
 from ovirtbox import disks as disk_rules
@@ -19,6 +21,8 @@ STOP = "Cannot stop VM"
 SHUTDOWN = "Cannot shutdown VM"
 REMOVE = "Cannot remove VM"
 
+AGENT = b"a guest agent is installed here"
+"""What stands at the start of a disk makes a guest with an agent, whoever made the VM."""
 DURING_BACKUP = "The VM is during a backup operation."
 
 
@@ -62,7 +66,9 @@ def start(engine: EngineCore, vm: Vm) -> Job:
         job = jobs.start(engine, f"Launching VM {vm.name}")
 
     def power_up() -> None:
-        engine.data.start_vm(vm, [d for d in disks if d.storage_type == "image"])
+        images = [d for d in disks if d.storage_type == "image"]
+        vm.agent = vm.agent or any(_holds_agent(disk) for disk in images)
+        engine.data.start_vm(vm, images)
 
     def done(error: Exception | None) -> None:
         engine.locks.drop(owner)
@@ -83,6 +89,19 @@ def start(engine: EngineCore, vm: Vm) -> Job:
 
     engine.background(1, power_up, done)
     return job
+
+
+def _holds_agent(disk: Disk) -> bool:
+    """Read before it runs, through the whole chain."""
+    found = subprocess.run(
+        ["qemu-io", "-r", "-c", f"read -v 0 {len(AGENT)}", str(disk.active.path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    rows = re.findall(r"^[0-9a-f]+: ((?: [0-9a-f]{2})+)", found.stdout, re.MULTILINE)
+    dump = "".join(rows)
+    return bytes.fromhex(dump) == AGENT
 
 
 def _during_hybrid_backup(engine: EngineCore, vm: Vm) -> bool:

@@ -191,6 +191,8 @@ class Vm:
     """`hosted_engine` for the Hosted Engine VM."""
     bios_type: str = "q35_sea_bios"
     tpm: bool = False
+    next_run: bool = False
+    """A changed configuration waits for its next start."""
     level: tuple[int, int] | None = None
     """Custom compatibility level, else the cluster's."""
     template: str = BLANK

@@ -135,8 +135,7 @@ def _check_create(engine: EngineCore, vm: Vm, wanted: dict[str, NewLayer] | None
         raise conflict(f"{CREATE} because the VM is in {status_text(vm)} status.")
     if any(snapshot.type == "stateless" for snapshot in vm.snapshots):
         raise conflict(
-            f"{CREATE}. VM {vm.name} is running as Stateless."
-            " Please try again when VM is not running as Stateless."
+            f"{CREATE}. The VM is running as Stateless. Please try again when VM is not running as Stateless."
         )
     refuse_busy_snapshots(CREATE, vm)
     disks = [d for d in attached if snapable(d) and (wanted is None or d.id in wanted)]

@@ -43,8 +43,9 @@ def series_named(repository: Repository, name: str) -> list[Series]:
         return found
     if name in repository.all_names() and archive_named(repository, name) is None:
         raise ArchiveNotFound(
-            f"Archive {name} in {repository.location} was not made by borg-ovirt.",
-            "Use `borg extract` for it.",
+            f"Archive {name} in {repository.location} was not made by borg-ovirt, or lost its comment.",
+            "Use `borg extract` for it. `borg import-tar` drops comments: give it that of the archive "
+            "(`borg info`) with --comment.",
         )
     raise ArchiveNotFound(
         f"{repository.location} has no archive {name}, and none of a VM of that name or id.",

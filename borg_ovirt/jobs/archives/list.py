@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Literal
 
 from borg_ovirt.jobs.archives.find import archive_named, find_archive, series_named
 from borg_ovirt.jobs.archives.heat import heats
+from borg_ovirt.jobs.archives.hold import in_words as hold_in_words
 from borg_ovirt.repository.catalogue import ArchiveInfo
-from borg_ovirt.repository.layout import FiguresRecord, Manifest
+from borg_ovirt.repository.layout import FiguresRecord, HoldRecord, Manifest
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.proof import ProofRecord, failed_proof, in_words, last_proof
 from borg_ovirt.repository.series import Series
@@ -39,6 +40,8 @@ class ArchiveLine:
     checkpoint: str | None
     marked: bool
     held: bool
+    hold: HoldRecord | None
+    """Who holds it, why, and until when."""
     figures: FiguresRecord | None
     """None in archives that were made before it was written."""
     heat: str | None
@@ -48,6 +51,11 @@ class ArchiveLine:
     failed_proof: ProofRecord | None
     damage: str | None
     """Why it cannot be restored whole; None also for one that was not looked at."""
+
+    @property
+    def held_so(self) -> str:
+        """The hold in words; empty without one."""
+        return hold_in_words(self.hold) if self.held else ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,8 @@ def _lines(repository: Repository, series: Series, check: Check) -> Iterator[Arc
             reason=info.comment.reason,
             checkpoint=info.comment.checkpoint,
             marked=info.comment.marked,
-            held=info.comment.held,
+            held=info.comment.held_at(datetime.now(timezone.utc)),
+            hold=info.comment.hold if info.comment.held else None,
             figures=info.comment.figures,
             heat=hot.get(info.name),
             proof=last_proof(info.comment.proofs),

@@ -29,7 +29,7 @@ def _of_gone_vm(series: Series, rules: Retention, now: datetime) -> list[Verdict
     last = series.times[series.newest.name]
     if isinstance(rules.gone_vms, timedelta) and last <= now - rules.gone_vms:
         return [
-            Verdict(a, a.comment.held, "held" if a.comment.held else "")
+            Verdict(a, a.comment.held_at(now), "held" if a.comment.held_at(now) else "")
             if a.name not in series.adrift
             else Verdict(a, True, "later than now")
             for a in series.newest_first

@@ -39,6 +39,11 @@ class Start(Protocol):
         """For the manifest; None where each repository fills in its own."""
         ...
 
+    @property
+    def last_read(self) -> int | None:
+        """Bytes that had changed in the archive itself; None where it was a full read."""
+        ...
+
     def find(self, wanted: Wanted) -> Found:
         """What one item can build on, or the reason why it is read whole."""
         ...
@@ -59,6 +64,13 @@ class BaseArchive:
     @property
     def record(self) -> layout.BaseRecord:
         return layout.BaseRecord(name=self.info.name, id=self.info.id)
+
+    @property
+    def last_read(self) -> int | None:
+        manifest = self.reader.manifest
+        if manifest.run.kind == "full":
+            return None
+        return sum(disk.run.bytes_read for disk in manifest.disks if disk.run)
 
     def find(self, wanted: Wanted) -> Found:
         return find_item(self.reader, wanted)

@@ -11,6 +11,7 @@ from borg_ovirt.errors import VmNotSuitable
 from borg_ovirt.jobs.backup.base import BaseQuery, Choice
 from borg_ovirt.jobs.backup.disks import choose_disks, listing
 from borg_ovirt.jobs.backup.options import CreateOptions
+from borg_ovirt.jobs.backup.way import why_locked
 from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.capture.chain import capture_chain
 from borg_ovirt.ovirt.capture.image import capture_image
@@ -77,5 +78,6 @@ def capture(
         from_checkpoint=choice.base.checkpoint if choice.base else None,
         freeze=options.freeze,
         live=options.backup_api == "live",
+        prefer=why_locked(vm, choice, disks, options),
         log=log,
     )

@@ -8,7 +8,8 @@ finished. Anything else leaves no archive.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
@@ -23,6 +24,8 @@ from borg_ovirt.jobs.backup.items import DiskItems, Items
 from borg_ovirt.jobs.backup.options import CreateOptions
 from borg_ovirt.jobs.backup.record import DiskOutcome, RunFacts, manifest
 from borg_ovirt.jobs.backup.stores import Archive, Store, Stored
+from borg_ovirt.jobs.backup.storing import HELD, ROOM, STREAM, Storing
+from borg_ovirt.jobs.backup.way import expected_read
 from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.facts.settings import SettingsFacts, read_settings
@@ -71,8 +74,12 @@ def create(
     options: CreateOptions,
     journal: Journal,
     progress: Progress,
+    storing: Storing | None = None,
 ) -> CreateResult:
-    """Make one archive of one VM in an open repository, or the same in several."""
+    """Make one archive of one VM in an open repository, or the same in several.
+
+    `storing`: who stores, where several backups are under way; the store is a `SharedStore` then.
+    """
     started = datetime.now(timezone.utc)
     vm = find_vm(engine, vm_name)
     chosen, skipped = choose(vm, options)
@@ -81,7 +88,19 @@ def create(
     choice = without_use(store.choose(base_query(engine, vm.id, options, started)), chosen, options)
     domains = domain_names(engine)
     job = _Job(
-        store, engine, vm, chosen, skipped, ovf, settings, domains, options, journal, progress, started
+        store,
+        engine,
+        vm,
+        chosen,
+        skipped,
+        ovf,
+        settings,
+        domains,
+        options,
+        journal,
+        progress,
+        started,
+        storing or Storing(),
     )
     needed = store.needed(vm.id, engine.identity)
     try:
@@ -117,6 +136,7 @@ class _Job:
     journal: Journal
     progress: Progress
     started: datetime
+    storing: Storing
     warnings: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
     """Losses that stand in the archive and are no warning."""
@@ -128,16 +148,20 @@ class _Job:
             self.progress.step(f"{self.vm.name}: {damage}")
         plan = f"incremental since {choice.base.name}" if choice.base else f"full ({choice.reason})"
         self.progress.step(f"{self.vm.name}: {plan}")
-        with capture(
-            self.engine,
-            self.vm,
-            self.chosen,
-            choice,
-            options,
-            journal=self.journal,
-            description=describe(self.store.ids),
-            log=self.progress.step,
-        ) as captured:
+        large = self._large(choice)
+        with (
+            self.storing.in_line() if large else nullcontext(lambda: None) as begun,
+            capture(
+                self.engine,
+                self.vm,
+                self.chosen,
+                choice,
+                options,
+                journal=self.journal,
+                description=describe(self.store.ids),
+                log=self.progress.step,
+            ) as captured,
+        ):
             cell = choice.cell or options.cell or CELL
             items = Items(captured, self.domains, cell, options.sampling, options.readers, options.through)
             skipped = self._left_out(captured)
@@ -151,13 +175,63 @@ class _Job:
                 self.progress.step(note)
             items.lay_out(choice)
             self._tell(items, choice)
-            name = layout.archive_name(self.vm.name, captured.instant, self.store.all_names())
-            with self.store.writer(name, started=captured.instant) as archive:
-                archive.add_file(layout.OVF, self.ovf)
-                buffers = Buffers(cell, max(options.readers, BUFFERS // cell))
-                done = [(disk, self._store(items, disk, archive, buffers)) for disk in items.disks]
+            with self._read_ahead(items) as held:
+                if held:  # the VM is let go of before its turn comes
+                    captured.finish()
+                return self.storing.do(
+                    lambda: self._keep(items, captured, choice, skipped, held=held, begun=begun),
+                    HELD if held else STREAM,
+                )
+
+    def _large(self, choice: Choice) -> bool:
+        """It will hardly fit into memory; of frozen layers nobody knows before."""
+        expected = expected_read(choice, self.chosen)
+        return self.options.mode == "chain" or (expected or 0) > ROOM
+
+    @contextmanager
+    def _read_ahead(self, items: Items) -> Iterator[bool]:
+        """Where others store meanwhile: look into the disks; hold what is to be stored if it is little."""
+        size = None
+        try:
+            if self.storing.shared:
+                with self.storing.buffers(items.cell, self._buffer_count(items)) as buffers:
+                    self._check(items, buffers)
+                    wanted = items.size_held()
+                    if wanted is not None and self.storing.hold(wanted):
+                        size = wanted
+                        items.read_ahead(buffers)
+            yield size is not None
+        finally:
+            self.storing.release(size or 0)
+
+    def _buffer_count(self, items: Items) -> int:
+        return max(self.options.readers, BUFFERS // items.cell)
+
+    def _keep(
+        self,
+        items: Items,
+        captured: Capture,
+        choice: Choice,
+        skipped: list[layout.SkippedDisk],
+        *,
+        held: bool,
+        begun: Callable[[], None],
+    ) -> CreateResult:
+        """It is its turn: the one archive that is made now."""
+        begun()
+        name = layout.archive_name(self.vm.name, captured.instant, self.store.all_names())
+        with (
+            nullcontext() if held else self.storing.streaming(items.seconds_left),
+            self.store.writer(name, started=captured.instant) as archive,
+        ):
+            archive.add_file(layout.OVF, self.ovf)
+            buffers = Buffers(items.cell, self._buffer_count(items))
+            if not self.storing.shared:
+                self._check(items, buffers)
+            done = [(disk, self._store(items, disk, archive, buffers)) for disk in items.disks]
+            if not held:
                 captured.finish()
-                return self._commit(archive, captured, choice, done, skipped, cell)
+            return self._commit(archive, captured, choice, done, skipped, items.cell)
 
     def _left_out(self, captured: Capture) -> list[layout.SkippedDisk]:
         """The disks that were skipped, hold nothing that can be read, or came when it was too late."""
@@ -200,11 +274,15 @@ class _Job:
         for loss in self.store.losses():
             self._warn(loss)
 
+    def _check(self, items: Items, buffers: Buffers) -> None:
+        """Nothing of the disks is stored yet: is what would be reused what they hold?"""
+        for disk in items.disks:
+            items.check(disk, buffers)
+            if disk.mismatches:
+                self._warn(wording.alarm(self.vm, disk))
+
     def _store(self, items: Items, disk: DiskItems, archive: Archive, buffers: Buffers) -> DiskOutcome:
         """Bring one disk into the archive."""
-        items.check(disk, buffers)
-        if disk.mismatches:
-            self._warn(wording.alarm(self.vm, disk))
         stats = items.store(disk, archive, buffers, self.progress)
         top = disk.items[-1].layer.facts
         reasons = [item.reason for item in disk.items if item.reason]
@@ -285,7 +363,7 @@ class _Job:
 
         def wait_for_merge() -> list[str]:
             warnings = list(captured.wait_merge())
-            if needed:
+            if needed and not captured.failed:  # else the checkpoint before it is the one to go on from
                 warnings += drop_unneeded(engine, vm, opened, needed, proof)
             return warnings
 

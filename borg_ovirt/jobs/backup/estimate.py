@@ -41,6 +41,7 @@ class Estimate:
     vm_name: str
     base: str | None
     reason: str | None
+    """Why all of it would be read, if it would; a disk among others has its own."""
     disks: list[DiskEstimate]
 
     @property
@@ -82,7 +83,10 @@ def estimate(
             items.lay_out(choice)
             items.measure()
         base = choice.base.name if choice.base else None
-        return Estimate(captured.vm.name, base, choice.reason, [_measured(disk) for disk in items.disks])
+        disks = [_measured(disk) for disk in items.disks]
+        reason = choice.reason or next((disk.reason for disk in disks if disk.reason), None)
+        full = all(disk.kind == "full" for disk in disks)
+        return Estimate(captured.vm.name, base, reason if full else None, disks)
 
     try:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,10 +25,11 @@ from borg_ovirt.ovirt.facts.chain import LayerFacts, check_head
 from borg_ovirt.ovirt.facts.model import DiskFacts
 from borg_ovirt.pipe.download import DownloadStats, download
 from borg_ovirt.pipe.fetch import Buffers
+from borg_ovirt.pipe.held import Held, size_held
 from borg_ovirt.pipe.plan import Plan, make_plan, plan_reuse
 from borg_ovirt.pipe.ports import Source
 from borg_ovirt.pipe.sample import Sampling, check_sample, choose_sample
-from borg_ovirt.progress import Progress
+from borg_ovirt.progress import Gauge, Progress
 from borg_ovirt.repository import layout
 
 _FILES = {"nfs", "localfs", "posixfs", "glusterfs"}
@@ -61,7 +63,7 @@ class Item:
         """All of the source's, none beyond it unless it may be longer."""
         assert self.source is not None
         if self.layer.is_file:
-            yield Extent(0, self.source.size, zero=False)
+            yield from self.source.extents("zero")
             return
         for extent in self.source.extents("dirty" if self.base else "zero"):
             if self.most is not None and extent.end > self.most:
@@ -119,6 +121,7 @@ class Items:
         self._sampling = sampling
         self._readers = readers
         self._through = through or (lambda source: source)
+        self._gauges: list[Gauge] = []
         self._picked: set[Item] = set()
         """Known layers that are looked into all the same."""
         self._snapshots = frozenset(s.id for s in captured.vm.snapshots if s.type == "regular")
@@ -242,6 +245,29 @@ class Items:
             disk.sampled += len(cells)
             disk.mismatches += len(wrong)
 
+    def size_held(self) -> int | None:
+        """Bytes that `read_ahead` would hold; None where layers are still to be opened one after another."""
+        items = [item for disk in self.disks for item in disk.items]
+        if any(item.source is None and not item.known for item in items):
+            return None
+        return sum(size_held(item.plan) for item in items)
+
+    def read_ahead(self, buffers: Buffers) -> None:
+        """Read all that is to be stored: the capture is not needed any more."""
+        for item in [item for disk in self.disks for item in disk.items]:
+            if item.source is not None:
+                item.source = Held(item.plan, item.source, readers=self._readers, buffers=buffers)
+
+    def seconds_left(self) -> float:
+        """For how long it is still stored, at the rate so far."""
+        items = [item for disk in self.disks for item in disk.items]
+        left = sum(item.layer.request.size for item in items if item.plan.size == 0 and not item.known)
+        left += sum(item.plan.bytes_to_fetch for item in items)
+        read = sum(gauge.read for gauge in self._gauges)
+        if left <= read:
+            return 0.0
+        return (left - read) * (time.monotonic() - self._gauges[0].started) / read if read else math.inf
+
     def store(self, disk: DiskItems, archive: Archive, buffers: Buffers, progress: Progress) -> DownloadStats:
         """Bring the disk's items into the archive."""
         total = DownloadStats()
@@ -261,6 +287,7 @@ class Items:
         sink = archive.item(item.path, plan.size, plan.cell)
         head: Headed[Any, Any] | None = Headed(sink) if item.layer.is_file and not item.base else None
         with progress.disk(item.name, plan.size, plan.bytes_to_fetch) as gauge:
+            self._gauges.append(gauge)
             stats = download(
                 plan,
                 item.source,

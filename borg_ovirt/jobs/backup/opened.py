@@ -69,8 +69,11 @@ class OpenedRepositories(ABC):
         """Takes the next VM into those that are open."""
 
     @abstractmethod
-    def conclude(self, error: Exception | None) -> None:
-        """One VM's backup has ended, with this error or well: who failed under it?"""
+    def conclude(self, store: Store, error: Exception | None) -> bool:
+        """One VM's backup into `store` has ended, with this error or well: who failed under it?
+
+        False where it can be tried again: its repository had been lost under another VM.
+        """
 
     @abstractmethod
     def _open_again(self, states: Sequence[RepositoryState]) -> None:
@@ -124,12 +127,15 @@ class OneRepository(OpenedRepositories):
     def store(self) -> Store:
         return SingleStore(self._opened())
 
-    def conclude(self, error: Exception | None) -> None:
+    def conclude(self, store: Store, error: Exception | None) -> bool:
+        if not isinstance(store, SingleStore) or store.repository is not self._repository:
+            return error is None
         if error is None:
             self._state.stored()
         elif isinstance(error, RepositoryError) and not isinstance(error, RepositoryDamaged):
             self._state.failed(error)
             self._close_broken(error)
+        return True
 
     def _open(self) -> None:
         self._repository = self._stack.enter_context(self._opener())

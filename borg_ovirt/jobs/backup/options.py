@@ -22,6 +22,9 @@ class CreateOptions:
     """`auto`, `require` or `never`."""
     backup_api: str = "auto"
     """Image mode: `auto` takes what the engine prefers, `live` avoids the snapshot-based hybrid backup."""
+    lock_limit: timedelta | None = None
+    """Where `auto` may choose: a live or cold backup, which locks its VM, if it is likely to be over by then.
+    None: the engine's own way."""
     snapshot: bool = True
     """Chain mode: take a temporary snapshot; without one only what is frozen already is read."""
     wait: bool = True

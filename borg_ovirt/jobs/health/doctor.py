@@ -23,6 +23,7 @@ from borg_ovirt.jobs.health.doctor_rights import look_at_rights
 from borg_ovirt.jobs.health.doctor_selection import Unselected
 from borg_ovirt.jobs.health.doctor_way import look_at_way
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
+from borg_ovirt.jobs.notify import missing
 from borg_ovirt.ovirt.facts.inventory import domain_room, engine_time, image_disks
 from borg_ovirt.ovirt.facts.storage import list_clusters, list_domains
 from borg_ovirt.ovirt.make.disks import MadeDisk, NewDisk
@@ -67,6 +68,8 @@ def doctor(plan: DoctorPlan) -> Iterator[Finding]:
     unselected = Unselected(plan.config) if plan.config is not None else None
     yield from _machine(plan)
     yield from look_at_files(plan.config_file, plan.secrets)
+    if plan.config is not None and plan.config.notify and (why := missing()):
+        yield warn("notify", why, "pip install 'borg-ovirt[notify]'; then `borg-ovirt config notify-test`.")
     if plan.access is None:
         yield warn("engine", "no engine is given", "Write `engines` in the configuration, or use --url.")
     else:

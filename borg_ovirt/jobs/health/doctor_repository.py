@@ -11,6 +11,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.jobs.health.doctor_changes import look_at_changes
 from borg_ovirt.jobs.health.doctor_proof import look_at_proofs
 from borg_ovirt.jobs.health.doctor_selection import Unselected
 from borg_ovirt.jobs.health.finding import Finding, failed, ok, warn
@@ -49,6 +50,7 @@ def look_at_repository(
             yield _archives(about, repository)
             yield from look_at_proofs(about, repository, state)
             if unselected is not None:
+                yield from look_at_changes(about, repository)
                 yield from unselected.look(about, repository)
     except BorgOvirtError as error:
         yield failed(about, error.message, error.hint)

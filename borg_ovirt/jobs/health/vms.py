@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from borg_ovirt.jobs.archives.heat import heats
 from borg_ovirt.jobs.health.age import NONE, Limits, limits
 from borg_ovirt.jobs.selection import EngineId, Member
 from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints
@@ -60,6 +61,8 @@ class Protection:
     proof_age: timedelta | None
     failed_proofs: list[str]
     """Archives that failed theirs."""
+    heat: str | None
+    """What was unusual about the night of its last archive."""
     verdict: str
     """`ok`, `old`, `unproven` (no proof is young enough), `no max_age` (nothing says how old it may be),
     `damaged` (none can be restored whole), `no backup`, `unselected` (it has archives, and is neither
@@ -200,13 +203,14 @@ class _Look:
             checkpoint=_checkpoint(last, checkpoints) if last else None,
             size=last.original_size if last else 0,
             archives=count,
-            held=sum(comment.held for comment in every),
+            held=sum(comment.held_at(self.now) for comment in every),
             damaged=[a.name for series in mine for a in series.archives if a.name in self.damaged],
             proof=proof,
             proof_age=proof_age,
             failed_proofs=[
                 info.name for s in mine for info in s.archives if failed_proof(info.comment.proofs)
             ],
+            heat=next((heats(series).get(info.name) for series, info in whole if info is last), None),
             verdict=_unfit(vm, last, count) or vm.limits.judge(age, proof_age),
         )
 

@@ -21,6 +21,8 @@ from borg_ovirt.errors import (
     RepositoryError,
     RestoreBlocked,
 )
+from borg_ovirt.jobs.proof.booting import BootOptions, boot_in_engine
+from borg_ovirt.jobs.proof.booting_here import boot_here
 from borg_ovirt.jobs.proof.content import look_inside
 from borg_ovirt.jobs.proof.data import ChunksSeen, Reading, holds_rotten, read_data
 from borg_ovirt.jobs.proof.due import Due
@@ -46,6 +48,7 @@ class VerifyOptions:
     work_dir: Path | None = None
     storage_domain: str | None = None
     """Where scratch disks are made; None: each where it was."""
+    boot: BootOptions = field(default_factory=BootOptions)
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
 
 
@@ -56,6 +59,7 @@ class VerifyLine:
     archive: str
     vm: str
     vm_id: str
+    engine: str
     level: Level
     verdict: str
     """`passed`, `failed`, `under way` (out of time), `not proven` (it could not be looked at), `due`."""
@@ -90,7 +94,7 @@ def verify(
     *,
     dry_run: bool = False,
 ) -> VerifyResult:
-    """Prove the archives in this order. `destination` is needed for the level `restore`."""
+    """Prove the archives in this order. `destination` is needed for what goes into an engine."""
     wanted = list(wanted)
     if options.most is not None:
         wanted, left = wanted[: options.most], len(wanted[options.most :])
@@ -166,7 +170,8 @@ class _Run:
         if fault := look_at_structure(self._repository, name):
             line.verdict, line.note = "failed", fault
             return
-        if one.level in ("data", "content"):  # a restore reads everything itself
+        here = one.level == "boot" and self._options.boot.here
+        if here or one.level in ("data", "content"):  # a restore reads everything itself
             reader = self._repository.archive(name)
             read = read_data(self._repository, reader, self._seen, self._go_on, self._progress, one.start)
             if read.fault is not None:
@@ -188,15 +193,37 @@ class _Run:
                 return
         if one.level == "restore":
             self._restore(name, line)
+        elif one.level == "boot":
+            self._boot(name, line)
 
-    def _restore(self, name: str, line: VerifyLine) -> None:
+    def _boot(self, name: str, line: VerifyLine) -> None:
+        options = self._options
+        if options.boot.here:
+            seen = f"booted in QEMU: {boot_here(self._repository, name, options.boot, self._progress)}"
+        else:
+            told = boot_in_engine(
+                self._repository,
+                name,
+                self._into(),
+                options.storage_domain,
+                options.work_dir,
+                options.boot,
+                self._progress,
+            )
+            seen = f"booted in the engine: {told}"
+        line.note = f"{seen}; {line.note}"
+
+    def _into(self) -> Destination:
         if self._destination is None:
             raise RestoreBlocked("No engine is given to restore into.", "Name one, or choose another level.")
+        return self._destination
+
+    def _restore(self, name: str, line: VerifyLine) -> None:
         options = self._options
         proofs = restore_to_nowhere(
             self._repository,
             name,
-            self._destination,
+            self._into(),
             options.storage_domain,
             options.work_dir,
             self._go_on,
@@ -242,5 +269,12 @@ class _Run:
 def _line(one: Due, verdict: str, *, note: str = "", last: datetime | None = None) -> VerifyLine:
     comment = one.archive.comment
     return VerifyLine(
-        one.archive.name, comment.vm_name, comment.vm_id, one.level, verdict, note=note, last=last
+        one.archive.name,
+        comment.vm_name,
+        comment.vm_id,
+        comment.engine,
+        one.level,
+        verdict,
+        note=note,
+        last=last,
     )

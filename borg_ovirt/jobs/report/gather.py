@@ -139,6 +139,7 @@ def _row(config: Config, line: Protection, engine: _Engine, held: Held, now: dat
         for disk in (last.skipped if last else ())
         if not disk.expected
     ]
+    hot = [] if "changes" in rules.policy.expect else _hot(points, now)
     return VmReport(
         protection=line,
         why=why(line, bounds, excluded=bool(member and member.excluded)),
@@ -150,7 +151,7 @@ def _row(config: Config, line: Protection, engine: _Engine, held: Held, now: dat
         oldest=min((min(series.times.values()) for series in mine), default=None),
         retention=retention(rules.retention),
         holds=[held_archive for series in mine for held_archive in _holds(series)],
-        warnings=[*_wrong(line, held), *_hot(points, now), *left_out],
+        warnings=[*_wrong(line, held), *hot, *left_out],
         notes=[w for w in (last.warnings if last else ()) if " is skipped: " not in w],
     )
 

@@ -33,7 +33,7 @@ def _vms(report: Report) -> Iterator[tuple[str, str, list[Sample]]]:
         return [(_labels(vm), told) for vm in rows if (told := value(vm)) is not None]
 
     yield (
-        "vm_backup_ok",
+        "vm_protected",
         "Whether the VM is protected as its policy asks: 1 yes, 0 no.",
         each(lambda vm: 0 if vm.protection.failed else 1),
     )
@@ -69,7 +69,7 @@ def _vms(report: Report) -> Iterator[tuple[str, str, list[Sample]]]:
     )
     yield "vm_archives", "Its archives.", each(lambda vm: vm.protection.archives)
     yield "vm_held_archives", "Its archives that are held.", each(lambda vm: vm.protection.held)
-    yield "vm_disks_bytes", "Size of its disks in its last archive.", each(lambda vm: vm.protection.size)
+    yield "vm_archived_bytes", "Size of its disks in its last archive.", each(lambda vm: vm.protection.size)
     yield (
         "vm_unique_bytes",
         "Stored bytes that only its archives need.",

@@ -95,7 +95,7 @@ td small, th small, h3 small { display: block; color: var(--soft); font-size: 13
 td.number, td.short { font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
 .hidden { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
   white-space: nowrap; }
-svg.nights { width: 140px; height: 28px; display: block; }
+svg.nights { width: 140px; max-width: 100%; height: 28px; display: block; }
 svg.growth { width: 100%; height: 120px; display: block; }
 .bar { fill: var(--bar); } .bar.hot { fill: var(--hot); } .bar.first { fill: var(--soft); opacity: .6; }
 .axis { stroke: var(--rule); stroke-width: 1; vector-effect: non-scaling-stroke; }
@@ -109,17 +109,18 @@ svg.growth { width: 100%; height: 120px; display: block; }
 .facts .wide { grid-column: span 2; }
 .facts .wide dd { font-weight: 400; }
 .lines { margin: 0; padding-left: 18px; } .lines li { overflow-wrap: anywhere; }
-@media screen and (max-width: 760px) {
+@media screen and (max-width: 1140px) {
   main, header, footer { padding-left: 16px; padding-right: 16px; }
   .card { padding: 16px; }
   .todo li { grid-template-columns: minmax(0, 1fr); }
-  .tiles { grid-template-columns: repeat(2, minmax(0, 1fr)); }
+  .tiles { grid-template-columns: repeat(auto-fit, minmax(min(45%, 150px), 1fr)); }
   .framed { border: 0; background: none; border-radius: 0; overflow: visible; }
-  table, tbody, tr, td, tbody th { display: block; width: auto; }
+  table, tr, td, tbody th { display: block; width: auto; min-width: 0; }
+  tbody { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr)); gap: 12px; }
   table { background: none; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  tbody tr { background: var(--card); border: 1px solid var(--rule); border-radius: 10px; padding: 12px 16px;
-    margin-bottom: 12px; }
+  tbody tr { background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
+    padding: 12px 16px; }
   tbody tr + tr > * { border-top: 0; }
   th, td { padding: 4px 0; }
   tbody th { font-size: 16px; }

@@ -40,8 +40,9 @@ def why(line: Protection, limits: Limits, *, excluded: bool) -> str | None:
         age = f"is {span(line.age)} old" if line.age is not None else "bears no time that can be believed"
         return f"its last archive {age}, and may be {span(limits.max_age)}"
     if line.verdict == "unproven":
-        last = f"was {span(line.proof_age)} ago" if line.proof_age is not None else "has not been"
-        return f"its last proof {last}, and one is asked for every {span(limits.max_proof_age)}"
+        ago = f"its last proof was {span(line.proof_age)} ago"
+        last = ago if line.proof_age is not None else "none of its archives was proven"
+        return f"{last}, and one is asked for every {span(limits.max_proof_age)}"
     if line.verdict == "unselected":
         return "it has archives, and the configuration neither selects nor excludes it any more"
     if line.verdict == "no max_age":

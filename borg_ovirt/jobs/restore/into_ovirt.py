@@ -7,6 +7,7 @@ base layers' ids, the VM on them, one snapshot after the other to put the next l
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from borg_ovirt.errors import BorgOvirtError, RestoreFailed
@@ -69,6 +70,8 @@ class IntoOvirt:
     """Set: nothing new is begun, and what is under way is unwound."""
     scratch: bool = False
     """Only to see that it can be done: what was made is removed when it is proven."""
+    trial: Callable[[str], None] | None = None
+    """Tries a scratch VM of this id before it is removed."""
     for_a_while: list[Made] | None = None
     """Gets what was made: the caller looks at it and removes it, and the journal keeps it until then."""
 
@@ -114,7 +117,10 @@ class IntoOvirt:
             if not layered and plan.vm is not None:
                 self._import(plan.vm, undo)
             if self.scratch:
+                if self.trial is not None and plan.vm is not None:
+                    self.trial(plan.vm.id)
                 undo.remove_all()
+                return done
             if self.for_a_while is not None:
                 self.for_a_while += undo.hand_over()
             undo.forget()
@@ -186,6 +192,7 @@ class IntoOvirt:
             name=vm.name,
             cluster_id=vm.cluster_id,
             fresh=bool(vm.ids),
+            scratch=self.scratch,
         )
 
     def _text(self, vm: VmPlan) -> bytes:
@@ -197,6 +204,7 @@ class IntoOvirt:
             fresh=bool(vm.ids),
             nics={nic.archived.id: nic.change for nic in vm.nics},
             keep_disks=[disk.disk_id for disk in self.plan.disks],
+            without_nics=self.options.without_nics,
         )
 
     def _make_snapshots(self, vm_id: str) -> None:

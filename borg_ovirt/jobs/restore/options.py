@@ -43,6 +43,8 @@ class RestoreOptions:
     """Archived network -> NETWORK, NETWORK/PROFILE or `none`."""
     nics_off: bool = False
     """No network card is linked."""
+    without_nics: bool = False
+    """The VM gets no network card at all."""
     mac: str | None = None
     """`keep`, `new` or `new-if-taken`; None keeps them, and gives new ones beside the original."""
     no_tags: bool = False

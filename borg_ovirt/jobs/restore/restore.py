@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -101,15 +102,17 @@ def restore(
     dry_run: bool = False,
     at_once: int = AT_ONCE,
     scratch: bool = False,
+    trial: Callable[[str], None] | None = None,
 ) -> RestoreResult:
     """Restore an archive (or the latest one of a VM) into the engine, or into `options.directory`.
 
-    With `scratch` only to see that it can be done: what the engine made is removed when it is proven.
+    With `scratch` only to see that it can be done: what the engine made is removed when it is proven, and
+    after a `trial`, which is given the VM's id.
     """
     prepared = prepare(repository, name, options, destination)
     if dry_run:
         return dry(prepared, destination)
-    return carry_out(prepared, destination, progress, at_once=at_once, scratch=scratch)
+    return carry_out(prepared, destination, progress, at_once=at_once, scratch=scratch, trial=trial)
 
 
 def prepare(
@@ -124,7 +127,7 @@ def prepare(
         health = examine(reader, wanted)
         exists = False
         if destination is not None:
-            cards = parse(ovf).nics if ovf is not None else ()
+            cards = parse(ovf).nics if ovf is not None and not options.without_nics else ()
             site = survey(destination.engine, wanted.manifest, options, cards)
             plan = plan_into_ovirt(wanted, health, site, options, cards)
             exists = not options.fresh and wanted.manifest.vm.id in site.vm_ids
@@ -159,6 +162,7 @@ def carry_out(
     at_once: int = AT_ONCE,
     stop: threading.Event | None = None,
     scratch: bool = False,
+    trial: Callable[[str], None] | None = None,
     for_a_while: list[Made] | None = None,
 ) -> RestoreResult:
     """Do what was planned. `lock` is around a repository that others read meanwhile; `stop` ends it early.
@@ -189,6 +193,7 @@ def carry_out(
         at_once=at_once,
         stop=stop,
         scratch=scratch,
+        trial=trial,
         for_a_while=for_a_while,
     )
     result.disks = job.run(prepared.reader, result.warnings)

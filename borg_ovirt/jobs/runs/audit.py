@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from borg_ovirt.errors import BorgOvirtError
+from borg_ovirt.ovirt.facts.vm import vm_status
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.events import post_event
 
@@ -26,7 +27,17 @@ class Audit:
     def failed(self, vm_id: str, name: str, why: str) -> None:
         self._post(f"Backup of VM {name} failed: {why}", "error", vm_id)
 
-    def _post(self, text: str, severity: str, vm_id: str) -> None:
+    def note(self, text: str, severity: str, vm_id: str | None) -> None:
+        """Whatever else was done to a VM or its archives; the VM may be gone."""
+        self._post(text, severity, vm_id if vm_id and self._found(vm_id) else None)
+
+    def _found(self, vm_id: str) -> list[str]:
+        try:
+            return [vm_status(self._engine, vm_id)]
+        except BorgOvirtError:
+            return []
+
+    def _post(self, text: str, severity: str, vm_id: str | None) -> None:
         try:
             post_event(self._engine, text, severity=severity, vm_id=vm_id)
         except BorgOvirtError as error:

@@ -10,11 +10,13 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from borg_ovirt import stopping
 from borg_ovirt.config.schema import Hook
 from borg_ovirt.config.secrets import environment_of_children
 from borg_ovirt.errors import HookFailed
@@ -27,6 +29,8 @@ _GRACE = 5.0
 """Seconds between asking a command to end and ending it."""
 HURRIED = 10.0
 """Seconds that a command may take when a signal ends the run."""
+_SLICE = 0.5
+"""Seconds between two looks whether a signal came."""
 _CLOSING = ("on-success", "on-failure", "after-vm", "after-run")
 """What closes something that was begun is run whatever signal comes."""
 _LONGEST = 32 << 10
@@ -100,7 +104,7 @@ def run_hook(
     except OSError as error:
         return f"{name} did not start: {error.strerror}"
     try:
-        said, _ = process.communicate(_json(facts), timeout=limit)
+        said = _talk(process, _json(facts), limit)
     except subprocess.TimeoutExpired:
         _end(process)
         return f"{name} took longer than {format_duration(limit)} and was ended"
@@ -114,6 +118,20 @@ def run_hook(
         last = f": {' / '.join(lines[-_LINES:])}" if lines else ""
         return f"{name} ended with status {process.returncode}{last}"
     return None
+
+
+def _talk(process: subprocess.Popen[bytes], told: bytes, limit: float) -> bytes:
+    """Tell it the facts and hear what it says; a signal is heard meanwhile, in any thread that takes part."""
+    deadline, rest = time.monotonic() + limit, told
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return process.communicate(rest or None, timeout=max(0.0, min(left, _SLICE)))[0]
+        except subprocess.TimeoutExpired:
+            if left <= _SLICE:
+                raise
+            rest = b""  # it is on its way
+            stopping.check()
 
 
 def environment(facts: Facts) -> dict[str, str]:

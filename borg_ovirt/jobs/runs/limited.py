@@ -11,6 +11,7 @@ from borg_ovirt.config.schema import Limits
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult, create
 from borg_ovirt.jobs.backup.stores import Store, Stored
+from borg_ovirt.jobs.backup.storing import Storing
 from borg_ovirt.jobs.runs.guard import EVERY, Guard
 from borg_ovirt.jobs.runs.slots import places
 from borg_ovirt.ovirt.facts.vm import VmFacts, read_vm
@@ -41,6 +42,7 @@ def back_up_limited(
     bounds: Bounds,
     journal: Journal,
     progress: Progress,
+    storing: Storing,
 ) -> Iterator[CreateResult]:
     """Back up one VM: a result for each time that it has to be read, which is once but for the grids.
 
@@ -61,7 +63,7 @@ def back_up_limited(
                 made[-1].warnings += made[-1].wait_for_merge()
                 made[-1].wait_for_merge = list
             try:
-                made.append(create(part, engine, vm_id, limited, journal, progress))
+                made.append(create(part, engine, vm_id, limited, journal, progress, storing))
             except BorgOvirtError as error:
                 missed.append((part, error))
             else:

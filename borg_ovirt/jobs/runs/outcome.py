@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -45,6 +45,9 @@ class VmOutcome(BaseModel):
     consistency: str | None = None
     started: datetime | None = None
     seconds: float = 0.0
+    """Until its archive stood."""
+    took: float = 0.0
+    """Seconds until the engine was through with it too (a merge); 0 before that."""
     size: int = 0
     bytes_read: int = 0
     bytes_new: int = 0
@@ -72,6 +75,11 @@ class VmOutcome(BaseModel):
         self.cause = self.cause or error
         self.error = self.error or in_words(error)
 
+    def engine_is_done(self) -> None:
+        """Nothing of the backup goes on any more."""
+        if self.started is not None:
+            self.took = round((datetime.now(timezone.utc) - self.started).total_seconds(), 3)
+
     def fill(self, results: Sequence[CreateResult]) -> None:
         """It went well: one result for each time that the VM was read."""
         first = results[0]
@@ -94,6 +102,13 @@ class VmOutcome(BaseModel):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class SelectedVm(BaseModel):
+    """A VM that runs like this one are about."""
+
+    vm: str
+    vm_id: str
+
+
 class RunResult(BaseModel):
     """A run, from its first hook to its last."""
 
@@ -108,6 +123,9 @@ class RunResult(BaseModel):
     error: str | None = None
     """Why the run ended as a whole."""
     vms: list[VmOutcome] = Field(default_factory=list)
+    selected: list[SelectedVm] | None = None
+    """All VMs of the configuration (of this shard), whether this run was about them or not; None where nobody
+    asked: a single REPO::VM, an engine that does not answer."""
     named: bool = Field(False, exclude=True)
     """It is about one VM that the command line names, whose failure is the run's."""
     cause: BaseException | None = Field(None, exclude=True, repr=False)

@@ -31,6 +31,8 @@ class RunPlan:
     """No VM is started after this moment."""
     named: bool = False
     """It is about one VM that the command line names: its failure is the run's."""
+    selected: Callable[[Engine], Sequence[Member]] | None = None
+    """All VMs that runs like this one are about, however it was narrowed; None where nobody asks."""
     guard_every: float = EVERY
 
 

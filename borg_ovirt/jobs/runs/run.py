@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from borg_ovirt.jobs.runs.hooks import Hooks
 from borg_ovirt.jobs.runs.merges import PendingMerges
-from borg_ovirt.jobs.runs.outcome import RunResult, VmOutcome
+from borg_ovirt.jobs.runs.outcome import RunResult, SelectedVm, VmOutcome
 from borg_ovirt.jobs.runs.plan import RunPlan
 from borg_ovirt.jobs.runs.turns import Turns
 from borg_ovirt.jobs.selection import neediest_first
@@ -18,6 +18,7 @@ from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.tracked.cleanup import heal, leftovers, nobody
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Progress
+from borg_ovirt.stopping import Stop
 
 
 def run(plan: RunPlan, access: EngineAccess, hooks: Hooks, progress: Progress) -> RunResult:
@@ -67,6 +68,8 @@ def _back_up(
     plan: RunPlan, engine: Engine, journal: Journal, hooks: Hooks, progress: Progress, result: RunResult
 ) -> None:
     members = plan.members(engine)
+    if plan.selected is not None:
+        result.selected = [SelectedVm(vm=m.name, vm_id=m.id) for m in plan.selected(engine)]
     heal(engine, plan.state, progress.step, nobody)
     stuck = {left.vm_id for left in leftovers(plan.state, engine.instance_id)}
     merges = PendingMerges()
@@ -75,7 +78,9 @@ def _back_up(
         # What one waits for holds up no other.
         ordered = sorted(ordered, key=lambda member: member.id in stuck)
         result.vms = [VmOutcome(vm=member.name, vm_id=member.id) for member in ordered]
-        turns = Turns(plan, engine, plan.repositories, journal, merges, hooks, progress)
+        several = plan.limits.captures > 1 and len(ordered) > 1
+        stop = Stop() if several else None
+        turns = Turns(plan, engine, plan.repositories, journal, merges, hooks, progress, stop)
         turns.take(list(zip(ordered, result.vms, strict=True)))
     if merges.pending:
         progress.step("waiting for the engine to finish its part")

@@ -6,11 +6,12 @@ A place is a locked file, so that a process that dies gives its places back.
 from __future__ import annotations
 
 import fcntl
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from io import TextIOWrapper
 from pathlib import Path
+
+from borg_ovirt import stopping
 
 _PAUSE = 0.5
 
@@ -51,7 +52,7 @@ def _take(
         if not waited:
             tell(name)
             waited = True
-        time.sleep(_PAUSE)
+        stopping.pause(_PAUSE)
 
 
 def try_lock(path: Path) -> TextIOWrapper | None:

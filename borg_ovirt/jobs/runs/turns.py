@@ -1,21 +1,25 @@
-"""The VMs of a run, one after the other: each between its hooks, locked for us, told in the engine's log.
+"""The VMs of a run, one or a few at a time: each between its hooks, locked for us, told in the engine's log.
 
 What goes wrong with one ends in its outcome and stops no other. The engine's slow endings (merges) run on
-behind the next VM. A signal ends the VM under way in the same order as any other failure.
+behind the next VM. A signal ends the VMs under way in the same order as any other failure.
 """
 
 from __future__ import annotations
 
+import threading
 import time as clock
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 
 from borg_ovirt.errors import HookFailed
-from borg_ovirt.jobs.backup.create import CreateResult
+from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult
 from borg_ovirt.jobs.backup.opened import OpenedRepositories
+from borg_ovirt.jobs.backup.shared import SharedStore
 from borg_ovirt.jobs.backup.stores import Stored
+from borg_ovirt.jobs.backup.storing import Storing, StoringThread
 from borg_ovirt.jobs.runs.audit import Audit
+from borg_ovirt.jobs.runs.crew import together
 from borg_ovirt.jobs.runs.hooks import Hooks
 from borg_ovirt.jobs.runs.limited import Bounds, back_up_limited
 from borg_ovirt.jobs.runs.merges import PendingMerges
@@ -26,8 +30,10 @@ from borg_ovirt.jobs.selection import Member
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.tracked.cleanup import heal, of_vm
 from borg_ovirt.ovirt.tracked.journal import Journal
-from borg_ovirt.progress import Progress
+from borg_ovirt.progress import Named, Progress
+from borg_ovirt.stopping import Stop
 
+Turn = tuple[Member, VmOutcome]
 _PAUSE = 1.0
 """Seconds between two looks at a VM that another process of ours works on."""
 
@@ -44,7 +50,10 @@ class Turns:
         merges: PendingMerges,
         hooks: Hooks,
         progress: Progress,
+        stop: Stop | None = None,
     ) -> None:
+        self._storing = StoringThread(stop) if stop is not None else Storing()
+        self._healing = threading.Lock()
         self._plan = plan
         self._engine = engine
         self._repositories = repositories
@@ -57,14 +66,18 @@ class Turns:
 
     def take(self, turns: Sequence[tuple[Member, VmOutcome]]) -> None:
         """Back up each VM; one that another process of ours works on when that is done with it."""
-        postponed = []
-        for member, outcome in turns:
-            if not self._try(member, outcome):
-                self._progress.step(f"{member.name}: another process backs it up now; its turn comes later")
-                postponed.append((member, outcome))
+        postponed = self._each(turns)
+        for member, _ in postponed:
+            self._progress.step(f"{member.name}: another process backs it up now; its turn comes later")
         while postponed:
             clock.sleep(_PAUSE)
-            postponed = [(m, outcome) for m, outcome in postponed if not self._try(m, outcome)]
+            postponed = self._each(postponed)
+
+    def _each(self, turns: Sequence[Turn]) -> list[Turn]:
+        """Those that are taken by somebody else."""
+        if isinstance(self._storing, StoringThread):
+            return together(self._plan.limits.captures, self._storing, lambda t: self._try(*t), turns)
+        return [turn for turn in turns if not self._try(*turn)]
 
     def _try(self, member: Member, outcome: VmOutcome) -> bool:
         """False when the VM is taken."""
@@ -80,13 +93,13 @@ class Turns:
             return False
         with ExitStack() as stack:
             stack.callback(lock.close)
-            self._repositories.recover(self._progress.warn)
+            self._storing.do(lambda: self._repositories.recover(self._progress.warn))
             if self._repositories.all_lost is not None:
                 return self._try(member, outcome)
             waits = self._one(member, outcome)
             if waits:
                 release = stack.pop_all().close  # the VM is ours until the engine is through with it
-                self._merges.begin(_all(waits, release), self._late(outcome))
+                self._merges.begin(_all(waits, release, outcome), self._late(outcome))
         return True
 
     def _late(self, outcome: VmOutcome) -> Callable[[str], None]:
@@ -131,28 +144,35 @@ class Turns:
         options = self._plan.options(member)
         outcome.mode = options.mode
         self._heal(member)
-        try:
-            for result in back_up_limited(
-                self._repositories.store(),
-                self._engine,
-                member.id,
-                options,
-                self._bounds,
-                self._journal,
-                self._progress,
-            ):
-                results.append(result)
-        except Exception as error:
-            self._repositories.conclude(error)
-            raise
-        self._repositories.conclude(None)
+        while self._read(member, options, results):
+            self._storing.do(lambda: self._repositories.recover(self._progress.warn))
         outcome.fill(results)
         self._miss(outcome)
+
+    def _read(self, member: Member, options: CreateOptions, results: list[CreateResult]) -> bool:
+        """True where it is to be read again: its repository was lost under another VM."""
+        do, repositories = self._storing.do, self._repositories
+        store = do(repositories.store)
+        shared = SharedStore(store, self._storing) if self._storing.shared else store
+        progress = Named(self._progress, member.name) if self._storing.shared else self._progress
+        whole = self._engine, member.id, options, self._bounds, self._journal, progress, self._storing
+        try:
+            for result in back_up_limited(shared, *whole):
+                results.append(result)
+        except Exception as error:
+            failure = error  # its name is gone when the clause ends
+            ours = do(lambda: repositories.conclude(store, failure))
+            if ours or results or repositories.all_lost is not None:
+                raise
+            return True
+        do(lambda: repositories.conclude(store, None))
+        return False
 
     def _heal(self, member: Member) -> None:
         """End what a run that died left of this VM; it would be in the way."""
         patience, of_it = self._engine.patience, of_vm(member.id)
-        heal(self._engine, self._plan.state, self._progress.step, only=of_it, at_most=patience.end)
+        with self._healing:  # who holds a journal keeps all others out
+            heal(self._engine, self._plan.state, self._progress.step, only=of_it, at_most=patience.end)
 
     def _miss(self, outcome: VmOutcome) -> None:
         """A repository that was given up before has no archive of this VM either."""
@@ -198,13 +218,16 @@ class Turns:
         return {"repository": where, "vm_name": facts.pop("vm"), **facts}
 
 
-def _all(waits: Sequence[Callable[[], list[str]]], release: Callable[[], None]) -> Callable[[], list[str]]:
+def _all(
+    waits: Sequence[Callable[[], list[str]]], release: Callable[[], None], outcome: VmOutcome
+) -> Callable[[], list[str]]:
     """Wait for what the engine still does after each read, then let go of the VM."""
 
     def wait() -> list[str]:
         try:
             return [warning for wait in waits for warning in wait()]
         finally:
+            outcome.engine_is_done()
             release()
 
     return wait

@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from borg_ovirt import stopping
 from borg_ovirt.errors import BackupFailed, BorgOvirtError, CheckpointLost, EngineRefused, Timeout
 from borg_ovirt.ovirt.capture.refused import Obstacle, seen
 from borg_ovirt.ovirt.capture.scratch import remove_scratch_disks
@@ -63,6 +64,8 @@ class Backup:
         self.modes: dict[str, str] = {}
         """Disk id -> `full` or `incremental`."""
         self.created: datetime = utc(None)
+        self.failed = False
+        """It ended so: its checkpoint may be gone."""
         self._engine = engine
         self._tracked = TrackedObject(engine, journal, "backup")
         self._vm = vm
@@ -125,7 +128,7 @@ class Backup:
         text = found.text if found else "the engine gives no reason"
         log.warning("VM %s: no backup can be made yet, %s; waiting", self._vm.name, text)
         if found is None:  # a command that works on the VM is not to be seen
-            time.sleep(pauses.pop())
+            stopping.pause(pauses.pop())
         else:
             self._wait_free(deadline)
 
@@ -233,6 +236,7 @@ class Backup:
         """The phase in which the backup ended (`succeeded`, `failed`, or `gone` on old engines), and why its
         snapshot is still there, if it is."""
         phase = wait_backup(self._engine, self._vm.id, self.id, seconds)
+        self.failed = phase == "failed"
         return phase, self._ended(phase)
 
     def abort(self) -> None:

@@ -19,6 +19,7 @@ from borg_ovirt.errors import (
     EngineUnreachable,
 )
 from borg_ovirt.ovirt.capture.methods import CaptureMethod, Log, check_suitable
+from borg_ovirt.ovirt.data.file_source import FileSource
 from borg_ovirt.ovirt.data.imageio import Source, export_size
 from borg_ovirt.ovirt.data.transfer import Download, TransferRequest
 from borg_ovirt.ovirt.data.ways import prove_way
@@ -144,14 +145,19 @@ class Capture:
     def finish(self) -> None:
         """Every byte was read: end every transfer with success and let go of the instant.
 
-        A live or cold backup has succeeded when this returns; of a hybrid one, and of a temporary snapshot,
-        the merge goes on: see `wait_merge`.
+        The engine has accepted the end when this returns; what it still does, a merge above all, goes on:
+        see `wait_merge`.
         """
         for transfer in self._transfers:
             transfer.finalize()
         _each(lambda transfer: transfer.wait_success(), self._transfers)
         self.made_by.end()
         self._finished = True
+
+    @property
+    def failed(self) -> bool:
+        """The engine calls it failed, after all was read well. Known when `wait_merge` has returned."""
+        return self.made_by.backup is not None and self.made_by.backup.failed
 
     def wait_merge(self) -> list[str]:
         """Wait for what the engine still does after `finish`; warnings if something is left behind."""
@@ -281,8 +287,10 @@ def _start(layer: CapturedLayer, transfer: Download) -> None:
             ) from None
         raise
     # Of a qcow2 file the engine tells only how much room it takes, not how long it is.
-    size = export_size(transfer.session) if layer.is_file else layer.request.size
-    layer.source = Source(transfer.session, size)
+    session = transfer.session
+    layer.source = (
+        FileSource(session, export_size(session)) if layer.is_file else Source(session, layer.request.size)
+    )
 
 
 def _each(work: Callable[[T], object], items: Sequence[T]) -> None:

@@ -42,22 +42,30 @@ def capture_image(
     from_checkpoint: str | None = None,
     freeze: str = "auto",
     live: bool = False,
+    prefer: str | None = None,
     log: Log = lambda text: None,
 ) -> Iterator[Capture]:
     """One instant of these disks of a VM, each a single layer.
 
-    `live` asks for a live backup where the engine would make a hybrid one. `CheckpointLost`, here or when
-    the disks are opened, says that a backup from `from_checkpoint` cannot be had; a full one may be tried.
+    `live` asks for a live backup where the engine would make a hybrid one, `prefer` says why that would be
+    better. `CheckpointLost`, here or when the disks are opened, says that a backup from `from_checkpoint`
+    cannot be had; a full one may be tried.
     """
     vm = look_again(engine, vm, disks)
     active = [disk for disk in disks if disk.active]
     resort = _without_backup(engine, vm, active, journal, description, freeze, log)
     legacy = _why_legacy(vm, disks, freeze, live)
+    choosing = legacy is None and vm.level >= HYBRID_LEVEL
+    if choosing:
+        legacy = prefer
     if from_checkpoint and vm.status == "up" and (legacy or vm.level < HYBRID_LEVEL):
         start = LiveStart(engine, vm, from_checkpoint)
-        if start.doubt:
+        if start.doubt and not choosing:
             raise CheckpointLost(f"The checkpoint {from_checkpoint} is not tried: {start.doubt}.")
-        description += start.note
+        if start.doubt:
+            legacy = None  # a hybrid backup costs nobody a checkpoint
+        else:
+            description += start.note
     backup = BackupMethod(
         engine,
         journal,

@@ -47,11 +47,11 @@ class CaptureMethod(Protocol):
         ...
 
     def end(self) -> None:
-        """All transfers have succeeded: let go of the instant; slow merges are not waited for."""
+        """All transfers have succeeded: have the engine let go of the instant. It is not waited for."""
         ...
 
     def wait_ended(self) -> list[str]:
-        """Wait for a slow merge; warnings if something is left behind."""
+        """Wait until it has; warnings if something is left behind."""
         ...
 
     def abort(self) -> None:
@@ -172,25 +172,25 @@ class BackupMethod:
     def end(self) -> None:
         assert self.backup is not None
         self.backup.finalize()
-        if self.backup.kind != "hybrid":
-            phase, _ = self.backup.wait_ended(self._engine.patience.end)
-            if phase == "failed":
-                raise BackupFailed(
-                    f"The backup of VM {self._vm.name} failed at its end.", "Look at the engine's events."
-                )
 
     def wait_ended(self) -> list[str]:
+        """What was read stays right where it fails: every transfer had ended well. But then the engine has
+        removed the new checkpoint (of a live or cold one: ovirt-engine's StartVmBackupCommand)."""
         backup = self.backup
-        if backup is None or backup.kind != "hybrid":
+        if backup is None:
             return []
-        phase, left = backup.wait_ended(self._engine.patience.merge)
+        patience = self._engine.patience
+        phase, left = backup.wait_ended(patience.merge if backup.kind == "hybrid" else patience.end)
         if left:
             return [
                 f"the snapshot that the engine made for the backup of VM {self._vm.name} (Auto-generated for "
                 f"Backup VM) is still there: {left}. The next run or `borg-ovirt cleanup` tries again"
             ]
         if phase == "failed":
-            return [f"the engine calls the backup of VM {self._vm.name} failed after it was read"]
+            return [
+                f"the engine calls the backup of VM {self._vm.name} failed after it was read: its archive is"
+                " complete, and the next one starts from an older checkpoint or reads everything"
+            ]
         return []
 
     def abort(self) -> None:

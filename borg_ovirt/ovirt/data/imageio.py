@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from http.client import HTTPException, HTTPResponse
 from typing import Any
 
@@ -85,7 +85,7 @@ class Reader:
         self._size = size
         self._connection: ImageioConnection | None = None
 
-    def read(self, offset: int, views: Sequence[memoryview]) -> Iterator[memoryview]:
+    def read(self, offset: int, views: Sequence[memoryview]) -> Generator[memoryview, None, None]:
         """Fill the views from `offset` on in one request; after a cut, ask for the rest only."""
         buffers = [view.cast("B") for view in views]
         end = offset + sum(len(buffer) for buffer in buffers)

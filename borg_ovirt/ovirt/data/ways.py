@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 
-from borg_ovirt.errors import CertificateError, EngineUnreachable
+from borg_ovirt.errors import CertificateError, EngineRefused, EngineUnreachable, NotAuthorized
 from borg_ovirt.ovirt.facts.inventory import list_hosts
 from borg_ovirt.ovirt.facts.model import VmFacts
 from borg_ovirt.ovirt.session.certificate import certificate_end
@@ -20,17 +20,26 @@ _TIMEOUT = 5.0
 
 _looked: weakref.WeakKeyDictionary[Engine, dict[tuple[str, int], CertificateError | EngineUnreachable | None]]
 _looked = weakref.WeakKeyDictionary()
+_silent: weakref.WeakSet[Engine] = weakref.WeakSet()
 
 
 def prove_way(engine: Engine, vm: VmFacts) -> None:
     """`CertificateError` where no host that may give out the VM's disks has a certificate to trust, and the
-    engine's proxy is no way round. A host that does not answer proves nothing: it may be the proxy's turn.
+    engine's proxy is no way round. A host that does not answer proves nothing, it may be the proxy's turn; no
+    other is asked in this session then.
     """
-    up = [host for host in list_hosts(engine) if host.status == "up" and host.address]
+    if engine in _silent:
+        return
+    try:
+        up = [host for host in list_hosts(engine) if host.status == "up" and host.address]
+    except (EngineRefused, NotAuthorized):
+        return
     mine = [host for host in up if host.id == vm.host_id] if vm.status == "up" else up
     refusal = None
     for host in mine:
         problem = _problem(engine, host.address, HOST_PORT)
+        if isinstance(problem, EngineUnreachable):
+            _silent.add(engine)
         if not isinstance(problem, CertificateError):
             return
         refusal = refusal or problem

@@ -128,18 +128,22 @@ def rewrite(
     fresh: bool = False,
     nics: Mapping[str, NicChange] | None = None,
     keep_disks: Collection[str] | None = None,
+    without_nics: bool = False,
 ) -> bytes:
     """The OVF of another VM: `ids` (old to new) replaced everywhere.
 
     `fresh`: ids that `ids` does not name (network cards, snapshots, other layers) become new ones.
     `nics`: what changes of each network card, by its archived id; unless told, those of a fresh VM get new
-    addresses. `keep_disks`: leave out every disk whose id, old or new, is not among these. Delete protection
+    addresses. `without_nics`: it gets none. `keep_disks`: leave out every disk whose id, old or new, is not
+    among these. Delete protection
     is left out: what an import makes must be removable until it is whole.
     """
     facts = parse(ovf)
     root = tree(ovf)
     if keep_disks is not None:
         _drop_disks(root, {ids.get(disk_id, disk_id) for disk_id in keep_disks}, ids)
+    if without_nics:
+        _drop_nics(root)
     mapping = dict(ids)
     if nics is None:
         nics = {nic.id: NicChange(new_mac=True) for nic in facts.nics} if fresh else {}
@@ -236,6 +240,13 @@ def _drop_disks(root: Element, keep: set[str], ids: Mapping[str, str]) -> None:
                 )
             )
             if gone:
+                parent.remove(child)
+
+
+def _drop_nics(root: Element) -> None:
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag == "Item" and child.findtext(f"{{{RASD}}}ResourceType") == NIC_ITEM:
                 parent.remove(child)
 
 

@@ -166,6 +166,18 @@ def vm_status(engine: Engine, vm_id: str) -> str:
     return _text(vm.status) or "unknown"
 
 
+def guest_agent(engine: Engine, vm_id: str) -> str | None:
+    """What a guest agent told of the system it runs in; None as long as none spoke.
+
+    The engine shows `fqdn` and `guest_operating_system` of VMs that run, where an agent reported them
+    (VmMapper.java).
+    """
+    vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())
+    system = vm.guest_operating_system
+    told = [vm.fqdn, system.distribution if system else None, system.codename if system else None]
+    return " ".join(word for word in told if word) or ("a system" if system else None)
+
+
 def running_since(engine: Engine, vm_id: str) -> datetime | None:
     """When the VM was started; None if it is down, the end of time where the engine does not tell."""
     vm = engine.call(f"read the VM {vm_id}", lambda s: s.vms_service().vm_service(vm_id).get())

@@ -36,8 +36,10 @@ class MadeVm(Made):
         name: str,
         cluster_id: str,
         fresh: bool = True,
+        scratch: bool = False,
     ) -> None:
         super().__init__(engine, journal, "vm", vm_id, f"VM {name}", fresh=fresh)
+        self._scratch = scratch
         self._ovf = ovf
         self._vm_name = name
         self._cluster_id = cluster_id
@@ -51,12 +53,16 @@ class MadeVm(Made):
             cluster=t.Cluster(id=self._cluster_id),
             initialization=t.Initialization(configuration=configuration),
         )
-        self._request(f"import the {self.name}", lambda s: s.vms_service().add(vm), name=self._vm_name)
+        self._request(f"import the {self.name}", lambda s: s.vms_service().add(vm), **self._facts())
         engine.patience.wait(
             f"the {self.name} to be imported",
             lambda: None if self._status() == "image_locked" else True,
             engine.patience.machine,
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """For the journal. A scratch VM may be running when somebody removes it for us."""
+        return {"name": self._vm_name, **({"scratch": True} if self._scratch else {})}
 
     def exists(self) -> bool:
         return self._status() is not None
@@ -73,6 +79,8 @@ class MadeVm(Made):
         self._tracked.gone()
 
     def _remove(self) -> None:
+        if self._scratch:
+            power_off(self._engine, self.id)
         remove_vm(self._engine, self.id)
 
 
@@ -261,6 +269,23 @@ def start_vm(engine: Engine, vm_id: str, name: str) -> None:
         return True if status in ("up", "powering_up") else None
 
     engine.patience.wait(f"the VM {name} to start", probe, engine.patience.machine)
+
+
+def power_off(engine: Engine, vm_id: str) -> None:
+    """Take a VM's power away, whatever its guest does; one that is down, or not there, is fine."""
+    try:
+        engine.call(
+            f"power off the VM {vm_id}",
+            lambda s: s.vms_service().vm_service(vm_id).stop(),
+            wait_for_locks=engine.patience.lock,
+        )
+        engine.patience.wait(
+            f"the VM {vm_id} to be down",
+            lambda: True if vm_status(engine, vm_id) == "down" else None,
+            engine.patience.machine,
+        )
+    except NotFound:
+        return
 
 
 def remove_vm(engine: Engine, vm_id: str, *, keep_disks: bool = False) -> None:

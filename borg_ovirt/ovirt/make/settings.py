@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from borg_ovirt.errors import EngineRefused
@@ -48,18 +49,26 @@ class VmSettings:
 
     def join_group(self, cluster_id: str, group_id: str) -> None:
         """Enter an affinity group of the VM's cluster."""
-        t = types()
-        self._engine.call(
-            f"add VM {self._name} to an affinity group",
-            lambda s: (
-                s.clusters_service()
-                .cluster_service(cluster_id)
-                .affinity_groups_service()
-                .group_service(group_id)
-                .vms_service()
-                .add(t.Vm(id=self._id))
-            ),
-        )
+        t, what = types(), f"add VM {self._name} to an affinity group"
+
+        def members(system: Any) -> Any:
+            groups = system.clusters_service().cluster_service(cluster_id).affinity_groups_service()
+            return groups.group_service(group_id).vms_service()
+
+        def is_member() -> bool:
+            return self._id in {vm.id for vm in self._engine.call(what, lambda s: members(s).list()) or ()}
+
+        with self._unless(is_member):
+            self._engine.call(what, lambda s: members(s).add(t.Vm(id=self._id)))
+
+    @contextmanager
+    def _unless(self, done: Callable[[], bool]) -> Iterator[None]:
+        """A refusal counts only where it is not done: asked again after a lost answer, it may be."""
+        try:
+            yield
+        except EngineRefused:
+            if not done():
+                raise
 
     def quota(self, quota_id: str) -> None:
         """Count the VM against a quota."""
@@ -98,11 +107,14 @@ class VmSettings:
     def numa(self, nodes: Iterable[Mapping[str, Any]]) -> None:
         """Make the virtual NUMA nodes that are not there."""
         t = types()
-        there = {
-            n.index for n in self._call("list the NUMA nodes", lambda s: s.numa_nodes_service().list()) or ()
-        }
+
+        def there() -> set[int]:
+            listed = self._call("list the NUMA nodes", lambda s: s.numa_nodes_service().list())
+            return {node.index for node in listed or ()}
+
+        known = there()
         for node in nodes:
-            if node["index"] in there:
+            if node["index"] in known:
                 continue
             made = t.VirtualNumaNode(
                 index=node["index"],
@@ -111,7 +123,8 @@ class VmSettings:
                 numa_node_pins=[t.NumaNodePin(index=pin, pinned=True) for pin in node["pins"]] or None,
                 numa_tune_mode=t.NumaTuneMode(node["tune"]) if node["tune"] else None,
             )
-            self._call("make a NUMA node", lambda s, n=made: s.numa_nodes_service().add(n))  # type: ignore[misc]
+            with self._unless(lambda index=node["index"]: index in there()):  # type: ignore[misc]
+                self._call("make a NUMA node", lambda s, n=made: s.numa_nodes_service().add(n))  # type: ignore[misc]
 
     def permit(self, principal_id: str, role_id: str, *, group: bool) -> None:
         """Give a user or a group a role on the VM."""

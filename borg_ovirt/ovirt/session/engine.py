@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from borg_ovirt import stopping
 from borg_ovirt.errors import CertificateError, EngineRefused, EngineUnreachable, UsageError
 from borg_ovirt.ovirt.session import sso
 from borg_ovirt.ovirt.session.address import split
@@ -60,6 +60,8 @@ class EngineAccess:
             parts = split(self.url if "://" in self.url else f"https://{self.url}")
         except ValueError as error:
             raise UsageError(f"{self.url} is no address of an engine: {error}.") from None
+        if parts.scheme not in ("http", "https"):
+            raise UsageError(f"{self.url} is no address of an engine: it does not begin with https://.")
         path = parts.path.rstrip("/")
         if path in ("", "/ovirt-engine"):
             path = API
@@ -242,7 +244,7 @@ class Engine:
                             raise trouble.final(EngineUnreachable(error.message))
                 elif not locked.may_pass(error, pause):
                     raise error
-                time.sleep(pause)
+                stopping.pause(pause)
         finally:
             trouble.over()
         raise AssertionError("pauses never end")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from borg_ovirt import stopping
 from borg_ovirt.errors import Timeout
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ class Patience:
             if waited > TELL and not told:
                 log.warning("waiting for %s", what)
                 told = True
-            time.sleep(min(pause, left))
+            stopping.pause(min(pause, left))
         raise Timeout(f"Waited {seconds:.0f} s for {what}, in vain.", hint)
 
     def look(self, probe: Callable[[], T | None]) -> T | None:

@@ -19,7 +19,7 @@ from borg_ovirt.ovirt.capture.snapshot_method import thaw
 from borg_ovirt.ovirt.data.transfers import ask_to_end, end_transfer, find_transfer, phase_of, read_transfer
 from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.make.disks import remove_disk
-from borg_ovirt.ovirt.make.machines import attached_disks, find_marked_vm, remove_vm
+from borg_ovirt.ovirt.make.machines import attached_disks, find_marked_vm, power_off, remove_vm
 from borg_ovirt.ovirt.session.engine import Engine
 from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.tracked.journal import TAG, DeadRun, Entry, dead_runs
@@ -306,6 +306,8 @@ def _end_vm(engine: Engine, run: DeadRun, entry: Entry, tell: Tell) -> bool | No
         if entry.id is None and not _is_younger(made, run):
             return False
     tell()
+    if entry.facts.get("scratch"):
+        power_off(engine, vm_id)
     # The engine keeps no disks of a VM with snapshots: they go with it, if they are all the run's own.
     remove_vm(engine, vm_id, keep_disks=not _is_all_ours(engine, vm_id, run))
     return True

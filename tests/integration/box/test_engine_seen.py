@@ -7,7 +7,10 @@ import uuid
 import ovirtsdk4 as sdk
 import pytest
 from box_client import Client, refused
+from ovirtbox.beside import MacPool
 from ovirtbox.box import MIB, Box, DiskSpec
+from ovirtbox.faults import Fault
+from ovirtbox.imports import free_mac
 from ovirtbox.model import Disk, Vm
 from ovirtsdk4 import types
 from rest_client import Call
@@ -188,3 +191,65 @@ def test_what_the_model_does_not_know_is_a_bug_of_the_box(box: Box, http: Call, 
     new = box.engine.bugs[len(kept) :]
     box.engine.bugs[:] = kept
     assert new == ["GET /ovirt-engine/api: the model does not know api.product_info.vendr: no such element"]
+
+
+@pytest.mark.parametrize("body", ["<backup/>", "<backup><disks/></backup>"])
+def test_a_backup_of_no_disks(box: Box, http: Call, body: str) -> None:
+    vm, _ = make(box)
+    answer = http("POST", f"/vms/{vm.id}/backups", body)
+    assert (answer.status, answer.root.findtext("reason")) == (400, "Input validation failed.")
+    assert answer.detail == "Parameter 'backup.disks' is mandatory but was not provided."
+
+
+@pytest.mark.parametrize(("legacy", "host", "modes"), [(True, True, set()), (False, False, {"full"})])
+def test_what_a_backup_shows(
+    box: Box, client: Client, http: Call, legacy: bool, host: bool, modes: set[str]
+) -> None:
+    """A cold one has a host, a hybrid one none; the modes of a hybrid one stay when it is over."""
+    vm, disks = make(box, running=False)
+    made = client.start_backup(vm, disks, legacy=legacy)
+    path = f"/vms/{vm.id}/backups/{made.id}"
+    assert (http("GET", path).root.find("host") is not None) == host
+    client.end_backup(vm, made.id)
+    assert {m.text for m in http("GET", f"{path}/disks").root.iter("backup_mode")} == modes
+    client.remove_checkpoint(vm, made.to_checkpoint_id)
+    assert box.clean() == []
+
+
+def test_a_layer_is_found_through_any_disk_and_domain(box: Box, http: Call) -> None:
+    _, (one,) = make(box, running=False)
+    _, (other,) = make(box, running=False)
+    for path in (f"/disks/{other.id}/disksnapshots", f"/storagedomains/{uuid.uuid4()}/disksnapshots"):
+        assert http("GET", f"{path}/{one.active.image_id}").status == 200
+
+
+def test_a_pool_without_addresses() -> None:
+    pool = MacPool("tiny", first=10, last=11)
+    assert free_mac({"00:00:00:00:00:0a"}, pool) == "00:00:00:00:00:0b"
+    with pytest.raises(Fault, match="Not enough MAC addresses left"):
+        free_mac({"00:00:00:00:00:0a", "00:00:00:00:00:0b"}, pool)
+
+
+def test_a_lost_checkpoint_costs_all_of_them(box: Box, client: Client) -> None:
+    """Of a running VM, by a live backup from it or by its removal; so where its disk is not plugged in."""
+    for spoil in ("crash", "unplug"):
+        for ask in ("backup", "removal"):
+            vm, disks = make(box, DiskSpec(8 * MIB), DiskSpec(8 * MIB))
+            for _ in range(2):
+                client.end_backup(vm, client.start_backup(vm, disks).id)
+            first, _ = client.checkpoints(vm)
+            if spoil == "crash":
+                box.crash_vm(vm)
+                box.start_vm(vm)
+            else:
+                box.unplug(vm, disks[1])
+            service = client.backups(vm)
+            wanted = types.Backup(disks=[types.Disk(id=disks[0].id)], from_checkpoint_id=first.id)
+            if ask == "backup":
+                answer = refused(lambda w=wanted, s=service: s.add(w, query={"legacy": "true"}))  # type: ignore[misc]
+            else:
+                answer = refused(lambda v=vm, c=first: client.remove_checkpoint(v, c.id))  # type: ignore[misc]
+            assert answer == (400, "[]")
+            assert client.checkpoints(vm) == []
+            codes = {event.code for event in box.world.events if event.vm_id == vm.id}
+            assert (10791 if ask == "backup" else 10798) in codes

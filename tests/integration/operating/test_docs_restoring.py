@@ -52,6 +52,9 @@ def test_the_page(box: Box, office: Desk) -> None:
     for title, commands in SECTIONS.items():
         if title == "The VM is gone":
             box.remove_vm(web01)
+        if title == "Back in place":
+            box.fill(box.disks(web01)[0], MIB, MIB, seed=9)
+            assert box.sha(box.disks(web01)[0]) != truth
         if title.startswith("Another cluster"):
             for vm in list(box.world.vms.values()):
                 box.remove_vm(vm)
@@ -67,6 +70,8 @@ def test_the_page(box: Box, office: Desk) -> None:
             assert (added.alias, box.sha(added)) == ("web01_old", truth)
         elif title == "One file":
             assert (office.root / "restored" / "README.txt").exists()
+        elif title == "Back in place":
+            assert next(box.sha(disk) for disk in box.disks(web01)) == truth
         elif title.startswith("Another cluster"):
             for name in NAMES:
                 vm = box.vm(name)
@@ -81,7 +86,8 @@ def test_the_page(box: Box, office: Desk) -> None:
 
 def test_every_case_of_a_bad_day_is_on_the_page() -> None:
     expected = {
-        *("The VM is gone", "The VM is there, but broken", "One disk", "One file", "A new backup machine"),
+        *("The VM is gone", "The VM is there, but broken", "One disk", "One file", "Back in place"),
+        "A new backup machine",
         *("Another cluster, another engine, a whole site", "With borg alone", "A drill, once a year"),
     }
     assert expected <= set(SECTIONS)

@@ -81,22 +81,30 @@ def test_metrics_and_pings_of_runs(furnished: Box, desk: Desk, monitor: Monitor)
     assert [path for path, _ in monitor.pings] == ["/abc-secret/start", "/abc-secret"]
     assert monitor.pings[1][1] == f"ok: web01 {made['archive']}"
     first = metrics(prom)
-    assert first['borg_ovirt_result{vm="web01",}'] == 0
-    assert first['borg_ovirt_size_bytes{vm="web01",}'] == SMALL
-    assert first['borg_ovirt_read_bytes{vm="web01",}'] == MIB
+    assert first['borg_ovirt_vm_backup_ok{vm="web01",}'] == 1
+    assert first['borg_ovirt_vm_size_bytes{vm="web01",}'] == SMALL
+    assert first['borg_ovirt_vm_read_bytes{vm="web01",}'] == MIB
+    assert first['borg_ovirt_vm_added_bytes{vm="web01",}'] == made["bytes_added"] > MIB
     assert first["borg_ovirt_run_exit_status"] == 0
-    assert 0 < first['borg_ovirt_duration_seconds{vm="web01",}'] < 60
+    assert 0 < first['borg_ovirt_vm_backup_duration_seconds{vm="web01",}'] < 60
+    # The other selected VM was never tried, and has its values all the same.
+    assert first['borg_ovirt_vm_backup_ok{vm="lun01",}'] == 0
+    assert first['borg_ovirt_vm_last_success_timestamp_seconds{vm="lun01",}'] == 0
     # A VM that fails has no success, and does not take away the other's.
     desk.run("create", "--vm", "lun01").ok(2)
     assert monitor.pings[-1][0] == "/abc-secret/fail"
     assert monitor.pings[-1][1].startswith("failed: lun01 VM lun01 has no disk")
     second = metrics(prom)
-    assert second['borg_ovirt_result{vm="lun01",}'] == 2
-    assert 'borg_ovirt_last_success_timestamp_seconds{vm="lun01",}' not in second
-    web = 'borg_ovirt_last_success_timestamp_seconds{vm="web01",}'
+    assert second['borg_ovirt_vm_last_try_timestamp_seconds{vm="lun01",}'] > 0
+    assert second['borg_ovirt_vm_last_success_timestamp_seconds{vm="lun01",}'] == 0
+    web = 'borg_ovirt_vm_last_success_timestamp_seconds{vm="web01",}'
     assert second[web] == first[web]
     assert second["borg_ovirt_run_exit_status"] == 2
     assert prom.stat().st_mode & 0o777 == 0o644
+    # One that is excluded has none any more, as soon as a run knows.
+    configure(desk, hooks=hooks, vms={"exclude": {"names": ["lun01"]}})
+    desk.run("create").ok()
+    assert {name for name in metrics(prom) if "lun01" in name} == set()
 
 
 def test_a_monitor_that_does_not_answer_is_a_warning_without_its_address(

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from harness import Desk
 from operating import SMALL, configure
 from ovirtbox import rights
 from ovirtbox.box import Box, DiskSpec
+from ovirtbox.faults import Fault
 from ovirtbox.model import Vm
+
+from borg_ovirt.errors import NotAuthorized
+from borg_ovirt.ovirt.facts.checkpoints import remove_checkpoint
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 
 PERMITS = (
     *rights.FOR_BACKUPS_ON_SYSTEM,
@@ -143,6 +149,63 @@ def test_what_is_not_needed_is_not_missed(desk: Desk, vms: dict[str, Vm], users:
     for permit in ("inject_external_events", "create_vm", "import_export_vm", "configure_vm_storage"):
         desk.run("create", f"{desk.repo}::hybrid", **users[permit]).ok(0, 1)
     desk.run("create", f"{desk.repo}::live", **users["manipulate_vm_snapshots"]).ok(0, 1)
+    desk.assert_clean()
+
+
+@pytest.mark.parametrize("permit", ["backup_disk", "create_disk", "manipulate_vm_snapshots"])
+def test_what_only_looks_or_works_on_the_repository_needs_none_of_them(
+    desk: Desk, vms: dict[str, Vm], users: Users, permit: str
+) -> None:
+    """`prune` removes archives; a checkpoint that nobody needs any more goes with the next backup."""
+    for _ in range(2):
+        desk.create(vms["down"])
+    held = len(desk.box.world.checkpoints[vms["down"].id])
+    desk.env.update(users[permit])
+    desk.run("prune", "--keep-last", "1", desk.repo).ok()
+    desk.run("list", desk.repo).ok()
+    desk.run("cleanup").ok()
+    assert len(desk.box.world.checkpoints[vms["down"].id]) == held
+    desk.assert_clean()
+
+
+def test_a_checkpoint_is_removed_only_by_who_may_back_up(
+    box: Box, desk: Desk, vms: dict[str, Vm], users: Users
+) -> None:
+    desk.create(vms["down"])
+    (checkpoint, *_) = box.world.checkpoints[vms["down"].id]
+    env = users["backup_disk"]
+    access = EngineAccess(
+        box.url,
+        env["BORG_OVIRT_USERNAME"],
+        Path(env["BORG_OVIRT_PASSWORD_FILE"]).read_text().strip(),
+        box.ca_file,
+    )
+    with Engine(access) as engine, pytest.raises(NotAuthorized, match="backup_disk on the data center"):
+        remove_checkpoint(engine, vms["down"].id, checkpoint.id)
+    assert checkpoint in box.world.checkpoints[vms["down"].id]
+
+
+def test_backup_disk_is_for_administrative_roles() -> None:
+    with pytest.raises(Fault, match="administrator's action group"):
+        rights.make_role("user", {"login", "backup_disk"}, administrative=False)
+
+
+def test_the_predefined_roles_do_as_well(box: Box, desk: Desk, vms: dict[str, Vm]) -> None:
+    """DiskCreator, VmImporterExporter and ExternalEventsCreator on System, as 00700_insert_roles_groups.sql
+    fills them; two of them are user roles, which is fine beside an administrative one."""
+    on_center = {*rights.FOR_BACKUPS, *rights.FOR_RESTORES}
+    center = next(iter(box.world.data_centers))
+    env = box.make_user(
+        "predefined",
+        ({"create_disk", "login"}, None),
+        ({"import_export_vm", "login"}, None),
+        ({"inject_external_events"}, None),
+        (on_center, center),
+    )
+    desk.env.update(env)
+    desk.create(vms["hybrid"])
+    desk.run("extract", f"{desk.repo}::hybrid", "--name", "again").ok(0, 1)
+    box.remove_vm(box.vm("again"))
     desk.assert_clean()
 
 

@@ -1,4 +1,4 @@
-"""What a repository grew by, and nights on which a VM changes as never before: told wherever one looks."""
+"""What a repository grew by, nights of unusual change, and the report: told wherever one looks."""
 
 from __future__ import annotations
 
@@ -104,3 +104,70 @@ def test_a_night_of_encryption_is_a_warning_with_figures(
     assert (expected.status, expected.warnings) == ("ok", [])
     lines = desk.run("list", desk.repo, "web01", "--json").ok().json["archives"]
     assert [bool(line["heat"]) for line in lines][:3] == [False] * 3
+
+
+@pytest.fixture
+def reporting(vm: Vm, desk: Desk) -> Desk:
+    """A desk with an archive of web01; never01 has none, scratch01 is excluded."""
+    box = desk.box
+    if "never01" not in {one.name for one in box.world.vms.values()}:
+        box.make_vm("never01", [DiskSpec(SMALL)], running=False)
+        box.make_vm("scratch01", [DiskSpec(SMALL)], running=False)
+    configure(
+        desk,
+        repositories={"local": {"location": desk.repo}},
+        vms={"exclude": {"names": ["scratch01"]}},
+        policy={"max_age": "26h"},
+        retention={"daily": 7, "weekly": 4},
+    )
+    desk.create(vm)
+    return desk
+
+
+def test_a_report_for_the_morning(reporting: Desk) -> None:
+    desk = reporting
+    desk.run("hold", f"{desk.repo}::web01", "--reason", "year end <b>2026</b>").ok()
+    page, prom = desk.root / "report.html", desk.root / "report.prom"
+    ran = desk.run("report", "--html", str(page), "--prometheus", str(prom), "--json").ok(1)
+    report = ran.json
+    by_vm = {vm["protection"]["vm"]: vm for vm in report["vms"]}
+    assert {name: vm["protection"]["verdict"] for name, vm in by_vm.items()} == {
+        "web01": "ok",
+        "never01": "no backup",
+        "scratch01": "-",
+    }
+    assert by_vm["never01"]["why"] == "it is selected and has no archive"
+    assert by_vm["scratch01"]["why"] == "the configuration excludes it"
+    web = by_vm["web01"]
+    assert (web["unique"] > MIB, web["retention"]) == (True, "7 daily, 4 weekly")
+    assert [hold["reason"] for hold in web["holds"]] == ["year end <b>2026</b>"]
+    (local,) = report["repositories"]
+    assert local["stored"] > MIB
+    assert local["free"] > 0
+    assert local["growth"]["forecast"].startswith("unknown yet: too few days tell")
+    assert any("encrypted" in finding["text"] for finding in local["findings"])
+    told = page.read_text()
+    assert "year end &lt;b&gt;2026&lt;/b&gt;" in told
+    assert "It is selected and has no archive." in told
+    assert told.endswith("</html>\n")
+    assert 'borg_ovirt_vm_protected{vm="never01",' in prom.read_text()
+    assert prom.stat().st_mode & 0o777 == 0o644
+    shown = desk.run("report").ok(1).out
+    assert "never01  NO BACKUP" in shown
+    assert "local: 1 archives, " in shown
+    assert desk.run("report", "--html", "-", "--no-sizes").ok(1).out.startswith("<!DOCTYPE html>")
+    refused = desk.run("report", "--html", str(desk.root / "no" / "such" / "folder.html")).ok(2).err
+    assert "The report cannot be written to" in refused
+
+
+def test_a_report_without_the_engine_or_the_repository(reporting: Desk) -> None:
+    desk = reporting
+    asked = desk.run("report", "--json", "--no-ask-engine").ok().json
+    assert asked["engine"] is None
+    assert [(vm["protection"]["vm"], vm["protection"]["verdict"]) for vm in asked["vms"]] == [("web01", "ok")]
+    silent = desk.run("report", "--json", "--url", "https://127.0.0.1:9/ovirt-engine/api").ok(1).json
+    assert silent["engine_error"]
+    assert [vm["protection"]["vm"] for vm in silent["vms"]] == ["web01"]
+    gone = desk.run("report", "--json", desk.repo, str(desk.root / "nothing")).ok(1).json
+    assert [bool(one["error"]) for one in gone["repositories"]] == [False, True]
+    assert {vm["protection"]["repository"] for vm in gone["vms"]} == {desk.repo}

@@ -196,9 +196,11 @@ def test_locked(stock: Stock) -> None:
         with refused(RepositoryLocked, "--lock-wait", stock.location):
             look(stock.location, write=True, lock_wait=0.3)
         assert time.monotonic() - before < 10
-        with refused(RepositoryLocked, "--lock-wait"):
-            look(stock.location, lock_wait=0.3)
-        assert look(stock.location, bypass_lock=True) == set()
+        if stock.location == str(stock.path):
+            assert look(stock.location, lock_wait=0.3) == set()
+        else:
+            with refused(RepositoryLocked, "--lock-wait"):
+                look(stock.location, lock_wait=0.3)
     finally:
         holder.communicate(b"go\n", timeout=30)
     assert look(stock.location, write=True, lock_wait=20.0) == set()

@@ -261,6 +261,27 @@ def test_a_repository_that_is_renamed_under_the_commit_is_not_vouched_for(
     stock.check()
 
 
+@pytest.mark.parametrize("write", [True, False])
+def test_a_repository_that_is_renamed_under_us_leaves_no_traceback(
+    make_repository: MakeRepository, tmp_path: Path, caplog: pytest.LogCaptureFixture, write: bool
+) -> None:
+    """Borg tries the lock again when its objects are collected, and tells; to have read is enough."""
+    stock = make_repository("repokey")
+    with open_repository(stock.location, write=True) as repository:
+        back_up(repository, "before", {SYSTEM: DISK})
+    told = ""
+    try:
+        with open_repository(stock.location, write=write) as repository:
+            borgs = repository._session._repository
+            os.rename(stock.path, tmp_path / "elsewhere")
+    except RepositoryError as error:
+        told = str(error)
+    kept = borgs.lock is not None
+    assert not kept
+    assert ("is not there any more" in told) is write
+    assert ("cannot be closed" in caplog.text) is not write
+
+
 @pytest.mark.parametrize("way", ["local", "serve"])
 def test_a_quota(make_repository: MakeRepository, way: str) -> None:
     stock = make_repository("none", "--storage-quota", "10M", way=way)

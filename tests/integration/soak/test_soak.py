@@ -55,6 +55,8 @@ class Nights:
             self.desk.borg("rename", f"{repo}::{old}", new)
             self.held[repo][place] = new
             self.model.archives[new] = self.model.archives[old]
+            if (repo, old) in self.damaged:
+                self.damaged.add((repo, new))
 
     def recreate(self) -> None:
         """Stock borg cuts the newest one anew."""

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from ovirtbox.beside import AffinityGroup, AffinityLabel, NumaNode, Permission, mac_text
 from ovirtbox.engine import core
-from ovirtbox.faults import bad, entity_not_found, incomplete
+from ovirtbox.faults import bad, conflict, entity_not_found, incomplete
 from ovirtbox.model import Vm
 from ovirtbox.rest.lists import by_id
 from ovirtbox.xml import (
@@ -56,7 +56,8 @@ def assign_label(identifier: str) -> Response:
     label = core().world.beside.labels.get(attribute(body, ".") or "")
     if label is None:
         raise bad("Cannot edit Affinity Label. The affinity label does not exist.")
-    label.vms.append(vm.id)
+    if vm.id not in label.vms:
+        label.vms.append(vm.id)
     return reply(_label(label), 201)
 
 
@@ -97,6 +98,8 @@ def add_to_group(identifier: str, group_id: str) -> Response:
     vm = core().world.vms.get(attribute(parse_body("vm"), ".") or "")
     if vm is None or vm.cluster != group.cluster:
         raise bad("Cannot edit Affinity Group. The VM's cluster is not the affinity group's.")
+    if vm.id in group.vms:
+        raise conflict("Cannot edit Affinity Group. Duplicate VM.")
     group.vms.append(vm.id)
     return reply(_member(vm), 201)
 
@@ -186,7 +189,9 @@ def add_permission(identifier: str) -> Response:
     if all(user != known.id for known in engine.users.values()):
         raise entity_not_found(user)
     row = Permission(user, role)
-    engine.world.beside.of(vm.id).permissions.append(row)
+    held = engine.world.beside.of(vm.id).permissions
+    if all((row.user, row.role) != (other.user, other.role) for other in held):
+        held.append(row)
     return reply(_permission(vm.id, row), 201)
 
 
@@ -228,7 +233,7 @@ def add_numa_node(identifier: str) -> Response:
         raise incomplete("VirtualNumaNode", "index, memory")
     nodes = core().world.beside.of(vm.id).numa
     if any(node.index == index for node in nodes):
-        raise bad("Cannot add NUMA nodes to VM. The NUMA node index is already in use.")
+        raise bad(f"Cannot add NUMA nodes to VM. NUMA node with index {index} exists at least twice.")
     node = NumaNode(
         index,
         memory,

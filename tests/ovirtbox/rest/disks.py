@@ -32,9 +32,10 @@ blueprint = Blueprint("disks", __name__, url_prefix=API)
 
 
 def backup_mode(engine: EngineCore, disk: Disk) -> str | None:
-    """`full` or `incremental` while a backup of the disk is under way."""
-    for backup in engine.world.backups.values():
-        if disk.id in backup.modes and backup.phase in ("initializing", "starting", "ready"):
+    """`full` or `incremental` while a backup of the disk is under way; after a hybrid one until the next."""
+    for backup in reversed(engine.world.backups.values()):
+        going_on = backup.phase in ("initializing", "starting", "ready")
+        if disk.id in backup.modes and (going_on or backup.kind == "hybrid"):
             return backup.modes[disk.id]
     return None
 

@@ -36,6 +36,8 @@ def vm_element(engine: EngineCore, vm: Vm, *, all_content: bool = False) -> Elem
             )
         ],
         bios,
+        leaf("fqdn", f"{vm.name}.example") if vm.agent and vm.status == "up" else None,
+        _system(vm) if vm.agent and vm.status == "up" else None,
         element("cpu", leaf("architecture", "x86_64"), topology),
         leaf("creation_time", vm.created),
         leaf("start_time", vm.started) if vm.status != "down" else None,
@@ -43,7 +45,7 @@ def vm_element(engine: EngineCore, vm: Vm, *, all_content: bool = False) -> Elem
         leaf("memory", vm.memory),
         leaf("origin", "managed_hosted_engine" if vm.origin == "hosted_engine" else vm.origin),
         _compatibility(vm.level),
-        leaf("next_run_configuration_exists", False),
+        leaf("next_run_configuration_exists", vm.next_run),
         leaf("status", vm.status),
         leaf("stop_time", vm.stopped) if vm.stopped else None,
         leaf("type", "server"),
@@ -84,13 +86,13 @@ def _beside(engine: EngineCore, vm: Vm) -> list[Element | None]:
 
 
 def _initialization(engine: EngineCore, vm: Vm, ovf_text: str | None) -> Element | None:
-    """Cloud-init and the OVF are one element; the password is not given out."""
+    """Cloud-init and the OVF are one element; a password that was set is shown as stars."""
     own, held = engine.world.beside.of(vm.id).initialization, configuration(ovf_text)
     if own is None:
         return held
     found = fromstring(own)
     for password in found.findall("root_password"):
-        found.remove(password)
+        password.text = "******"
     found.extend(held if held is not None else ())
     return found
 
@@ -100,6 +102,17 @@ def configuration(text: str | None) -> Element | None:
     if text is None:
         return None
     return element("initialization", element("configuration", element("data", text), element("type", "ovf")))
+
+
+def _system(vm: Vm) -> Element:
+    """What an agent reported, of a VM that runs (VmMapper.java)."""
+    return element(
+        "guest_operating_system",
+        leaf("architecture", "x86_64"),
+        leaf("distribution", "Red Hat Enterprise Linux"),
+        leaf("family", "Linux"),
+        element("version", leaf("full_version", "8.9"), leaf("major", 8), leaf("minor", 9)),
+    )
 
 
 def attachment_element(vm: Vm, attachment: Attachment) -> Element:

@@ -73,10 +73,11 @@ def test_the_sample_calls_examples_so_and_shows_every_other_default_as_it_is() -
 def test_the_lists_of_the_sample_are_valid_when_uncommented() -> None:
     text = sample()
     start = text.index("# overrides:")
-    block = re.sub(r"(?m)^# ([ -]|overrides:|hooks:)", r"\1", text[start:])
+    block = re.sub(r"(?m)^# ([ -]|overrides:|hooks:|notify:)", r"\1", text[start:])
     config = parse(text[:start] + block, "sample.yaml")
     assert config.overrides[0].policy.freeze == "require"
     assert config.hooks[0].when == "after-run"
+    assert len(config.notify) == 4
 
 
 def test_every_key_is_in_sample_and_reference() -> None:

@@ -142,3 +142,9 @@ def test_an_address_that_is_none_is_told_without_showing_it(url: str) -> None:
     assert url not in str(told.value)
     with pytest.raises(UsageError, match="is no address of an engine"):
         _ = EngineAccess(url, "u", "p").api_url
+
+
+@pytest.mark.parametrize("url", ["//host/a://b", "ftp://host/x", "http+unix://x"])
+def test_an_engine_is_asked_over_http_alone(url: str) -> None:
+    with pytest.raises(UsageError, match="is no address of an engine"):
+        _ = EngineAccess(url, "u", "p").api_url

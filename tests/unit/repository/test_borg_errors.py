@@ -61,6 +61,7 @@ def system(number: int) -> OSError:
         (system(errno.EDQUOT), RepositoryError, "No space left"),
         (system(errno.EACCES), RepositoryError, "The system refused access"),
         (system(errno.EMFILE), RepositoryError, "The system refused access"),
+        (FileNotFoundError(2, "No such file", f"{WHERE}/data/0"), RepositoryError, "not there any more"),
     ],
 )
 def test_what_borg_raises(error: Exception, kind: type[BorgOvirtError], words: str) -> None:

@@ -20,8 +20,10 @@ class PoolStart:
     """An archive in each repository, and the oldest of their checkpoints."""
 
     pool: WorkerPool
+    vm_id: str
     name: str
     checkpoint: str | None
+    last_read: int | None
 
     @property
     def record(self) -> None:
@@ -30,7 +32,7 @@ class PoolStart:
 
     def find(self, wanted: Wanted) -> Found:
         """What all of them can build on, or whose fault it is that the item is read whole."""
-        offers: dict[Worker, ItemOffer] = self.pool.request("offer", wanted)
+        offers: dict[Worker, ItemOffer] = self.pool.request("offer", self.vm_id, wanted)
         without = {worker: offer for worker, offer in offers.items() if offer.reason is not None}
         if without:
             reasons = {worker: str(offer.reason) for worker, offer in without.items()}
@@ -56,6 +58,7 @@ class PoolBase:
     def __init__(self, start: PoolStart, wanted: Wanted, offers: Sequence[ItemOffer]) -> None:
         self.archive = start.name
         self._pool = start.pool
+        self._vm_id = start.vm_id
         self._path = wanted.path
         self.cell = wanted.cell
         # Where sizes differ only cells wholly inside the smallest are asked for.
@@ -87,4 +90,4 @@ class PoolBase:
     def same(self, index: int, digest: memoryview) -> bool:
         """Whether the cell has these bytes in every repository that is still there."""
         self._pool.use_cells(self.cell)
-        return all(self._pool.same(digest, self._path, index))
+        return all(self._pool.same(digest, self._vm_id, self._path, index))

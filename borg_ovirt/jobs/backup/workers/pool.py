@@ -43,7 +43,8 @@ class WorkerPool:
         """Since `take_lost`."""
         self._started: list[Worker] = []
         self._stall = stall
-        self._slot = MEMORY
+        self._slots = [MEMORY]
+        """The size of the places that the shared memory is divided into: the same for all parts."""
         self._whole: WorkerPool | None = None
 
     def __enter__(self) -> WorkerPool:
@@ -86,7 +87,7 @@ class WorkerPool:
     def narrowed(self, workers: Sequence[Worker]) -> WorkerPool:
         """Some of the repositories alone, for a backup of their own; one pool of them works at a time."""
         part = copy(self)
-        part.live = [worker for worker in self.live if worker in workers]
+        part.live = [worker for worker in workers if worker in self.live]
         part.lost = []
         part._whole = self
         return part
@@ -166,11 +167,12 @@ class WorkerPool:
 
     def drop(self, worker: Worker, error: BorgOvirtError, *, at_once: bool = False) -> None:
         """Go on without this repository; raises its error where it was the last."""
-        self.live.remove(worker)
-        self.lost.append((worker, error))
-        if self._whole is not None:
-            self._whole.live.remove(worker)
-            self._whole.lost.append((worker, error))
+        part: WorkerPool | None = self
+        while part is not None:
+            if worker in part.live:  # else another part has met it before
+                part.live.remove(worker)
+                part.lost.append((worker, error))
+            part = part._whole
         worker.held.clear()
         if at_once:
             worker.kill()
@@ -183,21 +185,21 @@ class WorkerPool:
 
     def use_cells(self, size: int) -> None:
         """Divide the shared memory into places of this size."""
-        if size != self._slot:
+        if size != self._slots[0]:
             self.request("caught_up")
-            self._slot = size
+            self._slots[0] = size
 
     def store(self, data: memoryview) -> None:
         """Hand a cell to every repository."""
         slot = self._place(data)
         for worker in list(self.live):
             worker.held[slot] = time.monotonic()
-            self._send(worker, Notify("store", (slot, slot * self._slot, len(data))))
+            self._send(worker, Notify("store", (slot, slot * self._slots[0], len(data))))
 
-    def same(self, data: memoryview, path: str, index: int) -> list[bool]:
-        """Whether the cell of each one's base of that item has these bytes."""
+    def same(self, data: memoryview, vm_id: str, path: str, index: int) -> list[bool]:
+        """Whether the cell of each one's base of that VM's item has these bytes."""
         slot = self._place(data)
-        return list(self.request("same", slot * self._slot, len(data), path, index).values())
+        return list(self.request("same", slot * self._slots[0], len(data), vm_id, path, index).values())
 
     def _place(self, data: memoryview) -> int:
         """A free place, filled."""
@@ -206,13 +208,13 @@ class WorkerPool:
             oldest = min(since for worker in self.live for since in worker.held.values())
             self._hear(max(0.0, oldest + self._stall - time.monotonic()))
             self._drop_stalled()
-        begin = slot * self._slot
+        begin = slot * self._slots[0]
         self._memory[begin : begin + len(data)] = data
         return slot
 
     def _free(self) -> int | None:
         taken = {slot for worker in self.live for slot in worker.held}
-        return next((slot for slot in range(MEMORY // self._slot) if slot not in taken), None)
+        return next((slot for slot in range(MEMORY // self._slots[0]) if slot not in taken), None)
 
     def _drop_stalled(self) -> None:
         now = time.monotonic()

@@ -47,15 +47,16 @@ class SeveralRepositories(OpenedRepositories):
         return list(self._pool.request("last_good", engine, patient=True).values())
 
     def store(self) -> Store:
-        return PoolStore(self._pool)
+        return PoolStore(self._pool.narrowed(self._pool.live))
 
-    def conclude(self, error: Exception | None) -> None:
+    def conclude(self, store: Store, error: Exception | None) -> bool:
         lost = self._pool.take_lost()
         for state in self.states:
             if state.name in lost:
                 state.failed(lost[state.name])
             elif error is None and state.error is None:
                 state.stored()
+        return True
 
     def _open(self, states: Sequence[RepositoryState]) -> None:
         """Start a process for each. Those that want a passphrase are asked for it, one after the other."""

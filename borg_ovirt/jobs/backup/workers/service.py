@@ -25,6 +25,7 @@ class Offer(NamedTuple):
     fallback: bool
     cell: int | None
     damage: tuple[str, ...]
+    last_read: int | None = None
 
 
 class ItemOffer(NamedTuple):
@@ -53,8 +54,11 @@ class RepositoryService:
     def __init__(self, repository: Repository, stack: ExitStack) -> None:
         self._repository = repository
         self._archives = stack.enter_context(ExitStack())
-        self._choice = Choice(None, None, fallback=False)
-        self._bases: dict[str, BaseItem] = {}
+        self._choices: dict[str, Choice] = {}
+        self._bases: dict[tuple[str, str], BaseItem] = {}
+        """Of the VMs whose backups are under way; an item by its VM and its path."""
+        self._vm_id = ""
+        """Whose archive is made."""
         self._writer: ArchiveWriter | None = None
         self._sink: DiskSink | None = None
         self._base: BaseItem | None = None
@@ -76,8 +80,8 @@ class RepositoryService:
         return self._repository.all_names()
 
     def choose(self, query: BaseQuery) -> Offer:
-        self._bases = {}
-        choice = self._choice = choose_base(self._repository, query)
+        self._forget(query.vm_id)
+        choice = self._choices[query.vm_id] = choose_base(self._repository, query)
         start = choice.base
         return Offer(
             start.name if start else None,
@@ -86,25 +90,30 @@ class RepositoryService:
             choice.fallback,
             choice.cell,
             choice.damage,
+            start.last_read if start else None,
         )
 
-    def offer(self, wanted: Wanted) -> ItemOffer:
-        start = self._choice.base
+    def _forget(self, vm_id: str) -> None:
+        self._choices.pop(vm_id, None)
+        self._bases = {key: base for key, base in self._bases.items() if key[0] != vm_id}
+
+    def offer(self, vm_id: str, wanted: Wanted) -> ItemOffer:
+        start = self._choices[vm_id].base
         if start is None:
             raise ValueError("no base was chosen")
         found = start.find(wanted)
         if not isinstance(found.base, BaseItem):
             return ItemOffer(0, b"", found.reason, found.fallback)
-        base = self._bases[wanted.path] = found.base
+        base = self._bases[vm_id, wanted.path] = found.base
         cells = -(-base.size // base.cell)
         zeros = bytearray(b"\1") * cells
         for index in base.data_cells(0, cells):
             zeros[index] = 0
         return ItemOffer(base.size, bytes(zeros), None)
 
-    def same(self, data: memoryview, path: str, index: int) -> bool:
-        """Whether a cell of the base has these bytes."""
-        base = self._bases[path]
+    def same(self, data: memoryview, vm_id: str, path: str, index: int) -> bool:
+        """Whether a cell of the VM's base has these bytes."""
+        base = self._bases[vm_id, path]
         return base.same(index, base.digest(data))
 
     def caught_up(self) -> None:
@@ -112,8 +121,8 @@ class RepositoryService:
 
     # The archive
 
-    def begin(self, name: str, started: datetime) -> None:
-        self._new = {}
+    def begin(self, name: str, started: datetime, vm_id: str = "") -> None:
+        self._new, self._vm_id = {}, vm_id
         self._writer = self._archives.enter_context(self._repository.writer(name, started=started))
 
     def add_file(self, path: str, data: bytes) -> None:
@@ -121,7 +130,7 @@ class RepositoryService:
 
     def item(self, path: str, size: int, cell: int) -> None:
         self._sink = self._open_writer().disk(path, size, cell)
-        self._base = self._bases.get(path)
+        self._base = self._bases.get((self._vm_id, path))
         self._new[path] = 0
 
     def store(self, prepared: PreparedCell) -> None:
@@ -157,10 +166,12 @@ class RepositoryService:
     def end(self) -> None:
         """Leave the archive; what was not committed is rolled back."""
         self._sink = self._base = self._writer = None
+        self._forget(self._vm_id)
         self._archives.close()
 
     def _own(self, manifest: layout.Manifest) -> layout.Manifest:
-        start = self._choice.base
+        choice = self._choices.get(self._vm_id)
+        start = choice.base if choice else None
         base = start.record if start and manifest.run.kind == "incremental" else None
         run = manifest.run.model_copy(update={"base": base})
         disks = tuple(self._own_disk(disk, base) for disk in manifest.disks)

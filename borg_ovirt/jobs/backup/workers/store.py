@@ -26,6 +26,7 @@ class PoolStore:
         self._pool = pool
         self._needs: dict[Worker, set[str]] = {}
         self._told = 0
+        self._vm_id = ""
         self._archive: _PoolArchive | None = None
         self.ids = [worker.id for worker in pool.live if worker.id]
         self.locations = [worker.location for worker in pool.live]
@@ -54,6 +55,7 @@ class PoolStore:
 
     def choose(self, query: BaseQuery) -> Choice:
         """The oldest of their checkpoints; where one has no base, all is read."""
+        self._vm_id = query.vm_id
         offers: dict[Worker, Offer] = self._pool.request("choose", query, patient=True)
         cell = self._grid(offers)
         damage = tuple(f"{worker.location}: {text}" for worker, o in offers.items() for text in o.damage)
@@ -66,7 +68,9 @@ class PoolStore:
         held = [offer.checkpoint for offer in offers.values() if offer.checkpoint is not None]
         oldest = min(held, key=order.index) if query.mode == "image" else None
         name = ", ".join(sorted({str(offer.name) for offer in offers.values()}))
-        return Choice(PoolStart(self._pool, name, oldest), None, False, cell, damage)
+        read = [offer.last_read for offer in offers.values()]
+        last = max((count for count in read if count is not None), default=None)
+        return Choice(PoolStart(self._pool, query.vm_id, name, oldest, last), None, False, cell, damage)
 
     def _grid(self, offers: dict[Worker, Offer]) -> int | None:
         """The grid that they have in common: see `by_grid`."""
@@ -86,7 +90,7 @@ class PoolStore:
     @contextmanager
     def writer(self, name: str, *, started: datetime) -> Iterator[_PoolArchive]:
         """The same archive in each."""
-        self._pool.notify("begin", name, started)
+        self._pool.notify("begin", name, started, self._vm_id)
         self._archive = _PoolArchive(self._pool, name)
         try:
             yield self._archive

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import cast
 from uuid import UUID
 
 import pytest
 
 from borg_ovirt.blocks import GiB, MiB
 from borg_ovirt.jobs.archives.heat import NIGHTS, Night, heats, in_words, nights
+from borg_ovirt.jobs.health.doctor_changes import look_at_changes
+from borg_ovirt.jobs.health.vms import History, judged
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.layout import ArchiveComment, FiguresRecord
-from borg_ovirt.repository.series import all_series
+from borg_ovirt.repository.open import Repository
+from borg_ovirt.repository.series import Series, all_series
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=timezone.utc)
 VM = str(UUID(int=1))
@@ -113,3 +118,26 @@ def test_it_is_told_once_for_each_archive_and_only_of_those() -> None:
     (series,) = all_series([archive(n, one) for n, one in enumerate(told, 1)], NOW)
     assert list(heats(series)) == ["a12"]
     assert last(*told) is None
+
+
+def test_doctor_and_vms_tell_of_it() -> None:
+    told = [FIRST, *QUIET, figures(0.41)]
+    now = datetime.now(timezone.utc)
+    nightly = [
+        replace(archive(n, one), time=now - timedelta(days=len(told) - n, hours=1))
+        for n, one in enumerate(told, 1)
+    ]
+    held = all_series(nightly, now)
+
+    class Held:
+        def series(self) -> list[Series]:
+            return held
+
+    (finding,) = look_at_changes("repository local", cast(Repository, Held()))
+    assert finding.status == "warning"
+    assert finding.text.startswith("VM web, archive a12: it changed as never before: 41% of its data changed")
+    (line,) = judged(("", "e"), [], {"local": History(held, {})}, {}, now)
+    assert line.heat is not None
+    assert line.heat.startswith("it changed as never before")
+    held = all_series([replace(info, time=info.time - timedelta(days=8)) for info in nightly], now)
+    assert list(look_at_changes("repository local", cast(Repository, Held()))) == []

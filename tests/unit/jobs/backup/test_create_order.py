@@ -83,6 +83,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
         def __init__(self, captured: Any, *_: object) -> None:
             layer = SimpleNamespace(facts=None, incremental=False)
             item = SimpleNamespace(layer=layer, plan=SimpleNamespace(size=64), reason=None, base=None)
+            self.cell = 64
             self.disks = [
                 SimpleNamespace(
                     facts=DISK,
@@ -101,6 +102,15 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
         def check(self, disk: object, buffers: object) -> None:
             made.step("check")
+
+        def seconds_left(self) -> float:
+            return 0.0
+
+        def size_held(self) -> int:
+            return 64
+
+        def read_ahead(self, buffers: object) -> None:
+            made.step("read ahead")
 
         def store(self, *_: object) -> DownloadStats:
             made.step("store")
@@ -124,7 +134,7 @@ class Store:
 
     def __init__(self, bench: Bench, base: str | None = None) -> None:
         self._bench = bench
-        found: Any = SimpleNamespace(name=base, checkpoint="cp-1", record=None)
+        found: Any = SimpleNamespace(name=base, checkpoint="cp-1", record=None, last_read=None)
         self._choice = Choice(found if base else None, None if base else "first backup", fallback=False)
 
     def needed(self, vm_id: str, engine: object) -> set[str]:

@@ -73,7 +73,7 @@ class Bench:
         found = []
         for number, data in enumerate(layers):
             name = f"layer i{number}"
-            self.sources[name] = Source(data)
+            self.sources[name] = Source(data, [Extent(0, len(data), zero=False)])
             request = TransferRequest("download", "d0", name, len(data), image_id=f"i{number}", format=None)
             below = f"i{number - 1}" if number else None
             found.append(

@@ -30,20 +30,20 @@ class Pool:
         self._same = same
         self.cell = 0
 
-    def request(self, what: str, wanted: Wanted) -> Any:
-        assert what == "offer"
+    def request(self, what: str, vm_id: str, wanted: Wanted) -> Any:
+        assert (what, vm_id) == ("offer", "v-1")
         return self.offers
 
     def use_cells(self, cell: int) -> None:
         self.cell = cell
 
-    def same(self, data: memoryview, path: str, index: int) -> list[bool]:
+    def same(self, data: memoryview, vm_id: str, path: str, index: int) -> list[bool]:
         assert self.cell == 4
         return list(self._same)
 
 
 def start(pool: Any) -> PoolStart:
-    return PoolStart(pool, "web01-1", "cp-1")
+    return PoolStart(pool, "v-1", "web01-1", "cp-1", None)
 
 
 def offer(size: int = 40, zeros: bytes = bytes(10), reason: str | None = None) -> ItemOffer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from borg_ovirt.config.schema import Hook
 from borg_ovirt.errors import HookFailed
 from borg_ovirt.jobs.runs.hooks import Hooks, run_hook
+from borg_ovirt.stopping import Stop
 
 
 def hook(command: str | list[str], **more: Any) -> Hook:
@@ -120,3 +122,26 @@ def test_after_a_signal_no_command_may_take_long(monkeypatch: pytest.MonkeyPatch
     hooks.hurry()
     (warning,) = hooks.call("after-vm")
     assert "took longer than 0.2s and was ended" in warning
+
+
+def test_a_signal_is_heard_while_a_command_runs(tmp_path: Path) -> None:
+    """Also in a thread that is not the main one; the command is ended."""
+    stop, out = Stop(), tmp_path / "out"
+    ended: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with stop.heeded():
+                run_hook(hook(f"echo begun > {out}; sleep 60; echo through >> {out}"), {}, print)
+        except KeyboardInterrupt as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not out.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stop.ring(KeyboardInterrupt("SIGTERM"))
+    thread.join(20)
+    assert [str(error) for error in ended] == ["SIGTERM"]
+    assert out.read_text() == "begun\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time as clock
 from collections.abc import Iterator, Sequence
 from datetime import datetime, time, timedelta, timezone
 from pathlib import Path
@@ -68,8 +69,9 @@ class Bench:
     def store(self) -> None:
         return None
 
-    def conclude(self, error: Exception | None) -> None:
+    def conclude(self, store: object, error: Exception | None) -> bool:
         self.steps.append("conclude well" if error is None else "conclude failed")
+        return True
 
     def back_up(self, *_: object) -> list[Any]:
         self.step("back up")
@@ -320,3 +322,12 @@ def test_the_end_of_the_window_is_the_next_time_the_clock_shows_it(hour: int, da
     assert end is not None
     assert (end.hour, end.date() - started.date()) == (hour, timedelta(days=days))
     assert window_end(None, started) is None
+
+
+def test_the_time_that_is_told_ends_with_the_merge(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (result,) = bench.back_up()
+    result.wait_for_merge = lambda: clock.sleep(0.1) or []  # type: ignore[func-returns-value]
+    monkeypatch.setattr(turns, "back_up_limited", lambda *_: [result])
+    outcome = take(bench)
+    assert outcome.took >= 0.1
+    assert outcome.facts()["took"] > outcome.seconds

@@ -1,0 +1,226 @@
+"""One thread stores for all backups of a run, for a repository takes one archive at a time; others read.
+
+What changes little is read ahead into bounded memory, so that its VM is let go of before its turn
+to be stored comes. What changes much is stored as it is read, and begun shortly before its turn.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from borg_ovirt.blocks import MiB
+from borg_ovirt.pipe.fetch import Buffers
+from borg_ovirt.stopping import Stop, check, due, heard, listening, pause
+
+T = TypeVar("T")
+
+QUESTION, STREAM, HELD = 0, 1, 2
+"""Whose turn is first: who asks something, whose VM is still being read, who holds all bytes already."""
+ROOM = 128 * MiB
+"""Bytes that all VMs together may hold until their turn comes."""
+LEAD = 30.0
+"""So many seconds before its turn the capture of a VM is begun whose bytes do not fit; engines take ten."""
+_READING_AHEAD = 2
+_POLL = 1.0
+
+
+class Storing:
+    """A backup alone: it stores for itself, as it reads."""
+
+    shared = False
+
+    def do(self, work: Callable[[], T], rank: int = QUESTION) -> T:
+        """What touches a repository."""
+        return work()
+
+    @contextmanager
+    def buffers(self, cell: int, count: int) -> Iterator[Buffers]:
+        """To read ahead with."""
+        yield Buffers(cell, count)
+
+    def hold(self, size: int) -> bool:
+        """Whether so many bytes may be held until it is one's turn; then they are given back by `release`."""
+        return False
+
+    def release(self, size: int) -> None:
+        """They are stored, or forgotten."""
+
+    @contextmanager
+    def in_line(self) -> Iterator[Callable[[], None]]:
+        """Until it is soon one's turn. What is given is called when it has come."""
+        yield lambda: None
+
+    @contextmanager
+    def streaming(self, left: Callable[[], float]) -> Iterator[None]:
+        """The turn of one that is stored as it is read; `left` tells for how many seconds more."""
+        yield
+
+
+class _Request:
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+        self.unwinding = not listening()
+        """Part of an end: a signal does not keep it from being done."""
+        self.claimed = threading.Lock()
+        """Taken by whoever decides what becomes of it: the storing thread, or one that gives up."""
+        self.answer: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+
+class StoringThread(Storing):
+    """The thread that makes it stores for all others, in `serve`."""
+
+    shared = True
+
+    def __init__(self, stop: Stop) -> None:
+        self.stop = stop
+        self._owner = threading.get_ident()
+        self._inbox: queue.SimpleQueue[tuple[int, int, _Request] | None] = queue.SimpleQueue()
+        self._waiting: list[tuple[int, int, _Request]] = []
+        self._current: _Request | None = None
+        self._order = itertools.count()
+        self._line = threading.Lock()
+        self._queued = 0
+        self._left: Callable[[], float] | None = None
+        self._guard = threading.Lock()
+        self._free = ROOM
+        self._sets: queue.SimpleQueue[Buffers | None] = queue.SimpleQueue()
+        for _ in range(_READING_AHEAD):
+            self._sets.put(None)
+
+    # -- the other threads -------------------------------------------------------------------------
+
+    def do(self, work: Callable[[], T], rank: int = QUESTION) -> T:
+        """Let the storing thread do it, and wait for what comes of it."""
+        if threading.get_ident() == self._owner:
+            return work()
+        check()
+        request = _Request(work)
+        self._inbox.put((rank, next(self._order), request))
+        while True:
+            try:
+                result, error = request.answer.get(timeout=_POLL)
+            except queue.Empty:
+                # What is under way meets the signal by itself, or is done all the same.
+                if due() and request.claimed.acquire(blocking=False):
+                    check()
+                continue
+            if isinstance(error, KeyboardInterrupt):
+                heard()
+            if error is not None:
+                raise error
+            return result  # type: ignore[no-any-return]
+
+    @contextmanager
+    def buffers(self, cell: int, count: int) -> Iterator[Buffers]:
+        """One of a few sets: so many VMs are read ahead at a time."""
+        while True:
+            try:
+                found = self._sets.get(timeout=_POLL)
+                break
+            except queue.Empty:
+                check()
+        try:
+            if found is None or (found.size, found.count) != (cell, max(1, count)):
+                found = Buffers(cell, count)
+            yield found
+        finally:
+            self._sets.put(found)
+
+    def hold(self, size: int) -> bool:
+        with self._guard:
+            if size > self._free:
+                return False
+            self._free -= size
+            return True
+
+    def release(self, size: int) -> None:
+        with self._guard:
+            self._free += size
+
+    @contextmanager
+    def in_line(self) -> Iterator[Callable[[], None]]:
+        """One at a time begins before its turn, and no earlier than it must."""
+        while not self._line.acquire(timeout=_POLL):
+            check()
+        here = True
+
+        def leave() -> None:
+            nonlocal here
+            if here:
+                here = False
+                self._line.release()
+
+        try:
+            while (left := self._left) is not None and left() > LEAD:
+                pause(_POLL)
+            yield leave
+        finally:
+            leave()
+
+    @contextmanager
+    def streaming(self, left: Callable[[], float]) -> Iterator[None]:
+        self._left = left
+        try:
+            yield
+        finally:
+            self._left = None
+
+    # -- the storing thread ------------------------------------------------------------------------
+
+    def serve(self, busy: Callable[[], bool]) -> None:
+        """Do what the others bring, as long as they are busy. After a signal they end, and so does this."""
+        signalled: KeyboardInterrupt | None = None
+        while True:
+            try:
+                while self._serve_one(busy):
+                    pass
+                break
+            except KeyboardInterrupt as error:
+                signalled = error
+                self.stop.ring(error)
+                if self._current is not None:
+                    self._current.answer.put((None, error))
+        if signalled is not None:
+            raise signalled
+
+    def wake(self) -> None:
+        """Somebody is no longer busy."""
+        self._inbox.put(None)
+
+    def _serve_one(self, busy: Callable[[], bool]) -> bool:
+        """False when nobody is busy any more."""
+        wait = not self._waiting
+        while True:
+            try:
+                found = self._inbox.get(timeout=_POLL) if wait else self._inbox.get_nowait()
+            except queue.Empty:
+                break
+            wait = False
+            if found is not None:
+                heapq.heappush(self._waiting, found)
+        if not self._waiting:
+            return busy() or not self._inbox.empty()
+        request = heapq.heappop(self._waiting)[-1]
+        self._current = request
+        if request.claimed.acquire(blocking=False):
+            self._carry_out(request)
+        self._current = None
+        return True
+
+    def _carry_out(self, request: _Request) -> None:
+        try:
+            if self.stop.rung and not request.unwinding:
+                request.answer.put((None, self.stop.error))
+                return
+            result, error = request.work(), None
+        except BaseException as raised:  # whatever it is, it is the affair of who asked
+            result, error = None, raised
+        request.answer.put((result, error))
+        if isinstance(error, KeyboardInterrupt):
+            raise error

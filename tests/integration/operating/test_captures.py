@@ -1,0 +1,282 @@
+"""Several VMs under way at a time: how many, in which order, at which instant, what an end leaves behind."""
+
+from __future__ import annotations
+
+import copy
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import BIN, Desk
+from operating import SMALL, assert_extracts, configure, in_process, outcomes
+from ovirtbox.box import MIB, Box, DiskSpec
+from ovirtbox.model import Vm
+
+from borg_ovirt.config.schema import Limits
+from borg_ovirt.config.types import Room
+from borg_ovirt.jobs.backup import storing
+from borg_ovirt.jobs.backup.opened import OneRepository
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.tracked.cleanup import heal
+from borg_ovirt.progress import Progress
+from borg_ovirt.repository.open import open_repository
+
+NAMES = [f"vm{number}" for number in range(6)]
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """An engine whose backups take half a second to be ready."""
+    with Box.start(tmp_path_factory.mktemp("box"), rhythm=0.05) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def vms(box: Box) -> dict[str, Vm]:
+    found = {}
+    for number, name in enumerate(NAMES):
+        vm = found[name] = box.make_vm(name, [DiskSpec(SMALL)], running=number % 2 == 0)
+        box.fill(box.disks(vm)[0], 0, MIB, seed=number)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def borg_home(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BORG_BASE_DIR", "BORG_PASSPHRASE"):
+        monkeypatch.setenv(name, desk.env[name])
+
+
+def open_now(box: Box) -> int:
+    """Backups that are not over: each holds an instant."""
+    return sum(b.phase in ("initializing", "starting", "ready") for b in box.world.backups.values())
+
+
+class Blocking(Progress):
+    """The first VM that is stored stays there until others have begun, and then for a while."""
+
+    def __init__(self, box: Box, count: int) -> None:
+        self.known = set(box.world.backups)
+        self.begun: list[str] = []
+        self._box = box
+        self._count = count
+
+    def disk(self, name: str, size: int, to_read: int | None = None) -> Any:
+        if not self.begun:
+            self._box.wait(lambda: len(self._new()) >= self._count, "other backups", timeout=20)
+            time.sleep(1)  # time for one more, if nothing held it back
+            self.begun = [self._box.world.vms[b.vm_id].name for b in self._new()]
+        return super().disk(name, size, to_read)
+
+    def _new(self) -> list[Any]:
+        return [b for b in list(self._box.world.backups.values()) if b.id not in self.known]
+
+
+@pytest.mark.parametrize("room", [storing.ROOM, 0], ids=["held", "streamed"])
+def test_so_many_are_under_way_the_neediest_first(
+    box: Box, vms: dict[str, Vm], desk: Desk, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Streamed: nothing fits into memory, so only the next one is begun before its turn."""
+    monkeypatch.setattr("borg_ovirt.jobs.backup.create.ROOM", room)
+    monkeypatch.setattr(storing, "ROOM", room)
+    monkeypatch.setattr(storing, "LEAD", float("inf"))
+    in_process(desk, "vm0", "vm1", limits=Limits(captures=1))  # they need it least from now on
+    count = 3 if room else 2
+    blocking = Blocking(box, count)
+    result = in_process(desk, progress=blocking, limits=Limits(captures=3))
+    assert set(blocking.begun) == set(["vm2", "vm3", "vm4"][:count])
+    assert [vm.status for vm in result.vms] == ["ok"] * 6
+    assert [vm.vm for vm in result.vms] == ["vm2", "vm3", "vm4", "vm5", "vm0", "vm1"]
+    for outcome in result.vms:
+        assert_extracts(desk, outcome.archive or "", vms[outcome.vm])
+    desk.assert_clean()
+
+
+def test_one_at_a_time_is_one_at_a_time(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    most, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.01):
+            most[0] = max(most[0], open_now(box))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    in_process(desk, *NAMES[:3], limits=Limits(captures=1))
+    over.set()
+    watcher.join()
+    assert most == [1]
+
+
+def test_the_limits_of_readers_hold_for_all_of_them(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    waited: list[str] = []
+
+    class Listening(Progress):
+        def step(self, text: str) -> None:
+            if "waiting for a place" in text:
+                waited.append(text)
+
+    limits = Limits(captures=3, readers_per_domain=1)
+    result = in_process(desk, *NAMES[:3], progress=Listening(), limits=limits)
+    assert result.status == "ok"
+    assert len(waited) >= 2
+
+
+def test_the_archives_are_of_their_instants(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    """Guests write while a second night is under way, before it and after it."""
+    limits = Limits(captures=4)
+    in_process(desk, limits=limits)
+    up = [vm for name, vm in vms.items() if int(name[2:]) % 2 == 0]
+    over = threading.Event()
+
+    def write() -> None:
+        for seed in range(1000, 100_000):
+            for vm in up:
+                box.fill(box.disks(vm)[0], (seed % 8) * MIB, 4096, seed=seed)
+            if over.wait(0.02):
+                return
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        result = in_process(desk, limits=limits)
+    finally:
+        over.set()
+        writer.join()
+    assert {vm.kind for vm in result.vms} == {"incremental"}
+    for outcome in result.vms:
+        assert_extracts(desk, outcome.archive or "", vms[outcome.vm])
+    desk.assert_clean()
+
+
+def test_one_whose_capture_fails_costs_the_others_nothing(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    backups = len(box.world.backups)
+    box.inject.status("POST", f"/vms/{vms['vm1'].id}/backups", 400, detail="[Cannot backup VM. No.]", times=9)
+    result = in_process(desk, limits=Limits(captures=4))
+    box.inject.clear()
+    assert {vm.vm: vm.status for vm in result.vms} == {**dict.fromkeys(NAMES, "ok"), "vm1": "failed"}
+    assert "Cannot backup VM. No." in (result.vms[1].error or "")
+    assert len(box.world.backups) == backups + 5, "each of the others was read once"
+    desk.assert_clean()
+
+
+def test_a_repository_that_breaks_costs_the_vm_that_it_broke_under(
+    box: Box, vms: dict[str, Vm], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others that were under way are taken again, into the repository as it was opened again."""
+    monkeypatch.setenv("BORG_RELOCATED_REPO_ACCESS_IS_OK", "yes")
+    desk.env["BORG_RELOCATED_REPO_ACCESS_IS_OK"] = "yes"
+    pids, rsh = desk.root / "pids", desk.root / "rsh"
+    rsh.write_text(f'#!/bin/sh\nshift\necho $$ >> {pids}\nexec "$@"\n')
+    rsh.chmod(0o755)
+    location = f"ssh://backup.example{desk.repo}"
+
+    class Breaking(Blocking):
+        def disk(self, name: str, size: int, to_read: int | None = None) -> Any:
+            first = not self.begun
+            gauge = super().disk(name, size, to_read)
+            if first:
+                os.kill(int(pids.read_text().split()[-1]), signal.SIGKILL)
+            return gauge
+
+    def open_remote() -> Any:
+        return open_repository(
+            location, write=True, lock_wait=30.0, rsh=str(rsh), remote_path=str(BIN / "borg")
+        )
+
+    repositories = OneRepository("remote", location, open_remote)
+    limits = Limits(captures=4)
+    result = in_process(desk, progress=Breaking(box, 4), repositories=repositories, limits=limits)
+    assert sorted(vm.status for vm in result.vms) == ["failed", *["ok"] * 5]
+    assert len(pids.read_text().split()) == 2
+    desk.assert_clean()
+
+
+def started(desk: Desk, *options: str) -> subprocess.Popen[str]:
+    command = desk.command("create", "--no-progress", "--captures", "4", *options)
+    return subprocess.Popen(command, env=desk.env, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_signal_ends_all_of_them(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    configure(desk)
+    process = started(desk)
+    box.wait(lambda: open_now(box) >= 3, "three at a time")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, err
+    assert "Traceback" not in err
+    desk.assert_clean()
+    # What was stored before is whole; nothing was begun after the signal.
+    assert len(desk.archives()) < len(vms)
+    desk.borg("check", "--verify-data", desk.repo)
+    assert set(outcomes(desk.run("create", "--json").ok().json).values()) == {"ok"}
+
+
+def test_a_kill_leaves_what_the_journal_knows(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    configure(desk)
+    process = started(desk)
+    box.wait(lambda: open_now(box) >= 3, "three at a time")
+    process.kill()
+    process.communicate()
+    assert box.clean(timeout=0) != []
+    access = EngineAccess(box.url, box.user, box.password, ca_file=box.ca_file)
+    with Engine(access) as engine:
+        heal(engine, desk.root / "state", print, in_flight=0.0)
+    desk.assert_clean()
+
+
+def test_two_repositories_take_what_is_under_way_together(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    other = copy.copy(desk)
+    other.repo = str(desk.root / "other")
+    desk.borg("init", "-e", "repokey", other.repo)
+    both = {"local": {"location": desk.repo}, "other": {"location": other.repo}}
+    configure(desk, repositories=both, limits={"captures": 4})
+    assert set(outcomes(desk.run("create", "--json").ok().json).values()) == {"ok"}
+    for number, vm in enumerate(vms.values()):
+        box.fill(box.disks(vm)[0], 3 * MIB, MIB, seed=700 + number)
+    backups = len(box.world.backups)
+    done = desk.run("create", "--json").ok()
+    assert {(vm["status"], vm["kind"]) for vm in done.vms.values()} == {("ok", "incremental")}
+    assert len(box.world.backups) == backups + len(vms)
+    for outcome in done.vms.values():
+        for place in (desk, other):
+            assert_extracts(place, outcome["archive"], vms[outcome["vm"]])
+    desk.assert_clean()
+
+
+def test_the_room_is_watched_for_all_of_them(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    """Who waits for its turn is ended too when a domain fills up meanwhile."""
+    domain = box.domain("data")
+    before = domain.capacity
+
+    class Filling(Blocking):
+        def disk(self, name: str, size: int, to_read: int | None = None) -> Any:
+            gauge = super().disk(name, size, to_read)
+            domain.capacity = before // 1000
+            return gauge
+
+    limits = Limits(captures=3, min_free=Room(size=before // 2), rate_limit=64 << 10)
+    try:
+        result = in_process(desk, progress=Filling(box, 3), limits=limits, guard_every=0.05)
+    finally:
+        domain.capacity = before
+    assert "must stay free" in (result.vms[-1].error or "")
+    desk.assert_clean()
+
+
+def test_hooks_run_for_each_of_them(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    log = desk.root / "log"
+    hooks = [
+        {"when": when, "command": f'echo "$BORG_OVIRT_WHEN $BORG_OVIRT_VM_NAME" >> {log}'}
+        for when in ("before-vm", "on-success", "after-vm")
+    ]
+    configure(desk, hooks=hooks, limits={"captures": 4})
+    desk.run("create").ok()
+    lines = Path(log).read_text().splitlines()
+    for name in NAMES:
+        mine = [line.split()[0] for line in lines if line.endswith(name)]
+        assert mine == ["before-vm", "on-success", "after-vm"]
