@@ -16,8 +16,7 @@ from typing import Any
 from borg.archive import Archive, Statistics
 from borg.cache import ChunkListEntry
 from borg.constants import LIST_SCAN_LIMIT
-from borg.crypto.key import ID_HMAC_SHA_256, ID_BLAKE2b_256
-from borg.helpers import Manifest, bin_to_hex
+from borg.helpers import Manifest
 from borg.item import ArchiveItem
 from borg.remote import RemoteRepository
 
@@ -28,6 +27,7 @@ from borg_ovirt.repository.borg_behind import WriteBehind
 from borg_ovirt.repository.borg_console import Warnings
 from borg_ovirt.repository.borg_errors import translate_errors
 from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
+from borg_ovirt.repository.borg_ids import archive_id, id_hash
 
 
 class _Compressor:
@@ -59,7 +59,7 @@ class Session:
         self.compression: str = compression.name
         self.append_only: bool | None = getattr(repository, "append_only", None)
         self.warnings = warnings
-        self.id_of: frames.IdHash = _id_hash(key)
+        self.id_of: frames.IdHash = id_hash(key)
         self.framer = frames.framer(compression.name, getattr(compression, "level", None))
         self._repository = repository
         self._local = not isinstance(repository, RemoteRepository)
@@ -374,21 +374,6 @@ class Session:
             setattr(self._manifest, field, getattr(fresh, field))
         if self._cache.cache_config._config.get("cache", "manifest") != archive_id(fresh.id):
             self._unusable = "the archive is committed but Borg's cache is not"
-
-
-def archive_id(id_: bytes) -> str:
-    """An id as people see it."""
-    return str(bin_to_hex(id_))
-
-
-def _id_hash(key: Any) -> frames.IdHash:
-    if isinstance(key, ID_BLAKE2b_256):
-        return frames.blake2b_id(key.id_key)
-    if isinstance(key, ID_HMAC_SHA_256):
-        return frames.hmac_sha256_id(key.id_key)
-    if key.ARG_NAME == "none":
-        return frames.sha256_id
-    raise RepositoryError(f"Chunk ids of Borg's encryption {key.ARG_NAME} are not known to borg-ovirt.")
 
 
 def _batches(ids: Iterable[bytes], size: int) -> Iterator[list[bytes]]:

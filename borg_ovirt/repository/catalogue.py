@@ -9,7 +9,8 @@ from datetime import datetime, timedelta, timezone
 
 from borg_ovirt.errors import NotOurArchive, RepositoryDamaged
 from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
-from borg_ovirt.repository.borg_session import Session, archive_id
+from borg_ovirt.repository.borg_ids import archive_id
+from borg_ovirt.repository.borg_session import Session
 from borg_ovirt.repository.layout import TOOL, ArchiveComment, is_checkpoint_name, parse_comment
 from borg_ovirt.repository.reader import ArchiveReader
 from borg_ovirt.repository.series import later_than_now

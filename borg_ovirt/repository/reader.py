@@ -9,8 +9,9 @@ from itertools import groupby
 from borg_ovirt.blocks import CELL, Chunk
 from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged
 from borg_ovirt.repository.borg_facts import ArchiveFacts
+from borg_ovirt.repository.borg_ids import archive_id
 from borg_ovirt.repository.borg_items import StoredFile, stored_files
-from borg_ovirt.repository.borg_session import Session, archive_id
+from borg_ovirt.repository.borg_session import Session
 from borg_ovirt.repository.layout import (
     DISKS,
     MANIFEST,

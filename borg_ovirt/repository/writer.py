@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from borg_ovirt.blocks import CELL, LARGEST_CELL, Chunk
 from borg_ovirt.errors import RepositoryError, UsageError
 from borg_ovirt.repository.borg_archive import BorgArchive
-from borg_ovirt.repository.borg_session import Session, archive_id
+from borg_ovirt.repository.borg_ids import archive_id
+from borg_ovirt.repository.borg_session import Session
 from borg_ovirt.repository.frames import Frame
 from borg_ovirt.repository.layout import MANIFEST, OVF, README, TOOL, ArchiveComment, Manifest, figures_of
 from borg_ovirt.repository.packed import PackedChunks
