@@ -13,24 +13,23 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+PRELOAD = [
+    "borg.archiver",
+    "ovirtsdk4.services",
+    "ovirtsdk4.types",
+    "borg_ovirt.cli.boundary",
+    "borg_ovirt.cli.create",
+    "borg_ovirt.cli.extract",
+    "borg_ovirt.cli.connect",
+    "borg_ovirt.cli.prune",
+    "borg_ovirt.jobs.backup.create",
+    "borg_ovirt.jobs.runs.run",
+    "borg_ovirt.jobs.restore.restore",
+    "borg_ovirt.repository.borg_connect",
+    "borg_ovirt.repository.catalogue",
+]
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "borg.archiver",
-        "ovirtsdk4.services",
-        "ovirtsdk4.types",
-        "borg_ovirt.cli.boundary",
-        "borg_ovirt.cli.create",
-        "borg_ovirt.cli.extract",
-        "borg_ovirt.cli.connect",
-        "borg_ovirt.cli.prune",
-        "borg_ovirt.jobs.backup.create",
-        "borg_ovirt.jobs.runs.run",
-        "borg_ovirt.jobs.restore.restore",
-        "borg_ovirt.repository.borg_connect",
-        "borg_ovirt.repository.catalogue",
-    ]
-)
+_CONTEXT.set_forkserver_preload(PRELOAD)
 
 
 def run(
@@ -56,7 +55,7 @@ def run_bytes(
     with tempfile.TemporaryDirectory() as name:
         streams = (os.path.join(name, "out"), os.path.join(name, "err"))
         child = _CONTEXT.Process(
-            target=_child, args=(program, list(arguments), dict(env), str(cwd or os.getcwd()), streams)
+            target=carry_out, args=(program, list(arguments), dict(env), str(cwd or os.getcwd()), streams)
         )
         child.start()
         child.join(timeout)
@@ -71,9 +70,10 @@ def run_bytes(
         return child.exitcode, out, err
 
 
-def _child(
+def carry_out(
     program: str, arguments: list[str], env: dict[str, str], cwd: str, streams: tuple[str, str]
 ) -> None:
+    """In a process of its own: become that command."""
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

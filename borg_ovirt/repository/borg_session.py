@@ -263,7 +263,10 @@ class Session:
     # Changing archives
 
     def delete(self, names: Sequence[str]) -> int:
-        """Remove archives in one transaction; returns how many compressed bytes nothing needs any more."""
+        """Remove archives in one transaction; returns how many compressed bytes nothing needs any more.
+
+        Chunks that are lost keep nobody from removing what refers to them, as `borg delete --force`.
+        """
         self.check_writable()
         for name in names:
             self.entry(name)
@@ -272,7 +275,7 @@ class Session:
         def work() -> None:
             self._manifest.check_repository_compatibility((Manifest.Operation.DELETE,))
             for name in dict.fromkeys(names):
-                self._archive(name).delete(stats)
+                self._archive(name).delete(stats, forced=1)
 
         self.transaction(work)
         return -int(stats.usize)

@@ -81,11 +81,11 @@ def in_turn(repeats: int, ways: dict[str, Way]) -> tuple[dict[str, Cost], dict[s
     return {name: median(costs) for name, costs in runs.items()}, runs
 
 
-CASES = ("full", "known", "restore", "kinds", "incremental", "thin", "night")
+CASES = ("full", "known", "restore", "verify", "kinds", "incremental", "thin", "night")
 
 
 def all_cases(stage: Stage, scale: Scale, chosen: Collection[str] = CASES) -> Iterator[Result]:
-    if {"full", "known", "restore"} & set(chosen):
+    if {"full", "known", "restore", "verify"} & set(chosen):
         half = scale.disk // 2
         subject = stage.subject("files", "file-system-like", scale.disk, half, seed=1, grows=half)
         if "full" in chosen:
@@ -96,6 +96,8 @@ def all_cases(stage: Stage, scale: Scale, chosen: Collection[str] = CASES) -> It
             yield from known(stage, scale, subject)
         if "restore" in chosen:
             yield from restore(stage, replace(scale, repeats=max(1, scale.repeats - 1)), subject)
+        if "verify" in chosen:
+            yield verify(stage, scale, subject)
         stage.drop(subject)
     if "kinds" in chosen:
         for kind in ("incompressible", "sparse", "mostly duplicate"):
@@ -244,6 +246,20 @@ def restore(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
         medians = {name: median(costs) for name, costs in chosen.items()}
         facts = {"data": subject.data}
         yield from per_transport(f"restore, {case} proof", medians, chosen, wanted, facts)
+
+
+def verify(stage: Stage, scale: Scale, subject: Subject) -> Result:
+    """Every byte of an archive proven: ours, and stock Borg's own way, on one repository in turn."""
+    mode, packing = scale.matrix[0]
+    stage.fresh_repository(mode)
+    archive = stage.archive(subject, packing)
+    ways: dict[str, Way] = {
+        **beside(stage, {"ours": lambda: stage.verify(subject, archive)}),
+        "j": lambda: stage.borg_verify(subject),
+    }
+    return Result(
+        "verify --level data", "unix", *in_turn(scale.repeats, ways), {"j": 1.0}, {"data": subject.data}
+    )
 
 
 def kind_of_data(stage: Stage, scale: Scale, kind: str) -> Result:

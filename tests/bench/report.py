@@ -21,6 +21,7 @@ NAMES = {
     "g": "(g) dd of as many bytes onto the repository's disk",
     "h": "(h) borg-ovirt, nothing changed",
     "i": "(i) borg-ovirt extract of the whole disk",
+    "j": "(j) borg check --archives-only --verify-data",
     "limit": "the goal",
     "before": "borg-ovirt of the other checkout",
     "one by one": "borg-ovirt --captures 1",

@@ -249,6 +249,18 @@ class Stage:
         file.unlink()
         return extracted + uploaded, extracted
 
+    def verify(self, subject: Subject, archive: str) -> Cost:
+        """`borg-ovirt verify --level data`; its stamp, too."""
+        cost, _ = self._borg_ovirt(["verify", "--level", "data", f"{self.repo}::{archive}"])
+        cost.moved = subject.data
+        return cost
+
+    def borg_verify(self, subject: Subject) -> Cost:
+        """Baseline (j): `borg check --archives-only --verify-data`."""
+        cost, _ = self.meter.run(["borg", "check", "--archives-only", "--verify-data", str(self.repo)])
+        cost.moved = subject.data
+        return cost
+
     # underneath
 
     def _borg_ovirt(self, words: list[str]) -> tuple[Cost, str]:

@@ -23,6 +23,7 @@ from borg_ovirt.jobs.archives.hold import hold
 from borg_ovirt.jobs.archives.list import archive_facts, list_archives
 from borg_ovirt.jobs.archives.prune import Known, PruneResult, prune
 from borg_ovirt.jobs.selection import last_good
+from borg_ovirt.repository.layout import HoldRecord
 from borg_ovirt.repository.open import open_repository
 
 WEB = "11111111-1111-4111-8111-111111111111"
@@ -86,7 +87,7 @@ def test_four_hundred_nights(repo: str, tmp_path: Path) -> None:
                 twins.add(tiny.make(repository, TWIN, "web01", now + timedelta(hours=1)))
             if day == 30:
                 held = max(alive)
-                hold(repository, [held], held=True)
+                hold(repository, [held], HoldRecord(since=now))
             if day % 20 and day != 399:
                 continue
             keep = wanted(sorted(alive.values()))
@@ -189,6 +190,19 @@ def test_an_archive_whose_manifest_is_lost_is_not_the_newest_good(repo: str) -> 
     config = Config.model_validate({"retention": {"last": 1}})
     with open_repository(repo, write=True) as repository:
         assert stay(prune(repository, config, None, NOW)) == names[1:]
+
+
+def test_a_lost_chunk_keeps_no_archive_from_going(repo: str) -> None:
+    """Stock `borg delete` refuses such a one; nothing would ever go any more."""
+    with open_repository(repo, write=True) as repository:
+        names = [tiny.make(repository, WEB, "web01", NOW - timedelta(days=days)) for days in (3, 2, 1)]
+        path = repository.archive(names[0]).manifest.disks[0].path
+        chunk = repository.archive(names[0]).disk(path).chunks[0]
+    borg("debug", "delete-obj", repo, chunk.id.hex())
+    config = Config.model_validate({"retention": {"last": 1}})
+    with open_repository(repo, write=True) as repository:
+        assert stay(prune(repository, config, None, NOW)) == [names[2]]
+    borg("check", "--verify-data", repo)
 
 
 def test_archives_that_no_rule_would_remove_are_not_looked_at(
