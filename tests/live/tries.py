@@ -59,7 +59,7 @@ class Trial:
     def running(self) -> str:
         self._vm()
         self.stage.start(self.vm_id, self.name)
-        way = "hybrid" if self.place.cluster.level >= HYBRID else "live"
+        way = "backup" if self.place.cluster.level >= HYBRID else "live"  # from 4.7 on as it suits
         return self._twice(self._change_up, way=way)
 
     def live(self) -> str:
