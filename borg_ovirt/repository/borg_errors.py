@@ -6,7 +6,7 @@ import errno
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from traceback import walk_tb
 
 from borg import locking
@@ -16,7 +16,13 @@ from borg.cache import Cache
 from borg.crypto import key as keys
 from borg.crypto.file_integrity import FileIntegrityError
 from borg.crypto.low_level import IntegrityError
-from borg.helpers import ErrorBase, MandatoryFeatureUnsupported, NoManifestError
+from borg.helpers import (
+    ErrorBase,
+    MandatoryFeatureUnsupported,
+    NoManifestError,
+    get_cache_dir,
+    get_config_dir,
+)
 from borg.helpers.msgpack import UnpackException
 from borg.repository import Repository
 
@@ -36,7 +42,12 @@ _OURS = __name__.split(".")[0]
 _LONGEST = 300
 """Characters of Borg's words that are shown."""
 _CHECK = "Run `borg check` on it, and `borg check --repair` if that finds faults."
-_SPACE = "Free space there (`borg-ovirt prune`, `borg compact`) and run again."
+_SPACE = (
+    "Make some room there first: `borg-ovirt prune` and `borg compact` need a little, too. "
+    "`borg extract --bypass-lock` reads a full repository."
+)
+_LITTLE = 1 << 20
+"""Bytes; with less than that of room a file system is full."""
 _PASSPHRASE = "Set BORG_PASSPHRASE, BORG_PASSCOMMAND or BORG_PASSPHRASE_FD."
 _OTHER_END = "Is BorgBackup 1.4 installed on the server, and BORG_REMOTE_PATH right?"
 
@@ -222,9 +233,9 @@ def _remote(error: Exception, where: str) -> BorgOvirtError:
 
 def _system(error: OSError, where: str) -> BorgOvirtError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return RepositoryError(
-            f"No space left for the repository {where} or its cache: {_one_line(error)}.", _SPACE
-        )
+        full = " and ".join(_full(where))
+        told = f" {full} has none" if full else f" {_one_line(error)}"
+        return RepositoryError(f"No space left for the repository {where} or Borg's cache:{told}.", _SPACE)
     if error.errno in (errno.ENOENT, errno.EIO) and _is_below(error.filename, where):
         return RepositoryDamaged(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
     if error.errno == errno.ENOENT and str(error.filename).startswith(f"{where}/"):
@@ -233,6 +244,16 @@ def _system(error: OSError, where: str) -> BorgOvirtError:
             "Was it moved, removed or unmounted meanwhile?",
         )
     return RepositoryError(f"The system refused access to {where} or Borg's cache: {_one_line(error)}.")
+
+
+def _full(where: str) -> Iterator[str]:
+    """The places without room; the system does not say which of them it was."""
+    for find in (lambda: where, get_cache_dir, get_config_dir):
+        with suppress(OSError, ErrorBase):
+            place = find()
+            room = os.statvfs(place)
+            if room.f_bavail * room.f_frsize < _LITTLE:
+                yield place
 
 
 def _is_below(path: object, where: str) -> bool:

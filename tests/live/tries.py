@@ -84,10 +84,14 @@ class Trial:
         """The run dies while it reads; `cleanup` ends what it left, and the next run goes on as ever."""
         stage, before = self.stage, self._busy()
         words = stage.command("create", "--full", f"{stage.repo}::{self.name}")
-        with subprocess.Popen(words, env=stage.env, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            words, env=stage.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
             while self._busy() == before and process.poll() is None:
                 time.sleep(0.05)
             process.send_signal(signal.SIGKILL)
+        if process.returncode != -signal.SIGKILL:
+            raise Failed("the run ended before it could be killed while it read")
         stage.borg("break-lock", stage.repo)
         deadline = time.monotonic() + 600
         while (
@@ -179,7 +183,5 @@ class Trial:
     def _busy(self) -> set[str]:
         """The transfers of our disk."""
         found = self.stage.engine.call("list the transfers", lambda s: s.image_transfers_service().list())
-        under_way = ("transferring",)
-        return {
-            t.id for t in found or () if t.disk and t.disk.id == self.disk_id and str(t.phase) in under_way
-        }
+        ours = [t for t in found or () if t.image is not None and t.image.id == self.disk_id]
+        return {t.id for t in ours if str(t.phase) == "transferring"}

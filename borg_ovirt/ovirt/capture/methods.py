@@ -181,6 +181,8 @@ class BackupMethod:
             return []
         patience = self._engine.patience
         phase, left = backup.wait_ended(patience.merge if backup.kind == "hybrid" else patience.end)
+        if left and backup.kind != "hybrid":
+            return [f"{left}. The next run or `borg-ovirt cleanup` tries again"]
         if left:
             return [
                 f"the snapshot that the engine made for the backup of VM {self._vm.name} (Auto-generated for "

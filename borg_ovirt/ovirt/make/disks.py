@@ -103,6 +103,11 @@ def remove_disk(engine: Engine, disk_id: str) -> None:
         )
     except NotFound:
         return
+    except EngineRefused:
+        # One that goes at this moment, with its VM, is a NullPointerException. [seen on 4.5.8]
+        if disk_exists(engine, disk_id):
+            raise
+        return
 
     def probe() -> bool | None:
         return True if not disk_exists(engine, disk_id) else None

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from harness import BIN, Desk
 from operating import SMALL, assert_extracts, configure, in_process, outcomes
+from ovirtbox.backups import give_up
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.model import Vm
 
@@ -112,6 +113,7 @@ def test_one_at_a_time_is_one_at_a_time(box: Box, vms: dict[str, Vm], desk: Desk
     assert most == [1]
 
 
+@pytest.mark.soak
 def test_the_limits_of_readers_hold_for_all_of_them(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
     waited: list[str] = []
 
@@ -164,6 +166,7 @@ def test_one_whose_capture_fails_costs_the_others_nothing(box: Box, vms: dict[st
     desk.assert_clean()
 
 
+@pytest.mark.soak
 def test_a_repository_that_breaks_costs_the_vm_that_it_broke_under(
     box: Box, vms: dict[str, Vm], desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +251,7 @@ def test_two_repositories_take_what_is_under_way_together(box: Box, vms: dict[st
     desk.assert_clean()
 
 
+@pytest.mark.soak
 def test_the_room_is_watched_for_all_of_them(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
     """Who waits for its turn is ended too when a domain fills up meanwhile."""
     domain = box.domain("data")
@@ -280,3 +284,60 @@ def test_hooks_run_for_each_of_them(box: Box, vms: dict[str, Vm], desk: Desk) ->
     for name in NAMES:
         mine = [line.split()[0] for line in lines if line.endswith(name)]
         assert mine == ["before-vm", "on-success", "after-vm"]
+
+
+def test_one_that_fails_at_its_end_was_read_and_is_no_start(
+    box: Box, vms: dict[str, Vm], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for the end: the archive is there by then. The engine has removed the new checkpoint, so
+    the next backup starts from the one before."""
+    vm = vms["vm1"]
+    first = desk.create(vm, "--backup-api", "live")
+    box.fill(box.disks(vm)[0], 2 * MIB, MIB, seed=801)
+    monkeypatch.setattr(box.engine.rhythm, "factor", 0.3)
+    process = subprocess.Popen(
+        desk.command("create", "--no-progress", "--backup-api", "live", f"{desk.repo}::vm1"),
+        env=desk.env,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    ending = [*box.world.backups.values()][-1:]
+
+    def is_ending() -> bool:
+        ending[:] = [b for b in box.world.backups.values() if b.phase == "finalizing"]
+        return bool(ending)
+
+    box.wait(is_ending, "the end")
+    with box.world.lock:
+        give_up(box.engine, ending[0])
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    assert "failed after it was read: its archive is complete" in err
+    monkeypatch.undo()
+    failed = desk.archives()[-1]
+    assert_extracts(desk, failed, vm)
+    box.fill(box.disks(vm)[0], 4 * MIB, MIB, seed=802)
+    again = desk.create(vm, "--backup-api", "live")
+    assert again["kind"] == "incremental"
+    assert desk.manifest(again["archive"])["run"]["base"]["name"] == first["archive"] != failed
+    assert_extracts(desk, again["archive"], vm)
+    desk.assert_clean()
+
+
+def test_the_way_is_chosen_by_what_it_holds_up(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
+    """At first everything is read, and it may take long; then little has changed, and it is soon over."""
+    configure(desk, policy={"lock_limit": "15s"})  # as long as a backup takes without any reading
+    first = desk.run("create", "--json", "--vm", "vm0", "--vm", "vm1").ok().vms
+    assert {vm["way"] for vm in first.values()} == {"hybrid backup"}
+    desk.run(
+        "create", "--json", "--vm", "vm0"
+    ).ok()  # the first increment: what is to be expected is known now
+    box.fill(box.disks(vms["vm0"])[0], 5 * MIB, MIB, seed=810)
+    configure(desk, policy={"lock_limit": "2m"})
+    second = desk.run("create", "--json", "--vm", "vm0", "--vm", "vm1").ok().vms
+    assert {name: vm["way"] for name, vm in second.items()} == {"vm0": "live backup", "vm1": "cold backup"}
+    assert {vm["kind"] for vm in second.values()} == {"incremental"}
+    why = desk.manifest(second["vm0"]["archive"])["run"]["way_reason"]
+    assert "without a snapshot to merge, and the VM may migrate and stop again within" in why
+    for name, vm in second.items():
+        assert_extracts(desk, vm["archive"], vms[name])

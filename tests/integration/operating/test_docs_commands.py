@@ -32,6 +32,7 @@ VARYING = (
     (re.compile(r"\b\d+(\.\d+)?s\b|\b\d+m\d\ds\b|\b\d+[hd]\d\d[mh]\b"), "SPAN"),
     (re.compile(r"\d+ events"), "N events"),
     (re.compile(r"\b\d+(\.\d+)? [KMGTP]iB (of|free)"), r"SIZE \2"),
+    (re.compile(r"\b\d+(\.\d+)? (KiB|B) +"), "SIZE "),  # an archive's own metadata compress by their times
     (re.compile(r"\b(borg-ovirt|Python|BorgBackup|oVirt SDK|oVirt) [\d.]+[\w.-]*"), r"\1 VERSION"),
 )
 

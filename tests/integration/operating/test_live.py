@@ -12,6 +12,7 @@ from ovirtbox.box import Box
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_all_that_make_live_tries(box: Box, tmp_path: Path) -> None:
     box.make_cluster("Older", (4, 6))
     role = box.make_documented_user("documented")

@@ -134,7 +134,7 @@ def test_a_vm_that_another_process_works_on_comes_last(vms: dict[str, Vm], desk:
                 held.close()
 
     result = in_process(desk, progress=Listening())
-    assert made == ["beta", "gamma", "alpha"]
+    assert (sorted(made[:2]), made[2:]) == (["beta", "gamma"], ["alpha"])
     assert result.status == "ok"
 
 

@@ -226,6 +226,7 @@ def test_auto_goes_on_where_an_agent_cannot_freeze(box: Box, engine: Engine, jou
         assert captured.consistency == "not frozen"
         assert captured.method == "live backup"
         captured.finish()
+    assert captured.wait_merge() == []
 
 
 def test_freezing_for_a_temporary_snapshot(box: Box, engine: Engine, journal: Journal) -> None:

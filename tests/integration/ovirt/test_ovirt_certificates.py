@@ -100,7 +100,7 @@ def test_a_hosts_certificate_is_looked_at_before_anything_starts(
     box.make_vm(name, [DiskSpec(1 << 20)], running=running)
     good = urlsplit(box.engine.data.proxy.url).port
     with server(make_pki(tmp_path / "other")) as port:
-        monkeypatch.setattr(ways, "HOST_PORT", port)
+        monkeypatch.setattr(ways, "_host_port", lambda _: port)
         monkeypatch.setattr(ways, "PROXY_PORTS", (port, good) if proxy else (port, 1))
         facts = find_vm(engine, name)
         with Journal(tmp_path / "state", engine.instance_id) as journal:
@@ -118,6 +118,12 @@ def test_a_hosts_certificate_is_looked_at_before_anything_starts(
                 with pytest.raises(CertificateError, match=r"was not signed by the CA given.*put both CAs"):
                     back_up()
                 assert len(box.world.backups) == begun
+
+
+def test_the_port_of_hosts_is_the_engines(box: Box, engine: Engine) -> None:
+    assert ways._host_port(engine) == box.engine.data.host.port
+    box.inject.status("GET", "/options/*", 403)
+    assert ways._host_port(engine) == 0
 
 
 def test_a_ca_file_without_a_certificate_is_told(tmp_path: Path) -> None:

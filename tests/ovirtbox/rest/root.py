@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from ovirtbox.engine import core
 from ovirtbox.model import BLANK, new_id
-from ovirtbox.xml import API, element, href, leaf, link, reply
+from ovirtbox.xml import API, element, empty, href, leaf, link, reply
 
 blueprint = Blueprint("root", __name__, url_prefix=API)
 
@@ -82,3 +82,16 @@ def entry() -> Response:
     answer = reply(root)
     answer.headers["Link"] = ", ".join(f"<{href(name)}>; rel={name}" for name in COLLECTIONS)
     return answer
+
+
+@blueprint.get("/options/<name>")
+def option(name: str) -> Response:
+    """Of the engine's configuration only what is asked for. [read: BackendSystemOptionResource]"""
+    if name != "ImageDaemonPort":
+        return empty(404)
+    value = element("system_option_value", leaf("value", core().data.host.port), leaf("version", "general"))
+    return reply(
+        element(
+            "system_option", leaf("name", name), element("values", value), id=name, href=href("options", name)
+        )
+    )

@@ -35,8 +35,20 @@ def _blank() -> Element:
 @blueprint.get("/templates")
 def list_templates() -> Response:
     world = core().world
+
+    def centers(template: Template) -> list[str]:
+        """The empty template is in each. [an Ansible module finds it so]"""
+        ours = world.clusters[template.cluster].data_center
+        return [c.name for c in world.data_centers.values() if template.id == BLANK or c.id == ours]
+
     fields: Fields[Template] = Fields(
-        {"name": lambda t: [t.name], "id": lambda t: [t.id], "status": lambda t: [t.status]}, text=("name",)
+        {
+            "name": lambda t: [t.name],
+            "id": lambda t: [t.id],
+            "status": lambda t: [t.status],
+            "datacenter": centers,
+        },
+        text=("name",),
     )
     with world.lock:
         cluster = next(iter(world.clusters))

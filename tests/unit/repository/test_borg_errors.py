@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from borg import locking
@@ -70,6 +71,19 @@ def test_what_borg_raises(error: Exception, kind: type[BorgOvirtError], words: s
     assert words in str(ours)
     assert WHERE in str(ours)
     assert "\n" not in str(ours)
+
+
+def test_the_place_that_is_full_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("BORG_CACHE_DIR", str(cache))
+    monkeypatch.setenv("BORG_CONFIG_DIR", str(tmp_path / "config"))
+    real = os.statvfs
+    full = SimpleNamespace(f_bavail=1, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda path: full if path == str(cache) else real(path))
+    told = str(translate(system(errno.ENOSPC), str(tmp_path)))
+    assert f"{cache} has none" in told
+    assert "config has none" not in told
+    assert "Errno" not in told
 
 
 def test_a_passcommand_is_never_shown() -> None:

@@ -370,6 +370,34 @@ def test_a_backup_that_fails_at_its_end_was_read_all_the_same(
     assert kinds(journal) == []
 
 
+def test_scratch_disks_that_may_not_be_removed_are_told_and_stay_in_the_journal(
+    backing_up: Script, engine: Engine, journal: Journal
+) -> None:
+    backup_id = "b0000000-0000-4000-8000-000000000001"
+    mine, other = (
+        f"<disk id='{name}'><alias>VM web01 backup {of} scratch disk for root</alias>"
+        "<content_type>backup_scratch</content_type></disk>"
+        for name, of in (("s-1", backup_id), ("s-2", backup_id.replace("b0", "c0")))
+    )
+    text = BACKUP.replace("b-1", backup_id)
+    path = f"/vms/vm-1/backups/{backup_id}"
+    backing_up.on("POST", "/vms/vm-1/backups", Answer(201, text.format("starting")))
+    backing_up.on("GET", path, text.format("ready"))
+    backing_up.on("GET", f"{path}/disks", "<disks/>")
+    backing_up.on("POST", f"{path}/finalize", OK)
+    made = backup(engine, journal)
+    made.start()
+    backing_up.on("GET", path, text.format("failed"))
+    backing_up.on("GET", "/disks", f"<disks>{mine}{other}</disks>")
+    backing_up.on("DELETE", "/disks/s-1", Answer(403, "<fault/>"))
+    made.end()
+    (told,) = made.wait_ended()
+    assert "scratch disk s-1 of a live backup of VM web01 is still there" in told
+    assert "Storage, Disks" in told
+    assert [r.path for r in backing_up.asked("DELETE")] == ["/disks/s-1"]
+    assert kinds(journal) == ["backup"]
+
+
 def test_finalizing_waits_for_transfers_and_is_sure_of_the_end(
     backing_up: Script, engine: Engine, journal: Journal
 ) -> None:

@@ -13,7 +13,7 @@ from ovirtsdk4.reader import Reader
 import borg_ovirt
 from borg_ovirt.ovirt.session.sense import _ACTIONS, _COLLECTIONS
 
-ELSEWISE = {"numanodes"}
+ELSEWISE = {"numanodes", "options"}
 """Answered by elements that are not called as their path is: not checked."""
 
 

@@ -28,6 +28,7 @@ from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
 from borg_ovirt.ovirt.session.events import EventMark, post_event
 from borg_ovirt.ovirt.session.faults import NotFound, Unclear, is_lock
 from borg_ovirt.ovirt.session.probes import backup_rights, newest_event, read_rights
+from borg_ovirt.ovirt.session.sense import Bounded
 from borg_ovirt.ovirt.session.waiting import Patience
 
 PAGE = "/ovirt-engine/services/health"
@@ -45,6 +46,15 @@ def make(engine: Engine) -> object:
     import ovirtsdk4.types as types
 
     return engine.call("make a disk", lambda s: s.disks_service().add(types.Disk(alias="x")), once=True)
+
+
+def test_an_answer_without_end_is_broken_off(
+    script: Script, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bounded.__init__, "__defaults__", (20_000,))
+    script.on("GET", DISK, f"<disk id='d-1'><alias>{'x' * 30_000}</alias></disk>")
+    with pytest.raises(EngineUnreachable, match="it has no end"):
+        look(engine)
 
 
 # -- requests --------------------------------------------------------------------------------------------
