@@ -263,7 +263,7 @@ class Session:
     # Changing archives
 
     def delete(self, names: Sequence[str]) -> int:
-        """Remove archives in one transaction, lost chunks or not; returns the compressed bytes that are free."""
+        """Remove archives in one transaction, lost chunks or not; returns the bytes that this frees."""
         self.check_writable()
         for name in names:
             self.entry(name)
