@@ -263,10 +263,7 @@ class Session:
     # Changing archives
 
     def delete(self, names: Sequence[str]) -> int:
-        """Remove archives in one transaction; returns how many compressed bytes nothing needs any more.
-
-        Chunks that are lost keep nobody from removing what refers to them, as `borg delete --force`.
-        """
+        """Remove archives in one transaction, lost chunks or not; returns the bytes that this frees."""
         self.check_writable()
         for name in names:
             self.entry(name)
