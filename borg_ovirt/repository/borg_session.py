@@ -290,11 +290,8 @@ class Session:
         self.transaction(work)
 
     def compact(self, threshold: int) -> int | None:
-        """Give back the space of segments of which at least `threshold` percent is not needed.
-
-        Returns the bytes that were freed: none where the repository is append-only; None over `borg serve`,
-        which does not tell.
-        """
+        """Give back the space of segments of which at least `threshold` percent is not needed; returns the
+        bytes freed: none where it is append-only, None over `borg serve`, which does not tell."""
         self.check_writable()
         before = self.segment_bytes()
         with translate_errors(self.where):
