@@ -3,8 +3,9 @@
 PYTHON := .venv/bin/python
 # Test processes at a time (they wait more than they work); JOBS=0 runs all in one process, which a debugger needs.
 JOBS ?= 4
+# The longest files first, so that no process is alone with one at the end.
 # Further words for pytest, such as TESTS="tests/unit/cli -k help".
-TESTS ?= tests/unit tests/integration tests/ovirtbox
+TESTS ?= tests/integration/workers tests/integration/operating tests/integration tests/ovirtbox tests/unit
 
 export PYTHONPATH := tests
 # Without compiled modules each of the many processes of the tests would compile the product anew.
@@ -26,7 +27,7 @@ box: setup ## an oVirt in a box with sample VMs in the foreground; BOX_DIR=... k
 	@$(PYTHON) -m ovirtbox serve --dir $(or $(BOX_DIR),build/box)
 
 test: lint ## all checks and all tests
-	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile -m 'not soak' $(TESTS)
+	@$(PYTHON) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not soak' $(TESTS)
 
 coverage: setup ## branch coverage of the same tests, as a table and as pages in build/coverage
 	@mkdir -p build/coverage

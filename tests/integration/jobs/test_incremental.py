@@ -52,6 +52,7 @@ def checkpoints(box: Box, vm: Vm) -> list[str]:
     return [c.id for c in box.world.checkpoints.get(vm.id, [])]
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_only_dirty_cells_are_read_and_the_archive_stands_alone(
     box: Box, desk: Desk, way: tuple[bool, str]
@@ -103,6 +104,7 @@ def test_reasons_for_a_full_backup_are_told_recorded_and_listed(box: Box, desk: 
     desk.assert_clean()
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bitmap_that_is_gone_makes_one_full_backup_in_the_same_run(
     box: Box, desk: Desk, way: tuple[bool, str]
@@ -120,6 +122,7 @@ def test_a_bitmap_that_is_gone_makes_one_full_backup_in_the_same_run(
     assert after["kind"] == "incremental"
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(
     ("running", "api", "others"),
     [(True, "auto", False), (True, "auto", True), (False, "auto", True), (True, "live", True)],
@@ -179,6 +182,7 @@ def assert_as_it_is(box: Box, desk: Desk, archive: str, vm: Vm) -> None:
         assert desk.archived_sha(archive, disk) == box.sha(disk), disk.alias
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("level", [(4, 6), (4, 7)])
 def test_a_vm_that_was_restarted_stays_incremental_in_every_repository(
     box: Box, desk: Desk, level: tuple[int, int]

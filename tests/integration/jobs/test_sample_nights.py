@@ -42,6 +42,7 @@ def a_day_later(desk: Desk) -> list[str]:
         return heal(engine, desk.root / "state", in_flight=0.0)
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize(
     ("cluster", "way"), [("Default", "live backup"), ("Older", "live backup")], ids=["4.7", "4.6"]
 )

@@ -38,7 +38,8 @@ def states(lines: list[dict[str, Any]]) -> set[str]:
 def test_a_good_set_up_is_told_line_by_line(box: Box, vm: Vm, desk: Desk) -> None:
     key = desk.root / "key"
     desk.borg("key", "export", desk.repo, str(key))
-    configure(desk, repositories={"local": {"location": desk.repo, "key_backup": str(key)}})
+    local = {"location": desk.repo, "key_backup": str(key)}
+    configure(desk, repositories={"local": local}, policy={"max_age": "26h"})
     desk.borg("config", desk.repo, "append_only", "1")
     desk.create(vm)
     found = findings(desk, *ports(box), "--probe-write", code=0)

@@ -64,6 +64,7 @@ def orders(desk: Desk, repositories: Sequence[str]) -> dict[str, list[str]]:
 FORMS = list(orders(Desk.__new__(Desk), ["", ""]))
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("form", FORMS)
 def test_hooks_log_and_run_id_are_the_same_in_every_form(
     box: Box, vms: dict[str, Vm], desk: Desk, both: list[str], form: str
@@ -89,7 +90,7 @@ def test_hooks_log_and_run_id_are_the_same_in_every_form(
     assert {name: facts[-1][name] for name in done.json} == done.json
     assert list(done.json) == [
         *("run", "engine", "status", "exit_status", "started", "ended"),
-        *("repositories", "warnings", "error", "vms"),
+        *("repositories", "warnings", "error", "selected", "vms"),
     ]
     assert done.vm["bytes_read"] == 3 * MIB
     assert [stored["archive"] for stored in done.vm["stored"]] == [done.vm["archive"]] * len(
@@ -98,6 +99,7 @@ def test_hooks_log_and_run_id_are_the_same_in_every_form(
     desk.assert_clean()
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_waits_for_a_vm_that_another_process_works_on(
     box: Box, vms: dict[str, Vm], desk: Desk, both: list[str], form: str

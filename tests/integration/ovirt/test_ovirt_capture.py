@@ -72,6 +72,7 @@ def run(
     return captured, read, changed
 
 
+@pytest.mark.thin(6)
 @pytest.mark.parametrize(
     ("cluster", "running", "live", "way", "consistency"),
     [

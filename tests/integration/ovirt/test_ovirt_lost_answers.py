@@ -123,6 +123,7 @@ def test_a_checkpoint_is_removed(
     assert newest.id not in [c.id for c in list_checkpoints(engine, vm.id)]
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(
     ("way", "method", "path", "nth"),
     [s for s in steps("POST", "DELETE") if s[3] == 1 and s[0] in ("hybrid", "cold", "chain")],

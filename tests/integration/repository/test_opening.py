@@ -293,6 +293,7 @@ def test_a_damaged_cache_is_told(make_repository: MakeRepository) -> None:
         look(stock.location, write=True)
 
 
+@pytest.mark.thin(8)
 @pytest.mark.parametrize(
     "garbage", [b"", b"\0\xff" * 50, b"[cache\n", b"[cache]\nversion = x\n", b"[other]\na = b\n"]
 )

@@ -30,12 +30,18 @@ from stock_borg import (
 
 from borg_ovirt.blocks import Chunk
 from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryError
-from borg_ovirt.repository.layout import OVF, Manifest, disk_path
+from borg_ovirt.repository.layout import OVF, ArchiveComment, Manifest, disk_path
 from borg_ovirt.repository.open import Repository, open_repository
 from borg_ovirt.repository.writer import ArchiveWriter
 
 DISK = image(11, 150, tail=4321, zeros=0.6)
 TWO = {SYSTEM: DISK, DATA: bytes(3 * CELL)}
+
+
+def told(of: ArchiveComment) -> ArchiveComment:
+    """Without what the archive came to, which hangs on the repository."""
+    assert of.figures is not None
+    return of.model_copy(update={"figures": None})
 
 
 def test_everything_comes_back(stock: Stock) -> None:
@@ -45,7 +51,7 @@ def test_everything_comes_back(stock: Stock) -> None:
         reader = repository.archive("one")
         assert (reader.id, reader.time) == (id_, NOON)
         assert reader.manifest == manifest(TWO)
-        assert reader.comment == comment(checkpoint=SYSTEM, number=1)
+        assert told(reader.comment) == comment(checkpoint=SYSTEM, number=1)
         assert reader.ovf == OVF_BYTES
         assert b"ovirt-img upload-disk" in reader.read_file("README.txt")
         for disk, data in TWO.items():
@@ -135,7 +141,7 @@ def test_which_archives_are_ours(make_repository: MakeRepository, tmp_path: Path
     with open_repository(stock.location, write=False) as repository:
         ours = repository.archives()
         assert [info.name for info in ours] == ["ours-1", "ours-2"]
-        assert ours[0].comment == comment(checkpoint=DATA, number=2)
+        assert told(ours[0].comment) == comment(checkpoint=DATA, number=2)
         assert ours[0].time == NOON
         assert ours[0].duration > timedelta(0)
         assert ours[0].original_size > len(DISK) > ours[0].compressed_size
@@ -158,7 +164,7 @@ def test_renamed_and_recompressed_by_others(make_repository: MakeRepository) -> 
     stock.run("recreate", "--compression", "zlib,1", "--recompress", "always", f"{stock.location}::uno")
     with open_repository(stock.location, write=False) as repository:
         (info,) = repository.archives()
-        assert (info.name, info.comment) == ("uno", comment(checkpoint=DATA, number=1))
+        assert (info.name, told(info.comment)) == ("uno", comment(checkpoint=DATA, number=1))
         content = repository.archive("uno").disk(disk_path(SYSTEM))
         assert b"".join(content.fetch(content.chunks)) == DISK
 
@@ -180,8 +186,9 @@ def test_a_comment_is_taken_as_it_is(stock: Stock) -> None:
     odd = comment(vm_name="{now} ::{hostname} \"'\\ ä", reason="{}", number=1)
     with open_repository(stock.location, write=True) as repository:
         back_up(repository, "one", TWO, vm_name=odd.vm_name, reason=odd.reason)
-        assert repository.archives()[0].comment == odd
-        changed = odd.model_copy(update={"held": True})
+        made = repository.archives()[0].comment
+        assert told(made) == odd
+        changed = made.model_copy(update={"held": True})
         before = repository.archive("one").id
         repository.hold(["one"])
         assert repository.archive("one").id != before

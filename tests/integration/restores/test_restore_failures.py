@@ -52,6 +52,7 @@ class RotAt:
         yield from self.real(content, chunks)
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("form", ["raw", "qcow2"])
 @pytest.mark.parametrize("exists", [False, True], ids=["new", "existing"])
 @pytest.mark.parametrize("error", [RepositoryError("rotten"), KeyboardInterrupt()], ids=["rot", "Ctrl-C"])

@@ -91,6 +91,7 @@ def test_a_lost_answer_costs_nothing(
     assert box.inject.hits["lose"] == before + 1
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(("mode", "method", "path", "nth"), MAKING)
 def test_a_page_of_the_proxy_is_no_verdict(
     box: Box, vm: Vm, archives: tuple[Bench, dict[str, str]], mode: str, method: str, path: str, nth: int
