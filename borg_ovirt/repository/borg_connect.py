@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +31,8 @@ from borg_ovirt.units import format_duration
 _log = logging.getLogger(__name__)
 _QUIET = 1.0
 """Seconds that nobody is told that a lock is waited for."""
+_SLICE = 10.0
+"""Seconds of one attempt to have a lock."""
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +81,9 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
             key.compressor = compression.compressor
             cache = None
             if access.write:
-                cache = stack.enter_context(_cache(where, repository, key, manifest, access.lock_wait))
+                cache = stack.enter_context(
+                    _cache(where, repository, key, manifest, min(access.lock_wait, _SLICE))
+                )
             elif isinstance(repository, UnlockedRepository):
                 assert_secure_unlocked(repository, manifest)
             else:
@@ -101,9 +106,21 @@ def _opened(location: Any, where: str, access: Access, stack: ExitStack) -> Any:
             who = holder(where) or "another Borg"
             span = format_duration(wait)
             _log.warning("The repository %s is used by %s; waiting for it, up to %s.", where, who, span)
-            return _entered(_repository(location, access, wait - _QUIET), stack)
+            return _waited_for(location, access, stack)
         _log.info("Reading %s without its lock: what was committed when it was opened.", where)
         return _entered(UnlockedRepository(location.path), stack)
+
+
+def _waited_for(location: Any, access: Access, stack: ExitStack) -> Any:
+    """The repository when its lock is free. In slices: Borg looks at a lock ten times in all, however long."""
+    until = time.monotonic() + access.lock_wait - _QUIET
+    while True:
+        left = until - time.monotonic()
+        try:
+            return _entered(_repository(location, access, min(max(left, 0.0), _SLICE)), stack)
+        except LockTimeout:
+            if left <= _SLICE:
+                raise
 
 
 def _entered(repository: Any, stack: ExitStack) -> Any:

@@ -90,7 +90,8 @@ def test_so_many_are_under_way_the_neediest_first(
     count = 3 if room else 2
     blocking = Blocking(box, count)
     result = in_process(desk, progress=blocking, limits=Limits(captures=3))
-    assert set(blocking.begun) == set(["vm2", "vm3", "vm4"][:count])
+    assert len(set(blocking.begun)) == count
+    assert not room or set(blocking.begun) == {"vm2", "vm3", "vm4"}
     assert [vm.status for vm in result.vms] == ["ok"] * 6
     assert [vm.vm for vm in result.vms] == ["vm2", "vm3", "vm4", "vm5", "vm0", "vm1"]
     for outcome in result.vms:
