@@ -81,9 +81,7 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
             key.compressor = compression.compressor
             cache = None
             if access.write:
-                cache = stack.enter_context(
-                    _cache(where, repository, key, manifest, min(access.lock_wait, _SLICE))
-                )
+                cache = stack.enter_context(_cache(where, repository, key, manifest, access.lock_wait))
             elif isinstance(repository, UnlockedRepository):
                 assert_secure_unlocked(repository, manifest)
             else:
@@ -112,7 +110,7 @@ def _opened(location: Any, where: str, access: Access, stack: ExitStack) -> Any:
 
 
 def _waited_for(location: Any, access: Access, stack: ExitStack) -> Any:
-    """The repository when its lock is free. In slices: Borg looks at a lock ten times in all, however long."""
+    """The repository when its lock is free. In slices: Borg looks ten times in all."""
     until = time.monotonic() + access.lock_wait - _QUIET
     while True:
         left = until - time.monotonic()
@@ -192,7 +190,7 @@ def _repository(location: Any, access: Access, lock_wait: float) -> Any:
 
 def _cache(where: str, repository: Any, key: Any, manifest: Any, lock_wait: float) -> Any:
     try:
-        return Cache(repository, key, manifest, lock_wait=lock_wait)
+        return Cache(repository, key, manifest, lock_wait=min(lock_wait, _SLICE))  # a stale lock at most
     except ValueError as error:
         raise RepositoryError(
             f"Borg's cache of the repository {where} cannot be read: {error}.",
