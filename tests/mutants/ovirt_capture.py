@@ -100,9 +100,9 @@ MUTANTS = (
     ),
     _methods(
         "failed-end-is-success",
-        "A backup that fails at its end is no backup.",
-        '            if phase == "failed":\n                raise BackupFailed',
-        '            if phase == "lost":\n                raise BackupFailed',
+        "A backup that fails at its end is told: the next one does not start from it.",
+        '        if phase == "failed":\n            return [',
+        '        if phase == "lost":\n            return [',
     ),
     _methods(
         "migrating-vm-captured",

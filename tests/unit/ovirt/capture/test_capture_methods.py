@@ -94,6 +94,8 @@ def test_frozen_only_while_the_snapshot_is_taken(frozen: Script, engine: Engine,
         b"<persist_memorystate>false</persist_memorystate>"
         in frozen.asked("POST", "/vms/vm-1/snapshots")[0].body
     )
+    looks = [request.path for request in frozen.asked("GET") if request.path.endswith("/snapshots/s-1")]
+    assert len(looks) == 2, "at first it was locked"
 
 
 @pytest.mark.parametrize(
