@@ -1,7 +1,7 @@
 """Single files out of real file systems, through libguestfs: run by `make guestfs`, which needs guestfish.
 
-libguestfs makes the file systems, too, with the tools that its appliance takes from this machine: xfsprogs,
-btrfs-progs, ntfs-3g, dosfstools, lvm2. Without KVM it is slow, and needs LIBGUESTFS_BACKEND=direct; where its
+libguestfs makes the file systems, too, with the tools that its appliance takes from this machine: xfsprogs
+(Debian: libguestfs-xfs), btrfs-progs, ntfs-3g, dosfstools, lvm2. Without KVM it is slow, and needs LIBGUESTFS_BACKEND=direct; where its
 kernel stops at once (QEMU 7.2's `-cpu max` with Linux 6.1), LIBGUESTFS_HV names a wrapper of QEMU that asks
 for `-cpu qemu64`.
 """
@@ -85,7 +85,7 @@ def vm(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Vm:
     drives = [word for image in images for word in ("-a", str(image))]
     subprocess.run(["guestfish", "--format=raw", *drives], input=script, text=True, check=True)
     specs = [
-        DiskSpec(SIZE, alias=image.stem, content=list(_data(image)), bootable=image is images[1])
+        DiskSpec(SIZE, alias=image.stem, content=list(_data(image)), bootable=image is images[0])
         for image in images
     ]
     return box.make_vm("guest", specs, running=False)
