@@ -2,8 +2,8 @@
 
 libguestfs makes the file systems, too, with the tools that its appliance takes from this machine: xfsprogs
 (Debian: libguestfs-xfs), btrfs-progs, ntfs-3g, dosfstools, lvm2. Without KVM it is slow, and needs
-LIBGUESTFS_BACKEND=direct; where its kernel stops at once (QEMU 7.2's `-cpu max` with Linux 6.1), LIBGUESTFS_HV
-names a wrapper of QEMU that asks for `-cpu qemu64`.
+LIBGUESTFS_BACKEND=direct; where its kernel stops at once (QEMU 7.2's `-cpu max` with Linux 6.1),
+LIBGUESTFS_HV names a wrapper of QEMU that asks for `-cpu qemu64`.
 """
 
 from __future__ import annotations
