@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from borg_ovirt.errors import UsageError
 from borg_ovirt.jobs.selftest.known import SIZE
@@ -61,7 +62,7 @@ def choose_place(engine: Engine, cluster: str | None, domain: str | None) -> Tes
     return max(fit, key=lambda place: (place.cluster.level, place.domain.available - place.domain.reserve))
 
 
-def _named(word: str, known: Sequence[ClusterFacts] | Sequence[DomainFacts], what: str) -> list:  # type: ignore[type-arg]
+def _named(word: str, known: Sequence[ClusterFacts] | Sequence[DomainFacts], what: str) -> list[Any]:
     found = [one for one in known if word in (one.id, one.name)]
     if len(found) != 1:
         names = ", ".join(sorted(one.name for one in known))
