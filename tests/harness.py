@@ -15,6 +15,9 @@ import zygote
 from ovirtbox.box import Box, sha_of
 from ovirtbox.model import Disk, Vm
 
+from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
+from borg_ovirt.ovirt.tracked.cleanup import heal
+
 BIN = Path(sys.executable).parent
 PASSPHRASE = "correct horse"
 
@@ -130,3 +133,9 @@ class Desk:
         """The engine is as it was found, and the journal is empty."""
         assert self.box.clean() == []
         assert not list((self.root / "state").glob("*.jsonl"))
+
+    def a_day_later(self) -> list[str]:
+        """End what dead commands left, when no request of theirs can be under way any more; what was told."""
+        access = EngineAccess(self.box.url, self.box.user, self.box.password, ca_file=self.box.ca_file)
+        with Engine(access) as engine:
+            return heal(engine, self.root / "state", in_flight=0.0)

@@ -40,7 +40,9 @@ def shared(kind: str, key: str, message: str = BUSY) -> Want:
 
 
 class Locks:
-    """Never waits. An owner (the id of the command's entity) may hold many locks, and take more later."""
+    """Never waits. An owner (the id of the command's entity) may hold many locks, and take more later, but
+    none twice: the same command given again meets the first one's lock.
+    """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -50,7 +52,7 @@ class Locks:
         """Take all of `wants`, or none and raise 409: `action` ("Cannot create Snapshot"), then why."""
         with self._guard:
             for want in wants:
-                holder = self._in_the_way(owner, want)
+                holder = self._in_the_way(want)
                 if holder is not None:
                     raise conflict(told(action, holder.message))
             self._held += [(owner, want) for want in wants]
@@ -59,7 +61,7 @@ class Locks:
         """Raise as `take` would, without taking."""
         with self._guard:
             for want in wants:
-                holder = self._in_the_way(owner, want)
+                holder = self._in_the_way(want, owner)
                 if holder is not None:
                     raise conflict(told(action, holder.message))
 
@@ -88,7 +90,8 @@ class Locks:
         with self._guard:
             self._held.clear()
 
-    def _in_the_way(self, owner: str, want: Want) -> Want | None:
+    def _in_the_way(self, want: Want, owner: str | None = None) -> Want | None:
+        """What bars `want` from everybody but `owner`."""
         for who, other in self._held:
             same = who != owner and (other.kind, other.key) == (want.kind, want.key)
             if same and (want.exclusive or other.exclusive):

@@ -6,9 +6,6 @@ import pytest
 from harness import Desk
 from ovirtbox.box import Box, DiskSpec
 
-from borg_ovirt.ovirt.session.engine import Engine, EngineAccess
-from borg_ovirt.ovirt.tracked.cleanup import heal
-
 MIB = 1 << 20
 DATA, CHANGED = 6 * MIB, 2 * MIB
 POSTS = (
@@ -32,14 +29,6 @@ def lose_every_answer(box: Box) -> None:
     for path in POSTS:
         box.inject.lose("POST", path)
     box.inject.lose("POST", "/imagetransfers", nth=2)
-
-
-def a_day_later(desk: Desk) -> list[str]:
-    """What the next run ends of this one: a backup that was refused, its answer lost, is looked for again."""
-    box = desk.box
-    access = EngineAccess(box.url, box.user, box.password, ca_file=box.ca_file)
-    with Engine(access) as engine:
-        return heal(engine, desk.root / "state", in_flight=0.0)
 
 
 @pytest.mark.thin(1)
@@ -66,7 +55,7 @@ def test_three_nights(box: Box, desk: Desk, cluster: str, way: str) -> None:
         for disk in box.disks(vm):
             assert desk.archived_sha(told["archive"], disk) == truth[disk.id], disk.alias
         assert box.clean() == []
-        assert a_day_later(desk) == []  # nothing was to be ended
+        assert desk.a_day_later() == []  # nothing was to be ended
         desk.assert_clean()
 
     rounded = DATA + 8 * MIB  # whole cells
