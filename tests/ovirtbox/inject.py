@@ -6,6 +6,7 @@ import fnmatch
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ class Wire:
     """It is not sent: the connection is closed without a byte."""
     instead: int = 0
     """The status of a page that is sent in its place."""
+    cut: Callable[[], None] = lambda: None
+    """Closes the connection now."""
 
 
 @dataclass
@@ -47,6 +50,8 @@ class _Rule:
     body: str = "fault"
     detail: str | None = None
     seconds: float = 0.0
+    cut: bool = False
+    """The connection is closed before the request is carried out."""
     served: bool = False
     """The request is carried out first; only its answer is lost or another one."""
     seen: int = field(default=0)
@@ -119,6 +124,13 @@ class Inject:
         """
         self._arm(_Rule("lose", method, path, nth, times, served=True))
 
+    def cut(self, method: str, path: str, seconds: float, *, nth: int = 1, times: int = 1) -> None:
+        """The connection is closed at once, and the request is carried out so much later all the same.
+
+        As when something in between gives up on an engine that is slow, or has the request in a queue.
+        """
+        self._arm(_Rule("cut", method, path, nth, times, seconds=seconds, cut=True, served=True))
+
     def garble(self, method: str, path: str, status: int = 502, *, nth: int = 1, times: int = 1) -> None:
         """The request is carried out, and the answer is a page of the proxy in front."""
         self._arm(_Rule("garble", method, path, nth, times, status, "html", served=True))
@@ -147,6 +159,8 @@ class Inject:
             for rule in due:
                 self._hits[rule.name] += 1
         for rule in due:
+            if rule.cut:
+                request.environ[WIRE].cut()
             if rule.seconds:
                 time.sleep(rule.seconds)
             if rule.served:

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import threading
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask
@@ -51,7 +52,7 @@ class _Handler(WSGIRequestHandler):
         environ["wsgi.input"] = io.BytesIO(self._body(environ))
         environ["CONTENT_LENGTH"] = str(len(environ["wsgi.input"].getvalue()))
         environ["wsgi.input_terminated"] = True
-        environ[WIRE] = wire = Wire()
+        environ[WIRE] = wire = Wire(cut=self._cut)
         answer = _Answer.from_app(self.server.app, environ, buffered=True)
         if wire.lost:
             self.close_connection = True
@@ -69,6 +70,11 @@ class _Handler(WSGIRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
+
+    def _cut(self) -> None:
+        """For the client the connection is closed; whatever is sent to it from now on is lost."""
+        with suppress(OSError):
+            self.request.shutdown(socket.SHUT_RDWR)
 
     def _body(self, environ: dict[str, Any]) -> bytes:
         if environ.get("wsgi.input_terminated"):

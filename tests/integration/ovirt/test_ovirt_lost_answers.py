@@ -66,6 +66,27 @@ def test_a_lost_answer_costs_nothing(
     assert box.clean() == []
 
 
+def test_what_comes_after_it_was_asked_for_again_is_ended_too(
+    box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm]
+) -> None:
+    """A slow engine: the connection is cut, no transfer is there, it is made again, and then there are two."""
+    cut = box.inject.hits["cut"]
+    box.inject.cut("POST", "/imagetransfers", 1.5)
+
+    def both() -> bool:
+        with box.world.lock:
+            lasting = [t.image_id for t in box.world.transfers.values() if not t.phase.startswith("fin")]
+            return len(lasting) > len(set(lasting))
+
+    with begin(engine, journal, "hybrid") as captured:
+        box.wait(both, "what was asked for first", 20)
+        captured.finish()
+    assert captured.wait_merge() == []
+    assert box.inject.hits["cut"] == cut + 1
+    assert journal.unfinished == []
+    assert box.clean() == []
+
+
 def test_an_event_is_there_once(box: Box, engine: Engine) -> None:
     box.inject.lose("POST", "/events")
     post_event(engine, "told once")
