@@ -69,7 +69,10 @@ def test_a_lost_answer_costs_nothing(
 def test_what_comes_after_it_was_asked_for_again_is_ended_too(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm]
 ) -> None:
-    """A slow engine: the connection is cut, no transfer is there, it is made again, and then there are two."""
+    """A slow engine: the connection is cut, no transfer is there, it is made again: now there are two.
+
+    Only of a backup: there its locks do not keep the second one out.
+    """
     cut = box.inject.hits["cut"]
     box.inject.cut("POST", "/imagetransfers", 1.5)
 
