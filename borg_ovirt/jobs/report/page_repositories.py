@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from borg_ovirt.jobs.report.charts import growth_chart, growth_in_words
 from borg_ovirt.jobs.report.markup import Content, element
 from borg_ovirt.jobs.report.model import Report, RepositoryReport
-from borg_ovirt.jobs.report.page_bits import FINDINGS, size, with_small
+from borg_ovirt.jobs.report.page_bits import size, with_small
+from borg_ovirt.jobs.report.todo import FINDINGS
 from borg_ovirt.units import format_size
 
 
