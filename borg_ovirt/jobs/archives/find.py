@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from typing import NoReturn
 
 from borg_ovirt.errors import ArchiveNotFound
 from borg_ovirt.repository.catalogue import ArchiveInfo
@@ -50,6 +52,28 @@ def series_named(repository: Repository, name: str) -> list[Series]:
     raise ArchiveNotFound(
         f"{repository.location} has no archive {name}, and none of a VM of that name or id.",
         f"{_near(repository, name)}`borg-ovirt list REPO` shows what there is.",
+    )
+
+
+def is_glob(name: str) -> bool:
+    """Whether it may mean several VMs or archives."""
+    return bool(set(name) & set("*?["))
+
+
+def series_like(repository: Repository, name: str) -> list[Series]:
+    """As `series_named`; of all VMs that a glob fits."""
+    if not is_glob(name):
+        return series_named(repository, name)
+    return [series for series in repository.series() if fnmatchcase(series.vm_name, name)] or none_like(
+        repository, name
+    )
+
+
+def none_like(repository: Repository, glob: str) -> NoReturn:
+    """Nothing there fits a glob."""
+    raise ArchiveNotFound(
+        f"{repository.location} has no archive like {glob}, and none of a VM like that.",
+        "`borg-ovirt list REPO` shows what there is.",
     )
 
 
