@@ -82,6 +82,11 @@ def command(
     if output.json:
         output.result({"repository": where.repo, "archives": lines})
         return 0
+    _show(output, lines)
+    return 0
+
+
+def _show(output: Output, lines: list[ArchiveLine]) -> None:
     engines = len({line.engine for line in lines}) > 1
     output.table(
         [
@@ -113,7 +118,6 @@ def command(
         ],
         spare=["TIME", "MODE", "VM", "PROOF", "KIND"],
     )
-    return 0
 
 
 def _since(text: str) -> datetime:

@@ -137,6 +137,11 @@ class Repository:
             self._damage[id_] = damage(lambda: self.archive(name))
         return self._damage[id_]
 
+    def unreadable(self) -> set[str]:
+        """Names of archives, whoever made them, whose metadata are damaged."""
+        self.archives()
+        return self._catalogue.unreadable
+
     def all_names(self) -> set[str]:
         """The names of all archives, whoever made them."""
         return {entry.name for entry in self._session.entries()}

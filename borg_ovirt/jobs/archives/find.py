@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from fnmatch import fnmatchcase
 from typing import NoReturn
 
-from borg_ovirt.errors import ArchiveNotFound
+from borg_ovirt.errors import ArchiveNotFound, RepositoryDamaged
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.series import Series, all_series
@@ -43,6 +43,11 @@ def series_named(repository: Repository, name: str) -> list[Series]:
     found = series_of_vm(repository.archives(), name)
     if found:
         return found
+    if name in repository.all_names() and name in repository.unreadable():
+        raise RepositoryDamaged(
+            f"Archive {name} in {repository.location} cannot be read: the repository lost its metadata.",
+            "Run `borg check` on the repository; `borg-ovirt list` shows the archives that are left.",
+        )
     if name in repository.all_names() and archive_named(repository, name) is None:
         raise ArchiveNotFound(
             f"Archive {name} in {repository.location} was not made by borg-ovirt, or lost its comment.",
