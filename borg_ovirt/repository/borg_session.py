@@ -192,8 +192,6 @@ class Session:
 
     def begin(self, name: str, started: datetime) -> Any:
         """Start an archive of Borg's; nothing of it shows before it is saved."""
-        self.check_writable()
-        self.warnings.forget()
         age = (datetime.now(timezone.utc) - started).total_seconds()
         with translate_errors(self.where):
             len(self._repository)  # loads the index now, before several threads look into it
@@ -208,6 +206,16 @@ class Session:
                 start=started.astimezone(timezone.utc).replace(tzinfo=None),
                 start_monotonic=time.monotonic() - max(age, 0.0),
             )
+
+    def unlist(self, archive: Any, *, whole: bool = False) -> None:
+        """Take back an archive that was saved; `whole`: its list of items too. Part of a transaction."""
+        assert self._cache is not None
+        if archive.name not in self._manifest.archives:
+            return
+        with translate_errors(self.where):
+            del self._manifest.archives[archive.name]
+            for id_ in [archive.id, *(archive.items_buffer.chunks if whole else [])]:
+                self._cache.chunk_decref(id_, archive.meta_stats)
 
     def check_writable(self) -> None:
         """Refuse to write through a connection or a cache that failed before."""

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from borg_ovirt.errors import ArchiveNotFound
 from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.names import is_checkpoint_name
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.series import Series, all_series
 
@@ -41,6 +42,11 @@ def series_named(repository: Repository, name: str) -> list[Series]:
     found = series_of_vm(repository.archives(), name)
     if found:
         return found
+    if is_checkpoint_name(name) and name in repository.all_names():
+        raise ArchiveNotFound(
+            f"{name} in {repository.location} is what an interrupted run had stored: no disk in it is whole.",
+            "The next backup of that VM uses what is there, and removes it.",
+        )
     if name in repository.all_names() and archive_named(repository, name) is None:
         raise ArchiveNotFound(
             f"Archive {name} in {repository.location} was not made by borg-ovirt, or lost its comment.",

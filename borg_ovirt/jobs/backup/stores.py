@@ -106,6 +106,7 @@ class SingleStore:
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
         self._stored: list[Stored] = []
+        self._vm_id = ""
         self.ids = [repository.id]
         self.locations = [repository.location]
 
@@ -119,6 +120,7 @@ class SingleStore:
         return set()
 
     def choose(self, query: BaseQuery) -> Choice:
+        self._vm_id = query.vm_id
         return choose_base(self.repository, query)
 
     def all_names(self) -> set[str]:
@@ -127,7 +129,7 @@ class SingleStore:
     @contextmanager
     def writer(self, name: str, *, started: datetime) -> Iterator[Archive]:
         self._stored = []
-        with self.repository.writer(name, started=started) as writer:
+        with self.repository.writer(name, started=started, vm_id=self._vm_id) as writer:
             yield _SingleArchive(writer, self.repository, self._stored)
 
     def losses(self) -> list[str]:

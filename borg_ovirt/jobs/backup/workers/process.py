@@ -78,6 +78,7 @@ def _opened(spec: Spec) -> Iterator[Repository]:
                 remote_path=spec.remote_path,
                 rsh=spec.rsh,
                 upload_limit=spec.upload_limit,
+                checkpoint_interval=spec.checkpoint_interval,
             )
         )
 
