@@ -68,6 +68,7 @@ class Session:
         self._key = key
         self._cache = cache
         self._all_ids: set[bytes] | None = None
+        self._listed: tuple[bytes, list[ArchiveEntry]] | None = None
         self._zero_ids: dict[int, bytes] = {}
         self._unusable: str | None = None
         self.rotten: set[bytes] = set()
@@ -83,9 +84,16 @@ class Session:
     # What is there
 
     def entries(self) -> list[ArchiveEntry]:
-        """Every archive of the repository, foreign and unfinished ones too."""
-        infos = (self._manifest.archives[name] for name in self._manifest.archives)
-        return [ArchiveEntry(info.name, info.id, info.ts) for info in infos]
+        """Every archive of the repository, foreign and unfinished ones too; one list until it changes."""
+        if self._listed is None or self._listed[0] != self._manifest.id:
+            infos = (self._manifest.archives[name] for name in self._manifest.archives)
+            entries = [ArchiveEntry(info.name, info.id, info.ts) for info in infos]
+            self._listed = (self._manifest.id, entries)
+        return self._listed[1]
+
+    def names(self) -> list[str]:
+        """The names of all of them."""
+        return list(self._manifest.archives)
 
     def entry(self, name: str) -> ArchiveEntry:
         """One archive by its exact name."""

@@ -40,16 +40,25 @@ class Catalogue:
         self._session = session
         self._known: dict[bytes, ArchiveInfo | None] = {}
         self._told = False
+        self._listed: list[ArchiveEntry] | None = None
+        """What `_archives` was made of: it is made anew when that changes."""
+        self._archives: list[ArchiveInfo] = []
 
     def archives(self) -> list[ArchiveInfo]:
         """Every archive of ours, oldest first; foreign and unfinished ones are not among them."""
-        entries = [entry for entry in self._session.entries() if not is_checkpoint_name(entry.name)]
+        listed = self._session.entries()
+        if listed is self._listed:
+            return list(self._archives)
+        entries = [entry for entry in listed if not is_checkpoint_name(entry.name)]
         unknown = [entry for entry in entries if entry.id not in self._known]
         for facts in _readable(self._session, unknown):
             self._known[facts.entry.id] = self._info(facts)
         infos = [info for entry in entries if (info := self._known.get(entry.id))]
         self._tell_of_the_future(infos)
-        return sorted(infos, key=lambda info: (info.time, info.name))
+        self._archives = sorted(infos, key=lambda info: (info.time, info.name))
+        # What could not be read may be there the next time.
+        self._listed = listed if all(entry.id in self._known for entry in entries) else None
+        return list(self._archives)
 
     def _tell_of_the_future(self, infos: Sequence[ArchiveInfo]) -> None:
         """Once: whoever meets such an archive should know that a clock is or was wrong."""

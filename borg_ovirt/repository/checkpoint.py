@@ -76,13 +76,12 @@ class Checkpoint:
 
 def forget_checkpoints(session: Session, vm_id: str) -> None:
     """Remove what interrupted runs left of a VM that has an archive now, or leave it to the next archive."""
-    left = [entry for entry in session.entries() if is_checkpoint_name(entry.name)]
     names = []
-    for entry in left:
+    for name in filter(is_checkpoint_name, session.names()):
         with suppress(RepositoryDamaged):
-            (facts,) = session.facts([entry])
+            (facts,) = session.facts([session.entry(name)])
             if _vm_of(facts.comment) == vm_id:
-                names.append(entry.name)
+                names.append(name)
     if not names:
         return
     try:

@@ -138,7 +138,7 @@ class Repository:
 
     def all_names(self) -> set[str]:
         """The names of all archives, whoever made them."""
-        return {entry.name for entry in self._session.entries()}
+        return set(self._session.names())
 
     def archive(self, name: str) -> ArchiveReader:
         """An archive by its exact name."""

@@ -34,6 +34,10 @@ class Stored:
     heat: str | None = None
     """What is unusual about the change since the last nights, in words."""
     error: str | None = None
+    behind: bool = False
+    """It was given up because the others would have waited too long for it."""
+    copied_from: str | None = None
+    """The repository from which the archive was copied afterwards."""
 
 
 class Archive(Protocol):

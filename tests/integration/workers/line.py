@@ -17,6 +17,8 @@ here = Path(__file__).parent
 read = lambda name: int((here / name).read_text() or 0)
 server = subprocess.Popen(sys.argv[2:], stdin=subprocess.PIPE)
 breaks, rate, sent = read("breaks"), read("rate"), 0
+for once in ("breaks", "rate"):
+    (here / once).write_text("0")
 while data := os.read(0, 1 << 16):
     sent += len(data)
     (here / "sent").write_text(str(sent))
@@ -48,7 +50,7 @@ class Line:
         self.now()
 
     def now(self, *, breaks: int = 0, rate: int = 0) -> None:
-        """It kills who sends more bytes than that; it carries so many per second. 0: neither."""
+        """The next who uses it sends so many bytes a second, and is killed after so many; 0: neither."""
         for name, value in (("breaks", breaks), ("rate", rate), ("sent", 0)):
             (self.folder / name).write_text(str(value))
 
