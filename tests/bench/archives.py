@@ -36,7 +36,7 @@ def main() -> None:
             for night in range(nights):
                 for vm in range(vms):
                     number = start + night * vms + vm + 1
-                    _make(session, vm, FIRST + timedelta(days=night, seconds=vm), number)
+                    _make(session, vm, FIRST + timedelta(days=start // vms + night, seconds=vm), number)
 
 
 @contextmanager
