@@ -29,12 +29,33 @@ class Scale:
     wide: int
     """Virtual size of the incremental case; a sixteenth of it is data."""
     thin: tuple[int, ...]
+    archives: tuple[int, ...] = (3_000, 10_000)
+    events: int = 300_000
+    fragments: tuple[tuple[int, int], ...] = ((8 * 1024 * GIB, 8_000_000),)
+    """Size of a disk, and its extents."""
 
 
 PAIRS = tuple((mode, packing) for mode in ("repokey", "repokey-blake2") for packing in ("lz4", "zstd,3"))
 FULL = Scale(8 * GIB, 3, PAIRS, 64 * GIB, (64 * GIB, 256 * GIB, 1024 * GIB))
-QUICK = Scale(1 * GIB, 3, PAIRS[:1], 8 * GIB, (64 * GIB, 1024 * GIB))
-TINY = Scale(128 * MIB, 1, PAIRS[:1], 1 * GIB, (8 * GIB, 16 * GIB))
+QUICK = Scale(
+    1 * GIB,
+    3,
+    PAIRS[:1],
+    8 * GIB,
+    (64 * GIB, 1024 * GIB),
+    archives=(1_000, 3_000),
+    fragments=((1024 * GIB, 1_000_000),),
+)
+TINY = Scale(
+    128 * MIB,
+    1,
+    PAIRS[:1],
+    1 * GIB,
+    (8 * GIB, 16 * GIB),
+    archives=(300,),
+    events=3_000,
+    fragments=((64 * GIB, 64_000),),
+)
 
 
 @dataclass
