@@ -24,7 +24,7 @@ from borg_ovirt.jobs.backup.items import DiskItems, Items
 from borg_ovirt.jobs.backup.options import CreateOptions
 from borg_ovirt.jobs.backup.record import DiskOutcome, RunFacts, manifest
 from borg_ovirt.jobs.backup.stores import Archive, Store, Stored
-from borg_ovirt.jobs.backup.storing import HELD, ROOM, STREAM, Storing
+from borg_ovirt.jobs.backup.storing import ARCHIVE, ROOM, Storing
 from borg_ovirt.jobs.backup.way import expected_read
 from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
@@ -148,9 +148,8 @@ class _Job:
             self.progress.step(f"{self.vm.name}: {damage}")
         plan = f"incremental since {choice.base.name}" if choice.base else f"full ({choice.reason})"
         self.progress.step(f"{self.vm.name}: {plan}")
-        large = self._large(choice)
         with (
-            self.storing.in_line() if large else nullcontext(lambda: None) as begun,
+            self.storing.in_line(large=self._large(choice)) as begun,
             capture(
                 self.engine,
                 self.vm,
@@ -180,7 +179,7 @@ class _Job:
                     captured.finish()
                 return self.storing.do(
                     lambda: self._keep(items, captured, choice, skipped, held=held, begun=begun),
-                    HELD if held else STREAM,
+                    ARCHIVE,
                 )
 
     def _large(self, choice: Choice) -> bool:

@@ -54,6 +54,10 @@ class Hooks:
         """A signal ends the run: no command may take long from here on."""
         self._longest = HURRIED
 
+    def any_at(self, when: str) -> bool:
+        """Whether a command is to be run then."""
+        return any(hook.when == when for hook in self._hooks)
+
     def call(self, when: str, facts: Facts | None = None) -> list[str]:
         """Run the commands of one point, in order; returns warnings.
 

@@ -140,7 +140,9 @@ class Turns:
     def _back_up(self, member: Member, outcome: VmOutcome, results: list[CreateResult]) -> None:
         """One VM into the repositories, and what became of it in each of them; `results` grow meanwhile."""
         self._audit.started(member.id, member.name)
-        outcome.warnings += self._hooks.call("before-vm", self._facts(outcome))
+        if self._hooks.any_at("before-vm"):
+            with self._storing.aside():  # it may wait for what another VM's hooks have taken
+                outcome.warnings += self._hooks.call("before-vm", self._facts(outcome))
         options = self._plan.options(member)
         outcome.mode = options.mode
         self._heal(member)

@@ -56,7 +56,7 @@ class SeveralRepositories(OpenedRepositories):
                 state.failed(lost[state.name])
             elif error is None and state.error is None:
                 state.stored()
-        return True
+        return error is None or not (isinstance(store, PoolStore) and store.outdated)
 
     def _open(self, states: Sequence[RepositoryState]) -> None:
         """Start a process for each. Those that want a passphrase are asked for it, one after the other."""
