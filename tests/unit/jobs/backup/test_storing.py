@@ -132,7 +132,7 @@ def test_one_in_line_begins_shortly_before_its_turn(thread: StoringThread) -> No
 
 
 def test_the_neediest_of_those_in_line_is_begun_first(thread: StoringThread) -> None:
-    """However late it comes to the line: it is waited for, but while it waits for what the others may have."""
+    """However late it comes to the line: it is waited for, but for what the others may have."""
     steps: list[str] = []
 
     def work(number: int) -> bool:
