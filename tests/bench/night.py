@@ -92,7 +92,9 @@ def night(stage: Stage, scale: Scale) -> Iterator[Result]:
             )
     if fleet.beside:
         yield _busy(stage, scale, names[: fleet.beside])
-    for vm in vms:
+    for number, vm in enumerate(vms):
+        if number % 2 == 0:
+            box.stop_vm(vm)
         box.remove_vm(vm)
 
 
