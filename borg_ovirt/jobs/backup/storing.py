@@ -12,13 +12,14 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from borg_ovirt.blocks import MiB
 from borg_ovirt.jobs.backup.line import Line
 from borg_ovirt.pipe.fetch import Buffers
 from borg_ovirt.stopping import Stop, check, due, heard, listening, pause
+from borg_ovirt.waits import wait
 
 T = TypeVar("T")
 
@@ -111,7 +112,17 @@ class StoringThread(Storing):
         if threading.get_ident() == self._owner:
             return work()
         check()
-        request = _Request(work)
+        with ExitStack() as shown:
+            if rank == ARCHIVE:
+                shown.enter_context(wait("waiting for its turn to be stored"))
+
+            def begun() -> T:
+                shown.close()
+                return work()
+
+            return self._answered(_Request(begun), rank)  # type: ignore[no-any-return]
+
+    def _answered(self, request: _Request, rank: int) -> Any:
         number = self._number if rank == ARCHIVE else 0
         self._inbox.put((rank, number, next(self._order), request))
         while True:
@@ -126,7 +137,7 @@ class StoringThread(Storing):
                 heard()
             if error is not None:
                 raise error
-            return result  # type: ignore[no-any-return]
+            return result
 
     @contextmanager
     def buffers(self, cell: int, count: int) -> Iterator[Buffers]:
@@ -178,9 +189,11 @@ class StoringThread(Storing):
             self._line.leave(self._number)
             yield lambda: None
             return
-        with self._line.head(self._number) as leave:
-            while (left := self._left) is not None and left() > LEAD:
-                pause(_POLL)
+        with ExitStack() as stack:
+            with wait("waiting for its turn to be begun"):
+                leave = stack.enter_context(self._line.head(self._number))
+                while (left := self._left) is not None and left() > LEAD:
+                    pause(_POLL)
             yield leave
 
     @contextmanager

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from borg_ovirt import waits
 from borg_ovirt.config.schema import Limits
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult, create
@@ -101,7 +102,7 @@ def _within(
     @contextmanager
     def waiting(name: str) -> Iterator[None]:
         progress.step(f"waiting for a place to read at {name.replace('-', ' ', 1)}")
-        with storing.aside():  # who has it may be behind this one
+        with storing.aside(), waits.wait("waiting for a place to read"):  # who has it may be behind this one
             yield
 
     narrow = _narrow(vm, domains, bounds.limits)

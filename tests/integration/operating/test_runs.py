@@ -129,7 +129,7 @@ def test_a_vm_that_another_process_works_on_comes_last(vms: dict[str, Vm], desk:
     class Listening(Progress):
         def step(self, text: str) -> None:
             if ": archive " in text:
-                made.append(text.split(":")[0])
+                made.append(text.split(": ")[1])
             if len(made) == 2 and not held.closed:
                 held.close()
 
