@@ -56,6 +56,7 @@ class Turns:
     ) -> None:
         self._storing = StoringThread(stop) if stop is not None else Storing()
         self._healing = threading.Lock()
+        self._beginning = threading.Lock()
         self._plan = plan
         self._engine = engine
         self._repositories = repositories
@@ -118,9 +119,10 @@ class Turns:
     def _one(self, member: Member, outcome: VmOutcome) -> list[Callable[[], list[str]]]:
         """One VM from its first hook to its last; whatever happens ends in the outcome."""
         outcome.started = datetime.now(timezone.utc)
-        self._progress.begin_vm()
-        if (overview := self._progress.overview) is not None:
-            sign.hang_out(overview.begun, overview.total)
+        with self._beginning:  # the sign never goes back
+            self._progress.begin_vm()
+            if (overview := self._progress.overview) is not None:
+                sign.hang_out(overview.begun, overview.total)
         begun = clock.monotonic()
         results: list[CreateResult] = []
         signalled = None
