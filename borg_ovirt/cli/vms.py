@@ -117,7 +117,7 @@ def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
     if several:
         columns.append("REPOSITORY")
         rows = [[*row, line.repository] for row, line in zip(rows, lines, strict=True)]
-    output.table(columns, rows)
+    output.table(columns, rows, spare=["MODE", "CHECKPOINT", "SIZE", "ARCHIVES", "STATUS"])
     counted = {
         word: sum(line.verdict == word for line in lines)
         for word in ("ok", "no max_age", "old", "unproven", "damaged", "no backup", "unselected")
