@@ -51,8 +51,8 @@ def open_repository(
 
     For writing it is locked for itself and its cache is brought up to date; for reading it is shared, and
     read without a lock where that cannot be had and the repository is on this machine. `lock_wait` is in
-    seconds, `upload_limit` in KiB/s, `checkpoint_interval` in seconds, 0 for no checkpoints. A `glance` is for
-    names alone: no lock, no question, nothing written into it; only on this machine.
+    seconds, `upload_limit` in KiB/s, `checkpoint_interval` in seconds, 0 for no checkpoints. A `glance` is
+    for names alone: no lock, no question, nothing written into it; only on this machine.
     Where an option is None, its BORG_* variable counts. No question is ever asked without a terminal.
     """
     check_borg_version()
