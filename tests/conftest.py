@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sys
@@ -14,6 +15,8 @@ from hypothesis import HealthCheck, settings
 # A runner in the background hands down some that are ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+os.environ["BORG_SELFTEST"] = "disabled"  # half of what a short borg command costs
 
 settings.register_profile(
     "untimed", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pkgutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import borg_ovirt
+
 PRELOAD = [
     "borg.archiver",
     "ovirtsdk4.services",
     "ovirtsdk4.types",
-    "borg_ovirt.cli.boundary",
-    "borg_ovirt.cli.create",
-    "borg_ovirt.cli.extract",
-    "borg_ovirt.cli.connect",
-    "borg_ovirt.cli.prune",
-    "borg_ovirt.jobs.backup.create",
-    "borg_ovirt.jobs.runs.run",
-    "borg_ovirt.jobs.restore.restore",
-    "borg_ovirt.repository.borg_connect",
-    "borg_ovirt.repository.catalogue",
+    "requests",
+    *(module.name for module in pkgutil.walk_packages(borg_ovirt.__path__, "borg_ovirt.")),
 ]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(PRELOAD)

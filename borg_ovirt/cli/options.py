@@ -96,6 +96,12 @@ repository = bundle(
 """Options that say how to reach the repository."""
 
 
+check = click.option(
+    "--check/--no-check", default=True, help="Look whether the newest archives can be restored whole."
+)
+"""How closely the newest archives are looked at."""
+
+
 def common(*, json: bool = True, dry_run: bool = False) -> Decorator:
     """Options of every command: they fill the `Output` that the command gets."""
 

@@ -44,7 +44,7 @@ class Output:
         """The progress display that the options and the terminal call for."""
         from borg_ovirt.progress import choose
 
-        return choose(log_json=self.log_json, bars=self.bars)
+        return choose(log_json=self.log_json, bars=self.bars, verbose=self.verbose > 0)
 
     def tell(self, text: str) -> None:
         """A line for people, on standard error."""

@@ -82,7 +82,7 @@ def _one(output: Output, vm: VmOutcome) -> None:
                 [
                     stored.repository,
                     stored.archive or "none",
-                    stored.base or "",
+                    "copied" if stored.copied_from else stored.base or "",
                     format_size(stored.bytes_added or 0) if stored.archive else "",
                 ]
                 for stored in vm.stored
@@ -120,5 +120,7 @@ def _repositories(output: Output, result: RunResult) -> None:
             s for vm in result.vms for s in vm.stored if s.repository == repository.location and s.archive
         ]
         added = format_size(sum(stored.bytes_added or 0 for stored in kept))
-        rows.append([repository.name, str(len(kept)), added, repository.error or ""])
+        copied = sum(stored.copied_from is not None for stored in kept)
+        note = f"fell behind: {copied} copied afterwards" if copied else ""
+        rows.append([repository.name, str(len(kept)), added, repository.error or note])
     output.table(["REPOSITORY", "ARCHIVES", "ADDED", "NOTES"], rows)

@@ -42,10 +42,16 @@ class Catalogue:
         self._told = False
         self.unreadable: set[str] = set()
         """Names of archives, whoever made them, whose metadata are damaged: told once, and left alone."""
+        self._listed: list[ArchiveEntry] | None = None
+        """What `_archives` was made of: it is made anew when that changes."""
+        self._archives: list[ArchiveInfo] = []
 
     def archives(self) -> list[ArchiveInfo]:
         """Every archive of ours, oldest first; foreign and unfinished ones are not among them."""
-        entries = [entry for entry in self._session.entries() if not is_checkpoint_name(entry.name)]
+        listed = self._session.entries()
+        if listed is self._listed:
+            return list(self._archives)
+        entries = [entry for entry in listed if not is_checkpoint_name(entry.name)]
         unknown = [entry for entry in entries if entry.id not in self._known]
         for entry, facts in _readable(self._session, unknown):
             self._known[entry.id] = self._info(facts) if facts else None
@@ -53,7 +59,9 @@ class Catalogue:
                 self.unreadable.add(entry.name)
         infos = [info for entry in entries if (info := self._known.get(entry.id))]
         self._tell_of_the_future(infos)
-        return sorted(infos, key=lambda info: (info.time, info.name))
+        self._archives = sorted(infos, key=lambda info: (info.time, info.name))
+        self._listed = listed
+        return list(self._archives)
 
     def _tell_of_the_future(self, infos: Sequence[ArchiveInfo]) -> None:
         """Once: whoever meets such an archive should know that a clock is or was wrong."""

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from borg_ovirt.errors import ArchiveNotFound, RepositoryDamaged
 from borg_ovirt.repository.catalogue import ArchiveInfo
-from borg_ovirt.repository.names import may_be_later
+from borg_ovirt.repository.names import is_checkpoint_name, may_be_later
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.series import Series, all_series
 
@@ -55,6 +55,11 @@ def series_named(repository: Repository, name: str) -> list[Series]:
         raise RepositoryDamaged(
             f"Archive {name} in {repository.location} cannot be read: the repository lost its metadata.",
             "Run `borg check` on the repository; `borg-ovirt list` shows the archives that are left.",
+        )
+    if is_checkpoint_name(name) and name in repository.all_names():
+        raise ArchiveNotFound(
+            f"{name} in {repository.location} is what an interrupted run had stored: no disk in it is whole.",
+            "The next backup of that VM uses what is there, and removes it.",
         )
     if name in repository.all_names() and archive_named(repository, name) is None:
         raise ArchiveNotFound(
