@@ -50,11 +50,16 @@ def write(result: RunResult, story: Story) -> None:
     story.status = "warning" if result.status == "not started" else result.status
 
 
+def in_words(consistency: str | None) -> str:
+    """Whether the guest's file systems were frozen: `frozen`, `not frozen`, or nobody knows."""
+    return "consistency unknown" if consistency in (None, "unknown") else str(consistency)
+
+
 def _one(output: Output, vm: VmOutcome) -> None:
     reason = f" ({vm.reason})" if vm.reason else ""
     took = format_duration(vm.took or vm.seconds)
     output.lines(
-        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {took}, "
+        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {in_words(vm.consistency)}, {took}, "
         f"{format_size(vm.bytes_added)} added to the repository"
     )
     output.table(

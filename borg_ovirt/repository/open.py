@@ -44,13 +44,15 @@ def open_repository(
     rsh: str | None = None,
     umask: int = 0o077,
     upload_limit: int | None = None,
+    glance: bool = False,
     checkpoint_interval: float | None = None,
 ) -> Iterator[Repository]:
     """Open the repository at a path or `ssh://` location (empty: BORG_REPO) as stock Borg would.
 
     For writing it is locked for itself and its cache is brought up to date; for reading it is shared, and
     read without a lock where that cannot be had and the repository is on this machine. `lock_wait` is in
-    seconds, `upload_limit` in KiB/s, `checkpoint_interval` in seconds, 0 for no checkpoints.
+    seconds, `upload_limit` in KiB/s, `checkpoint_interval` in seconds, 0 for no checkpoints. A `glance` is
+    for names alone: no lock, no question, nothing written into it; only on this machine.
     Where an option is None, its BORG_* variable counts. No question is ever asked without a terminal.
     """
     check_borg_version()
@@ -64,6 +66,7 @@ def open_repository(
         rsh=rsh,
         umask=umask,
         upload_limit=upload_limit or 0,
+        glance=glance,
     )
     stack = ExitStack()
     where = location
@@ -135,6 +138,11 @@ class Repository:
         if id_ not in self._damage:
             self._damage[id_] = damage(lambda: self.archive(name))
         return self._damage[id_]
+
+    def unreadable(self) -> set[str]:
+        """Names of archives, whoever made them, whose metadata are damaged."""
+        self.archives()
+        return self._catalogue.unreadable
 
     def all_names(self) -> set[str]:
         """The names of all archives, whoever made them."""

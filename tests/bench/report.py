@@ -29,6 +29,7 @@ NAMES = {
     "limit": "the goal",
     "before": "borg-ovirt of the other checkout",
     "one by one": "borg-ovirt --captures 1",
+    "alone": "borg-ovirt, that VM alone",
     "ours": "borg-ovirt",
     "smallest": "borg-ovirt, smallest disk",
 }

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import os
+import pty
+import re
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +92,14 @@ def test_so_many_are_under_way_the_neediest_first(
     blocking = Blocking(box, count)
     result = in_process(desk, progress=blocking, limits=Limits(captures=3))
     assert len(set(blocking.begun)) == count
-    assert not room or set(blocking.begun) == {"vm2", "vm3", "vm4"}
+    needy = ["vm2", "vm3", "vm4", "vm5", "vm0", "vm1"]
+    assert sorted(blocking.begun) == needy[:count]
     assert [vm.status for vm in result.vms] == ["ok"] * 6
-    assert [vm.vm for vm in result.vms] == ["vm2", "vm3", "vm4", "vm5", "vm0", "vm1"]
+    assert [vm.vm for vm in result.vms] == needy
+    made = [name.split("-")[0] for name in desk.archives()][2:]
+    assert sorted(made) == sorted(needy)
+    # Who has no increment yet (vm0, vm1) is expected to be small.
+    assert room or [name for name in made if name in needy[:4]] == needy[:4]
     for outcome in result.vms:
         assert_extracts(desk, outcome.archive or "", vms[outcome.vm])
     desk.assert_clean()
@@ -281,6 +289,45 @@ def test_hooks_run_for_each_of_them(box: Box, vms: dict[str, Vm], desk: Desk) ->
     for name in NAMES:
         mine = [line.split()[0] for line in lines if line.endswith(name)]
         assert mine == ["before-vm", "on-success", "after-vm"]
+
+
+def test_a_run_is_seen_on_a_terminal_and_by_who_finds_its_lock(
+    box: Box, vms: dict[str, Vm], desk: Desk
+) -> None:
+    """Every wait counts its seconds, and a held lock tells which VM its holder is at."""
+    go = desk.root / "go"
+    configure(desk, hooks=[{"when": "before-vm", "command": f"until [ -e {go} ]; do sleep 0.1; done"}])
+    master, terminal = pty.openpty()
+    command = desk.command("create", "--vm", "vm0", "--vm", "vm1")
+    process = subprocess.Popen(command, env={**desk.env, "COLUMNS": "200"}, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    seen: list[bytes] = []
+
+    def read() -> None:
+        with suppress(OSError):  # the end of a terminal
+            while data := os.read(master, 1 << 16):
+                seen.append(data)
+
+    def words() -> str:
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", b"".join(seen).decode(errors="replace"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    waits = r"vm1: running the before-vm command until .*, ([0-9.]+)s"
+    box.wait(lambda: len(set(re.findall(waits, words()))) >= 3, "a wait that counts", timeout=60)
+    assert "VM 2 of 2, 0 done, 0 B read" in words()
+    refused = desk.run("create", "--lock-wait", "0", f"{desk.repo}::vm5")
+    go.touch()
+    assert process.wait(120) == 0, words()
+    reader.join()
+    os.close(master)
+    assert "), VM 2 of 2, for " in refused.err
+    told = [line.strip() for line in re.split(r"[\r\n]+", words())]
+    done = {line for line in told if re.match(r"VM \d of 2: ", line)}
+    assert [name in line for name, line in zip(("1 of 2", "2 of 2"), sorted(done), strict=True)] == [True] * 2
+    assert all(": full, 1 MiB read, " in line for line in done)
+    assert not [line for line in told if line.startswith(("vm0: full", "vm1: full"))]
+    assert "waiting for the backup of VM vm0 to be ready, " in words()
 
 
 def test_one_that_fails_at_its_end_was_read_and_is_no_start(

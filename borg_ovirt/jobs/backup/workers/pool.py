@@ -49,6 +49,7 @@ class WorkerPool:
         self._whole: WorkerPool | None = None
         self._lag: dict[Worker, float] = {}
         """For how long the others waited for each."""
+        self._late = False
 
     def __enter__(self) -> WorkerPool:
         self._descriptor = make_memory()
@@ -95,6 +96,14 @@ class WorkerPool:
         part._whole = self
         part._lag = {}
         return part
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it still has, or missed too late, one that was lost under another part."""
+        return self._late or not set(self.live) <= set(self._root().live)
+
+    def _root(self) -> WorkerPool:
+        return self if self._whole is None else self._whole._root()
 
     def take_lost(self) -> dict[str, BorgOvirtError]:
         """By name who was lost since this was last asked, and why."""
@@ -171,11 +180,13 @@ class WorkerPool:
 
     def drop(self, worker: Worker, error: BorgOvirtError, *, at_once: bool = False) -> None:
         """Go on without this repository; raises its error where it was the last."""
+        late = worker not in self._root().live
         part: WorkerPool | None = self
         while part is not None:
             if worker in part.live:  # else another part has met it before
                 part.live.remove(worker)
                 part.lost.append((worker, error))
+                part._late |= late
             part = part._whole
         worker.held.clear()
         if at_once:

@@ -58,7 +58,7 @@ class SeveralRepositories(OpenedRepositories):
                 state.failed(lost[state.name])
             elif error is None and state.error is None:
                 state.stored()
-        return True
+        return error is None or not (isinstance(store, PoolStore) and store.outdated)
 
     def opened_here(self, location: str, *, write: bool) -> AbstractContextManager[Repository]:
         name = next(state.name for state in self.states if state.location == location)
