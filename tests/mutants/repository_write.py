@@ -203,13 +203,13 @@ MUTANTS = (
         survives="That closing fails as well is seen on a disk that is really full, which no test has.",
     ),
     of(
-        "repository/borg_session.py",
+        "repository/writer.py",
         f"{_ROLLBACK}::test_warnings_of_the_opening_do_not_spoil_an_archive",
     )(
         "old-warnings-count",
         "What Borg warned of while the repository was opened spoils no archive.",
-        "        self.warnings.forget()\n        age",
-        "        age",
+        "        session.warnings.forget()\n",
+        "",
     ),
     of("repository/borg_behind.py", "integration/repository/test_conformance.py")(
         "no-hint-to-the-kernel",
