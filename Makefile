@@ -12,7 +12,7 @@ export PYTHONPATH := tests
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo box test live peers coverage guestfs monitoring mutants lint format soak bench bench-quick dist deb packages clean
+.PHONY: help setup demo box test live live-box peers coverage guestfs monitoring mutants lint format soak bench bench-quick dist deb packages clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ coverage: setup ## branch coverage of the same tests, as a table and as pages in
 
 live: setup ## acceptance on a living engine, told by LIVE_URL, LIVE_USER ... (run it without them to see all)
 	@PYTHONPATH=.:tests $(PYTHON) -m live
+
+live-box: setup ## the same against the oVirt in a box, both levels (three minutes)
+	@$(PYTHON) -m pytest -s -m soak tests/integration/operating/test_live.py
 
 peers: setup ## clients of others, fetched into build/peers, against the box: SDK examples, ovirt-img, Ansible
 	@PYTHONPATH=.:tests $(PYTHON) tests/peers.py

@@ -68,6 +68,7 @@ class Session:
         self._key = key
         self._cache = cache
         self._all_ids: set[bytes] | None = None
+        self._listed: tuple[bytes, list[ArchiveEntry]] | None = None
         self._zero_ids: dict[int, bytes] = {}
         self._unusable: str | None = None
         self.rotten: set[bytes] = set()
@@ -83,9 +84,16 @@ class Session:
     # What is there
 
     def entries(self) -> list[ArchiveEntry]:
-        """Every archive of the repository, foreign and unfinished ones too."""
-        infos = (self._manifest.archives[name] for name in self._manifest.archives)
-        return [ArchiveEntry(info.name, info.id, info.ts) for info in infos]
+        """Every archive of the repository, foreign and unfinished ones too; one list until it changes."""
+        if self._listed is None or self._listed[0] != self._manifest.id:
+            infos = (self._manifest.archives[name] for name in self._manifest.archives)
+            entries = [ArchiveEntry(info.name, info.id, info.ts) for info in infos]
+            self._listed = (self._manifest.id, entries)
+        return self._listed[1]
+
+    def names(self) -> list[str]:
+        """The names of all of them."""
+        return list(self._manifest.archives)
 
     def entry(self, name: str) -> ArchiveEntry:
         """One archive by its exact name."""
@@ -192,8 +200,6 @@ class Session:
 
     def begin(self, name: str, started: datetime) -> Any:
         """Start an archive of Borg's; nothing of it shows before it is saved."""
-        self.check_writable()
-        self.warnings.forget()
         age = (datetime.now(timezone.utc) - started).total_seconds()
         with translate_errors(self.where):
             len(self._repository)  # loads the index now, before several threads look into it
@@ -208,6 +214,16 @@ class Session:
                 start=started.astimezone(timezone.utc).replace(tzinfo=None),
                 start_monotonic=time.monotonic() - max(age, 0.0),
             )
+
+    def unlist(self, archive: Any, *, whole: bool = False) -> None:
+        """Take back an archive that was saved; `whole`: its list of items too. Part of a transaction."""
+        assert self._cache is not None
+        if archive.name not in self._manifest.archives:
+            return
+        with translate_errors(self.where):
+            del self._manifest.archives[archive.name]
+            for id_ in [archive.id, *(archive.items_buffer.chunks if whole else [])]:
+                self._cache.chunk_decref(id_, archive.meta_stats)
 
     def check_writable(self) -> None:
         """Refuse to write through a connection or a cache that failed before."""

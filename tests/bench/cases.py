@@ -30,14 +30,37 @@ class Scale:
     """Virtual size of the incremental case; a sixteenth of it is data."""
     thin: tuple[int, ...]
     fleet: Fleet
+    archives: tuple[int, ...] = (3_000, 10_000)
+    events: int = 300_000
+    fragments: tuple[tuple[int, int], ...] = ((8 * 1024 * GIB, 8_000_000),)
+    """Size of a disk, and its extents."""
 
 
 PAIRS = tuple((mode, packing) for mode in ("repokey", "repokey-blake2") for packing in ("lz4", "zstd,3"))
 NIGHT = Fleet(24, 4, 0.6, (4, 8), beside=6)
 EVENING = Fleet(12, 4, 0.3, (4,))
 FULL = Scale(8 * GIB, 3, PAIRS, 64 * GIB, (64 * GIB, 256 * GIB, 1024 * GIB), NIGHT)
-QUICK = Scale(1 * GIB, 3, PAIRS[:1], 8 * GIB, (64 * GIB, 1024 * GIB), EVENING)
-TINY = Scale(128 * MIB, 1, PAIRS[:1], 1 * GIB, (8 * GIB, 16 * GIB), EVENING)
+QUICK = Scale(
+    1 * GIB,
+    3,
+    PAIRS[:1],
+    8 * GIB,
+    (64 * GIB, 1024 * GIB),
+    EVENING,
+    archives=(1_000, 3_000),
+    fragments=((1024 * GIB, 1_000_000),),
+)
+TINY = Scale(
+    128 * MIB,
+    1,
+    PAIRS[:1],
+    1 * GIB,
+    (8 * GIB, 16 * GIB),
+    EVENING,
+    archives=(300,),
+    events=3_000,
+    fragments=((64 * GIB, 64_000),),
+)
 
 
 @dataclass

@@ -24,6 +24,7 @@ LIVE_WRITE            shell command that writes into the disk of a running guest
                       stopped, written to, and started again
 LIVE_ROLE_USER        a user who has the documented role and no other, and
 LIVE_ROLE_PASSWORD_FILE  the file with that user's password
+LIVE_ONLY             words, with commas: only tries whose names have one of them (each makes what it needs)
 LIVE_DIR              where repositories, journals and logs lie (build/live)
 """
 
@@ -40,6 +41,7 @@ class Settings:
     domains: tuple[str, ...]
     write: str | None
     role: tuple[str, Path] | None
+    only: tuple[str, ...]
     directory: Path
 
     @classmethod
@@ -58,6 +60,7 @@ class Settings:
             tuple(_words(env.get("LIVE_STORAGE_DOMAINS"))),
             env.get("LIVE_WRITE") or None,
             (user, Path(file)) if user and file else None,
+            tuple(_words(env.get("LIVE_ONLY"))),
             Path(env.get("LIVE_DIR") or "build/live").absolute(),
         )
 

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from borg_ovirt.blocks import MiB
 from borg_ovirt.jobs.selftest.known import SIZE, KnownDisk
 from borg_ovirt.jobs.selftest.place import TestPlace
 from borg_ovirt.ovirt.data.transfer import TransferRequest, download
@@ -42,6 +44,8 @@ class Stage:
         self.journal = journal
         self.env = settings.environment()
         self.repo = str(settings.directory / f"repo-{journal.run_id}")
+        self.always_hybrid = str(settings.directory / "hybrid.yaml")
+        """A configuration in which no lock is short enough for a live backup, from level 4.7 on."""
         self._made: list[Made] = []
         self._adopted: list[Entry] = []
         self._count = 0
@@ -67,9 +71,10 @@ class Stage:
             raise Failed(f"`{' '.join(words[2:5])} ...` ended with {done.returncode}: {last}")
         return done.stdout
 
-    def create(self, vm: str, *options: str) -> dict[str, Any]:
+    def create(self, vm: str, *options: str, config: str | None = None) -> dict[str, Any]:
         """A backup; what its JSON says of the VM. Warnings are not failures: they are returned with it."""
-        told = json.loads(self.run("create", "--json", *options, f"{self.repo}::{vm}", codes=(0, 1)))
+        env = {"BORG_OVIRT_CONFIG": config} if config else {}
+        told = json.loads(self.run("create", "--json", *options, f"{self.repo}::{vm}", codes=(0, 1), **env))
         (found,) = told["vms"]
         return dict(found)
 
@@ -203,6 +208,18 @@ class Stage:
             [*words, f"disks/{disk_id}.raw"], env=self.env, stdout=subprocess.PIPE, check=True
         )
         where = known.first_difference_of([memoryview(done.stdout)])
+        if where is not None:
+            raise Failed(f"the archive {archive} differs from byte {where} on")
+
+    def compare_flattened(self, archive: str, known: KnownDisk) -> None:
+        """The latest state of an archive of chains, as our own command puts it into a file."""
+        with tempfile.TemporaryDirectory(dir=self.settings.directory) as place:
+            self.run("extract", "--flatten", "--to", place, f"{self.repo}::{archive}")
+            (image,) = Path(place).rglob("*.raw")
+            with image.open("rb") as source:
+                where = known.first_difference_of(
+                    memoryview(part) for part in iter(lambda: source.read(MiB), b"")
+                )
         if where is not None:
             raise Failed(f"the archive {archive} differs from byte {where} on")
 

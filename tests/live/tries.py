@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from borg_ovirt.jobs.selftest.known import KnownDisk
 from borg_ovirt.jobs.selftest.place import TestPlace
+from borg_ovirt.ovirt.facts.vm import vm_status
 from live.stage import Failed, Stage
 
 HYBRID = (4, 7)
@@ -33,11 +34,12 @@ class Trial:
     rounds: int = 0
 
     def all(self) -> Iterator[tuple[str, Callable[[], str]]]:
-        """The tries in their order: each may build on those before."""
+        """The tries in their order: each may build on those before, and makes what it needs without them."""
         yield "selftest (VM down, the engine's own way)", self.selftest
         yield "VM down, cold backup, then what changed", self.cold
-        yield "VM up, the engine's own way, then what changed", self.running
+        yield "VM up, hybrid backup, then what changed", self.hybrid
         yield "VM up, live backup, then what changed", self.live
+        yield "VM up, chain, then what changed", self.chain_up
         yield "VM down, chain of a snapshot, then again", self.chain
         yield "a kill, and the healing", self.kill
         yield "restore beside", self.beside
@@ -56,16 +58,27 @@ class Trial:
         self._vm()
         return self._twice(self._change_down, "--backup-api", "live", way="cold")
 
-    def running(self) -> str:
-        self._vm()
-        self.stage.start(self.vm_id, self.name)
-        way = "backup" if self.place.cluster.level >= HYBRID else "live"  # from 4.7 on as it suits
-        return self._twice(self._change_up, way=way)
+    def hybrid(self) -> str:
+        if self.place.cluster.level < HYBRID:
+            raise NotTried("the engine makes such backups from level 4.7 on")
+        self._up()
+        return self._twice(self._change_up, way="hybrid", config=self.stage.always_hybrid)
 
     def live(self) -> str:
-        if self.place.cluster.level < HYBRID:
-            raise NotTried("below level 4.7 it is the engine's own way, tried above")
+        self._up()
         return self._twice(self._change_up, "--backup-api", "live", way="live")
+
+    def chain_up(self) -> str:
+        """By a snapshot of the running VM, merged again; the latest state of each is what was written."""
+        self._up()
+        told = []
+        for number in range(2):
+            if number:
+                self._change_up()
+            one = self.stage.create(self.name, "--mode", "chain")
+            self.stage.compare_flattened(one["archive"], self.known)
+            told.append(one["kind"])
+        return ", then ".join(told)
 
     def chain(self) -> str:
         stage = self.stage
@@ -82,6 +95,7 @@ class Trial:
 
     def kill(self) -> str:
         """The run dies while it reads; `cleanup` ends what it left, and the next run goes on as ever."""
+        self._vm()
         stage, before = self.stage, self._busy()
         words = stage.command("create", "--full", f"{stage.repo}::{self.name}")
         with subprocess.Popen(
@@ -108,8 +122,8 @@ class Trial:
     # -- restores ----------------------------------------------------------------------------------------
 
     def beside(self) -> str:
-        stage, name = self.stage, f"{self.name}-beside"
         self._down()
+        stage, name = self.stage, f"{self.name}-beside"
         archive = stage.create(self.name)["archive"]
         stage.run("extract", "--name", name, f"{stage.repo}::{archive}", codes=(0, 1))
         stage.compare(stage.adopt(name), self.known)
@@ -131,6 +145,7 @@ class Trial:
         stage, role = self.stage, self.stage.settings.role
         if role is None:
             raise NotTried("LIVE_ROLE_USER names no user with that role, and the API makes none")
+        self._vm()
         env = {"BORG_OVIRT_USERNAME": role[0], "BORG_OVIRT_PASSWORD_FILE": str(role[1])}
         found = json.loads(stage.run("doctor", "--rights", "--json", codes=(0, 1, 2), **env))["findings"]
         missing = [line["text"] for line in found if line["about"] == "right" and line["status"] != "ok"]
@@ -145,13 +160,16 @@ class Trial:
         if not self.vm_id:
             self.name, self.vm_id, self.disk_id = self.stage.make_vm(self.place, self.known)
 
-    def _twice(self, change: Callable[[], None], *options: str, way: str) -> str:
-        """A full backup, some changes, another backup: each archive is what was written."""
+    def _twice(self, change: Callable[[], None], *options: str, way: str, config: str | None = None) -> str:
+        """A full backup, some changes, another backup: each archive is what was written.
+
+        `config` is another configuration file for both.
+        """
         told = []
         for number in range(2):
             if number:
                 change()
-            one = self.stage.create(self.name, *options, *(() if number else ("--full",)))
+            one = self.stage.create(self.name, *options, *(() if number else ("--full",)), config=config)
             if way not in one["way"]:
                 raise Failed(f"it was a {one['way']}, not {way}")
             self.stage.compare_archive(one["archive"], self.disk_id, self.known)
@@ -159,6 +177,11 @@ class Trial:
         if not told[1].startswith("incremental"):
             raise Failed(f"the second read everything: {one['reason']}")
         return ", then ".join(told)
+
+    def _up(self) -> None:
+        self._vm()
+        if vm_status(self.stage.engine, self.vm_id) != "up":
+            self.stage.start(self.vm_id, self.name)
 
     def _next(self) -> KnownDisk:
         self.rounds += 1
@@ -175,8 +198,7 @@ class Trial:
         self.known = new
 
     def _down(self) -> None:
-        from borg_ovirt.ovirt.facts.vm import vm_status
-
+        self._vm()
         if vm_status(self.stage.engine, self.vm_id) != "down":
             self.stage.stop(self.vm_id)
 

@@ -10,6 +10,7 @@ _CLEANUP = "unit/ovirt/tracked/test_cleanup_scripted.py"
 _methods = of("ovirt/capture/methods.py", _CAPTURE)
 _snapshot_method = of("ovirt/capture/snapshot_method.py", _CAPTURE)
 _backup = of("ovirt/capture/backup.py", _CAPTURE)
+_backups = of("ovirt/capture/backups.py", _CAPTURE)
 _snapshot = of("ovirt/capture/snapshot.py", f"{_CAPTURE} {_CLEANUP}")
 
 MUTANTS = (
@@ -119,14 +120,14 @@ MUTANTS = (
     _backup(
         "lost-checkpoint-is-an-error",
         "A checkpoint that cannot be started from is told as lost: a full backup is to be made.",
-        "            if told or any(text in detail for text in _CHECKPOINT_REFUSALS):",
-        "            if told or detail in _CHECKPOINT_REFUSALS:",
+        "refused = any(text in detail for text in _CHECKPOINT_REFUSALS)",
+        "refused = detail in _CHECKPOINT_REFUSALS",
     ),
     _backup(
         "any-refusal-is-a-lost-checkpoint",
         "Another refusal is told as it is.",
-        "            if told or any(text in detail for text in _CHECKPOINT_REFUSALS):",
-        "            if told or detail:",
+        "refused = any(text in detail for text in _CHECKPOINT_REFUSALS)",
+        "refused = bool(detail)",
     ),
     _backup(
         "wordless-refusal-is-a-lost-checkpoint",
@@ -134,13 +135,13 @@ MUTANTS = (
         "        if self.from_checkpoint is not None and not self._held(self.from_checkpoint):",
         "        if self.from_checkpoint is not None and wordless:",
     ),
-    _backup(
+    _backups(
         "starting-backup-ended",
         "A backup that is starting is waited for before it is ended.",
         'return None if phase in ("initializing", "starting", "unknown") else phase',
         "return phase",
     ),
-    _backup(
+    _backups(
         "finalize-given-up",
         "The end of a backup waits for its transfers.",
         "            if error.status == 409:\n",

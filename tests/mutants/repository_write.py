@@ -16,7 +16,22 @@ _session = of("repository/borg_session.py", _EVERY_FAULT)
 _errors = of("repository/borg_errors.py", "unit/repository/test_borg_errors.py")
 _version = of("repository/version.py", "unit/repository/test_version.py")
 
+_checkpoints = "integration/repository/test_checkpoints.py"
+_checkpoint = of("repository/checkpoint.py", _checkpoints)
+
 MUTANTS = (
+    _checkpoint(
+        "no-checkpoint",
+        "What an interrupted run stored is known to the next one.",
+        "return bool(interval) and",
+        "return False and",
+    ),
+    _checkpoint(
+        "checkpoint-of-another",
+        "An archive removes the checkpoints of its own VM alone.",
+        "if _vm_of(facts.comment) == vm_id:",
+        "if _vm_of(facts.comment):",
+    ),
     _writer(
         "short-disk-committed",
         "A disk that is not complete ends the archive uncommitted.",
@@ -188,13 +203,13 @@ MUTANTS = (
         survives="That closing fails as well is seen on a disk that is really full, which no test has.",
     ),
     of(
-        "repository/borg_session.py",
+        "repository/writer.py",
         f"{_ROLLBACK}::test_warnings_of_the_opening_do_not_spoil_an_archive",
     )(
         "old-warnings-count",
         "What Borg warned of while the repository was opened spoils no archive.",
-        "        self.warnings.forget()\n        age",
-        "        age",
+        "        session.warnings.forget()\n",
+        "",
     ),
     of("repository/borg_behind.py", "integration/repository/test_conformance.py")(
         "no-hint-to-the-kernel",

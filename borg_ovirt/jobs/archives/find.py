@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from typing import NoReturn
 
-from borg_ovirt.errors import ArchiveNotFound
+from borg_ovirt.errors import ArchiveNotFound, RepositoryDamaged
 from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.names import is_checkpoint_name
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.series import Series, all_series
 
@@ -41,6 +44,16 @@ def series_named(repository: Repository, name: str) -> list[Series]:
     found = series_of_vm(repository.archives(), name)
     if found:
         return found
+    if name in repository.all_names() and name in repository.unreadable():
+        raise RepositoryDamaged(
+            f"Archive {name} in {repository.location} cannot be read: the repository lost its metadata.",
+            "Run `borg check` on the repository; `borg-ovirt list` shows the archives that are left.",
+        )
+    if is_checkpoint_name(name) and name in repository.all_names():
+        raise ArchiveNotFound(
+            f"{name} in {repository.location} is what an interrupted run had stored: no disk in it is whole.",
+            "The next backup of that VM uses what is there, and removes it.",
+        )
     if name in repository.all_names() and archive_named(repository, name) is None:
         raise ArchiveNotFound(
             f"Archive {name} in {repository.location} was not made by borg-ovirt, or lost its comment.",
@@ -50,6 +63,28 @@ def series_named(repository: Repository, name: str) -> list[Series]:
     raise ArchiveNotFound(
         f"{repository.location} has no archive {name}, and none of a VM of that name or id.",
         f"{_near(repository, name)}`borg-ovirt list REPO` shows what there is.",
+    )
+
+
+def is_glob(name: str) -> bool:
+    """Whether it may mean several VMs or archives."""
+    return bool(set(name) & set("*?["))
+
+
+def series_like(repository: Repository, name: str) -> list[Series]:
+    """As `series_named`; of all VMs that a glob fits."""
+    if not is_glob(name):
+        return series_named(repository, name)
+    return [series for series in repository.series() if fnmatchcase(series.vm_name, name)] or none_like(
+        repository, name
+    )
+
+
+def none_like(repository: Repository, glob: str) -> NoReturn:
+    """Nothing there fits a glob."""
+    raise ArchiveNotFound(
+        f"{repository.location} has no archive like {glob}, and none of a VM like that.",
+        "`borg-ovirt list REPO` shows what there is.",
     )
 
 

@@ -83,6 +83,10 @@ class OpenedRepositories(ABC):
     def _open_again(self, states: Sequence[RepositoryState]) -> None:
         """Open those afresh; marks who failed again."""
 
+    def opened_here(self, location: str, *, write: bool) -> AbstractContextManager[Repository]:
+        """One of them, in this process; only while they are not held open."""
+        raise NotImplementedError
+
     def recover(self, tell: Tell) -> None:
         """Between two VMs: open again who failed under the last one; `tell` hears what becomes of it."""
         broken = [state for state in self.states if state.error is not None and not state.given_up]

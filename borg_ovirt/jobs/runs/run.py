@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from borg_ovirt import waits
+from borg_ovirt.jobs.runs.catch_up import catch_up
 from borg_ovirt.jobs.runs.hooks import Hooks
 from borg_ovirt.jobs.runs.merges import PendingMerges
 from borg_ovirt.jobs.runs.outcome import RunResult, SelectedVm, VmOutcome
@@ -88,6 +89,7 @@ def _back_up(
     if merges.pending:
         progress.step("waiting for the engine to finish its part")
     merges.wait()
+    catch_up(plan.repositories, result.vms, progress)
 
 
 def _interrupt(result: RunResult, signalled: KeyboardInterrupt, hooks: Hooks) -> None:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from borg_ovirt import stopping
 from borg_ovirt.errors import BackupFailed, BorgOvirtError, CheckpointLost, EngineRefused, Timeout
+from borg_ovirt.ovirt.capture.backups import (
+    backup_phase,
+    backups_of,
+    end_backup,
+    finalize_backup,
+    find_backup,
+    read_backup,
+    wait_backup,
+)
 from borg_ovirt.ovirt.capture.refused import Obstacle, seen
 from borg_ovirt.ovirt.capture.scratch import remove_scratch_disks
 from borg_ovirt.ovirt.capture.snapshot import merge_away
-from borg_ovirt.ovirt.data.transfers import end_transfers_of
-from borg_ovirt.ovirt.facts.checkpoints import list_checkpoints
+from borg_ovirt.ovirt.facts.checkpoints import SINGLE_LEVEL, list_checkpoints
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
 from borg_ovirt.ovirt.facts.storage import refuse_inactive
 from borg_ovirt.ovirt.facts.vm import utc
 from borg_ovirt.ovirt.session.engine import Engine, types
 from borg_ovirt.ovirt.session.events import FULL_NEEDED, EventMark
-from borg_ovirt.ovirt.session.faults import NotFound
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.ovirt.tracked.objects import TrackedObject
 
@@ -33,7 +40,6 @@ _CHECKPOINT_REFUSALS = (
     "is invalid",
     "not included in the",  # previous VM backup: old clusters mix no full and incremental
 )
-_ENDED = {"succeeded", "failed", "gone"}
 _RESTARTS = 2
 """So many restarts of the engine one backup sits out while it is being started."""
 
@@ -43,11 +49,12 @@ class FreezeFailed(BackupFailed):
 
 
 class _InTheWay(Exception):
-    """The engine refused the backup without a word: something is in the way of its snapshot."""
+    """The engine refused the backup without a word: something is in the way of it, or was until now."""
 
-    def __init__(self, refusal: BackupFailed, obstacle: Obstacle | None) -> None:
+    def __init__(self, refusal: BackupFailed, obstacle: Obstacle | None, text: str) -> None:
         self.refusal = refusal
         self.obstacle = obstacle
+        self.text = text
 
 
 class Backup:
@@ -107,12 +114,13 @@ class Backup:
                 refuse_inactive(self._engine, self._vm, self._disks)  # it learns their states first
 
     def _start(self, from_checkpoint: str | None, *, legacy: bool, consistent: bool) -> None:
-        mark = EventMark(self._engine)
+        mark, held = EventMark(self._engine), self._at_risk()
         try:
             self._begin(from_checkpoint, legacy, consistent)
             self._wait_ready()
         except (EngineRefused, BackupFailed) as error:
             told = self._explain(error, mark, consistent)
+            self._tell_lost(held)
             self.abort()
             raise told from None
         except BaseException:
@@ -125,8 +133,7 @@ class Backup:
         stays = not pauses if found is None else not found.passes
         if stays or time.monotonic() > deadline:
             raise error.refusal from None
-        text = found.text if found else "the engine gives no reason"
-        log.warning("VM %s: no backup can be made yet, %s; waiting", self._vm.name, text)
+        log.warning("VM %s: no backup can be made yet, %s; waiting", self._vm.name, error.text)
         if found is None:  # a command that works on the VM is not to be seen
             stopping.pause(pauses.pop())
         else:
@@ -154,19 +161,40 @@ class Backup:
         query = {"legacy": "true"} if legacy else None
         self._tracked.make(
             f"start a backup of VM {vm.name}",
-            lambda s: _backups(s, vm.id).add(
+            lambda s: backups_of(s, vm.id).add(
                 wanted, require_consistency=True if consistent else None, query=query
             ),
             lambda: find_backup(engine, vm.id, description),
         )
 
+    def _at_risk(self) -> set[str]:
+        """The checkpoints that this backup may cost.
+
+        Below cluster level 4.6 the engine has the host define all of a running VM again before any backup,
+        and removes them all where one is lost (RedefineVmCheckpointCommand). It would do so for whoever comes
+        next, and with one of them lost nobody can use the others: that is not avoided, but told.
+        """
+        if self._vm.status != "up" or self._vm.level >= SINGLE_LEVEL:
+            return set()
+        return {c.id for c in list_checkpoints(self._engine, self._vm.id)} - {self.from_checkpoint or ""}
+
+    def _tell_lost(self, held: set[str]) -> None:
+        gone = held and held - {c.id for c in list_checkpoints(self._engine, self._vm.id)}
+        if gone:
+            log.warning(
+                "VM %s: a record of changes was lost, and the engine has removed all checkpoints of the VM,"
+                " %d of other tools or repositories too: their next backups read everything",
+                self._vm.name,
+                len(gone),
+            )
+
     def _explain(self, error: BorgOvirtError, mark: EventMark, consistent: bool) -> Exception:
         """What a refusal or a failure means. Only what is known of the checkpoint is laid to it."""
         detail = error.detail if isinstance(error, EngineRefused) else ""
-        if self.from_checkpoint is not None:
-            told = mark.texts(FULL_NEEDED, self._vm.id)
-            if told or any(text in detail for text in _CHECKPOINT_REFUSALS):
-                return CheckpointLost(told[0] if told else detail)
+        lost = mark.texts(FULL_NEEDED, self._vm.id)
+        refused = any(text in detail for text in _CHECKPOINT_REFUSALS)
+        if self.from_checkpoint is not None and (lost or refused):
+            return CheckpointLost(lost[0] if lost else detail)
         wordless = isinstance(error, EngineRefused) and error.status == 400 and not detail
         if not wordless and not isinstance(error, BackupFailed):
             return error
@@ -174,7 +202,8 @@ class Backup:
             return CheckpointLost(f"The engine no longer has the checkpoint {self.from_checkpoint}.")
         found = seen(self._engine, self._vm)
         if wordless:
-            return _InTheWay(_refused(self._vm, found), found)
+            text = "its checkpoints were lost" if lost else "the engine gives no reason"
+            return _InTheWay(_refused(self._vm, found), found, found.text if found else text)
         if found is not None:
             return BackupFailed(f"{error.message} The likely reason: {found.text}.", _hint(found))
         if consistent:
@@ -222,7 +251,7 @@ class Backup:
     def _read_modes(self) -> dict[str, str]:
         disks = self._engine.call(
             f"list the disks of the backup of {self._vm.name}",
-            lambda s: _backups(s, self._vm.id).backup_service(self.id).disks_service().list(),
+            lambda s: backups_of(s, self._vm.id).backup_service(self.id).disks_service().list(),
         )
         return {disk.id: str(disk.backup_mode or "full") for disk in disks or ()}
 
@@ -288,101 +317,3 @@ def _refused(vm: VmFacts, found: Obstacle | None) -> BackupFailed:
 
 def _hint(found: Obstacle) -> str:
     return "Try again when that is over." if found.passes else "Mend that, then try again."
-
-
-# -- by id, for this run and for the one that cleans up after it ------------------------------------------
-
-
-def _backups(system: Any, vm_id: str) -> Any:
-    return system.vms_service().vm_service(vm_id).backups_service()
-
-
-def backup_phase(backup: Any | None) -> str:
-    """The phase as the API spells it; `gone` if there is no such backup."""
-    if backup is None:
-        return "gone"
-    return str(backup.phase or "unknown")
-
-
-def read_backup(engine: Engine, vm_id: str, backup_id: str) -> Any | None:
-    """The engine's backup; None if it has forgotten it."""
-    try:
-        return engine.call(
-            f"read the backup {backup_id}", lambda s: _backups(s, vm_id).backup_service(backup_id).get()
-        )
-    except NotFound:
-        return None
-
-
-def find_backup(engine: Engine, vm_id: str, description: str) -> str | None:
-    """The id of the backup with that description, if it came to be and has not ended."""
-    try:
-        backups = engine.call(f"list the backups of VM {vm_id}", lambda s: _backups(s, vm_id).list())
-    except NotFound:
-        return None
-    alive = (b for b in backups or () if backup_phase(b) not in _ENDED)
-    return next((str(b.id) for b in alive if b.description == description), None)
-
-
-def finalize_backup(
-    engine: Engine,
-    vm_id: str,
-    backup_id: str,
-    disk_ids: Collection[str] = (),
-    seconds: float | None = None,
-) -> None:
-    """Ask for the end of a backup; a transfer that has not quite ended is waited for.
-
-    One of `disk_ids`, the backup's, that nobody knows of (its answer was lost, and it was made again) is
-    ended after a while: while the backup lasts nobody else can have one of them.
-    """
-    started = time.monotonic()
-
-    def probe() -> bool | None:
-        try:
-            engine.call(
-                f"finalize the backup {backup_id}",
-                lambda s: _backups(s, vm_id).backup_service(backup_id).finalize(),
-            )
-        except NotFound:
-            return True
-        except EngineRefused as error:
-            if error.status == 409:
-                if time.monotonic() - started > engine.patience.unclear:
-                    end_transfers_of(engine, disk_ids)
-                return None
-            if "no need to stop the backup again" in error.detail:  # an answer was lost
-                return True
-            raise
-        return True
-
-    if seconds is None:
-        seconds = engine.patience.end
-    engine.patience.wait(f"the engine to finalize the backup {backup_id}", probe, seconds)
-
-
-def wait_backup(engine: Engine, vm_id: str, backup_id: str, seconds: float) -> str:
-    """Wait until a backup has ended and return its last phase."""
-
-    def probe() -> str | None:
-        phase = backup_phase(read_backup(engine, vm_id, backup_id))
-        return phase if phase in _ENDED else None
-
-    return engine.patience.wait(f"the backup {backup_id} to end", probe, seconds)
-
-
-def end_backup(engine: Engine, vm_id: str, backup_id: str, name: str, disk_ids: Collection[str] = ()) -> str:
-    """End a backup whatever its phase, and return its last one; one that is starting cannot be stopped
-    cleanly and is waited for."""
-
-    def settled() -> str | None:
-        phase = backup_phase(read_backup(engine, vm_id, backup_id))
-        return None if phase in ("initializing", "starting", "unknown") else phase
-
-    try:
-        phase = engine.patience.wait(f"the backup of {name} to settle", settled, engine.patience.start)
-    except Timeout:
-        phase = "ready"
-    if phase == "ready":
-        finalize_backup(engine, vm_id, backup_id, disk_ids, engine.patience.unwind)
-    return wait_backup(engine, vm_id, backup_id, engine.patience.merge)

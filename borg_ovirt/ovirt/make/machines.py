@@ -98,8 +98,6 @@ class ScratchVm(Made):
     def make(self) -> None:
         """Make it from the empty template and wait until it is down. The engine chooses the id."""
         engine, t = self._engine, types()
-        if _vms_named(engine, self._vm_name):  # the engine's refusal reads like that of a lock
-            raise EngineRefused(f"Cannot make the {self.name}: there is one of that name.")
         facts = self._tracked.intend(name=self._vm_name, description=self._vm_name)
         vm = t.Vm(
             name=self._vm_name,

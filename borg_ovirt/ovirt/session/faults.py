@@ -60,10 +60,12 @@ _SENTENCE = re.compile(rb"<body[^>]*>([^<]*)</body>", re.IGNORECASE)
 """The reason on the page of a 401, as seen on an engine 4.5.8."""
 _UNKNOWN_TOKEN = re.compile(r"Unauthorized|invalid_grant", re.IGNORECASE)
 _LOCKED = re.compile(
-    r"locked|being transferred|in progress|try again|is being|already in use"
-    r"|performing an operation|during a backup",
-    re.IGNORECASE,
+    r"\b(is|are|currently|image) locked\b|\bbeing (?!used)[a-z]+|\bin progress\b"
+    r"|try again (later|in )|\bwait\b.* try again|performing an operation|during a backup|saving/restoring",
+    re.IGNORECASE | re.DOTALL,
 )
+"""What passes by itself, in the words of `AppErrors.properties` (4.5) and of 4.4. Others end with "try again"
+as well, and mean: not before you mend this (a name in use, an illegal disk, a stateless VM)."""
 _STOPPING = re.compile(
     r"CannotGetJdbcConnection|CannotCreateTransaction|DataAccessResourceFailure|RecoverableDataAccess"
     r"|Failed to obtain JDBC|component is shutting down|WFLYEJB0421|WFLYJCA\d|HibernateException"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from borg_ovirt.errors import BorgOvirtError, Timeout
-from borg_ovirt.ovirt.capture.backup import backup_phase, end_backup, find_backup, read_backup
+from borg_ovirt.ovirt.capture.backups import backup_phase, end_backup, find_backup, read_backup
 from borg_ovirt.ovirt.capture.scratch import remove_scratch_disks
 from borg_ovirt.ovirt.capture.snapshot import find_snapshot, merge_away, read_snapshot
 from borg_ovirt.ovirt.capture.snapshot_method import thaw

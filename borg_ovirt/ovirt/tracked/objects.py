@@ -40,7 +40,8 @@ def make_once(
                 raise
             lost.repeated |= found is None
         except EngineRefused as error:
-            found = find() if certain or lost.any else None
+            # Where an answer was lost, the first of ours may be at work still, and be what is in the way.
+            found = engine.patience.look(find) if lost.any else find() if certain else None
             if found is None and not locked.may_pass(error, pause):
                 raise
         if found is not None:

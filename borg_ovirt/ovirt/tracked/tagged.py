@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from borg_ovirt.errors import BorgOvirtError
-from borg_ovirt.ovirt.capture.backup import backup_phase, end_backup
+from borg_ovirt.ovirt.capture.backups import backup_phase, end_backup
 from borg_ovirt.ovirt.capture.scratch import scratch_disks
 from borg_ovirt.ovirt.capture.snapshot import merge_away
 from borg_ovirt.ovirt.data.transfers import end_transfers_of

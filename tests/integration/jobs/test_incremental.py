@@ -156,6 +156,31 @@ def test_a_crash_costs_one_full_read_and_nobody_a_good_checkpoint(
     desk.assert_clean()
 
 
+@pytest.mark.parametrize("first", [False, True], ids=["incremental", "full"])
+def test_below_level_46_a_crash_costs_all_checkpoints_and_it_is_told(
+    box: Box, desk: Desk, first: bool
+) -> None:
+    """There any live backup, a full one too, has all of them defined again: nobody can save them."""
+    vm = make(box, f"crash45-{first}", cluster=box.make_cluster("c45", (4, 5)).name)
+    theirs = a_backup_of_another_tool(box, vm)
+    if not first:
+        desk.create(vm)
+    box.crash_vm(vm)
+    box.start_vm(vm)
+    told = desk.run("create", f"{desk.repo}::{vm.name}").ok()
+    assert "and the engine has removed all checkpoints of the VM, 1 of other tools" in told.err
+    assert theirs not in checkpoints(box, vm)
+    assert len([e for e in box.world.events if e.code == 10791 and e.vm_id == vm.id]) == 1
+    box.write(disk_of(box, vm, "root"), 5 * MIB, b"x" * 4096)
+    theirs = a_backup_of_another_tool(box, vm)
+    after = desk.run("create", "--json", f"{desk.repo}::{vm.name}").ok()
+    (made,) = after.json["vms"]
+    assert (made["kind"], theirs in checkpoints(box, vm)) == ("incremental", True)
+    assert "removed all" not in after.err
+    desk.assert_archived(made["archive"], vm)
+    desk.assert_clean()
+
+
 def test_a_checkpoint_with_a_disk_that_is_unplugged_now_is_not_tried(box: Box, desk: Desk) -> None:
     """The engine could not define it again and would remove all of them; so for its removal."""
     vm = make(box, "unplugged")

@@ -326,7 +326,7 @@ def test_a_run_is_seen_on_a_terminal_and_by_who_finds_its_lock(
     told = [line.strip() for line in re.split(r"[\r\n]+", words())]
     done = {line for line in told if re.match(r"VM \d of 2: ", line)}
     assert [name in line for name, line in zip(("1 of 2", "2 of 2"), sorted(done), strict=True)] == [True] * 2
-    assert all(": full, 1 MiB read, " in line for line in done)
+    assert all(re.search(": full, [0-9.]+ MiB read, ", line) for line in done)
     assert not [line for line in told if line.startswith(("vm0: full", "vm1: full"))]
     assert "waiting for the backup of VM vm0 to be ready, " in words()
 
@@ -339,7 +339,7 @@ def test_one_that_fails_at_its_end_was_read_and_is_no_start(
     vm = vms["vm1"]
     first = desk.create(vm, "--backup-api", "live")
     box.fill(box.disks(vm)[0], 2 * MIB, MIB, seed=801)
-    monkeypatch.setattr(box.engine.rhythm, "factor", 0.3)
+    monkeypatch.setattr(box.engine.rhythm, "factor", 0.12)
     process = subprocess.Popen(
         desk.command("create", "--no-progress", "--backup-api", "live", f"{desk.repo}::vm1"),
         env=desk.env,

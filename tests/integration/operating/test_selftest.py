@@ -166,7 +166,7 @@ def attach(box: Box, desk: Desk, vm: str, disk: Disk) -> None:
 def test_a_vm_of_its_name_is_not_touched(box: Box, desk: Desk, tmp_path: Path) -> None:
     theirs = box.make_vm(f"{PREFIX}bbbbbbbbbbbb", [DiskSpec(MIB)], running=False)
     before = objects(box)
-    with pytest.raises(EngineRefused, match="there is one of that name"):
+    with pytest.raises(EngineRefused, match="The VM name is already in use"):
         selftest(box, tmp_path, "bbbbbbbbbbbb")
     assert objects(box) == before
     assert box.vm(theirs.name).attachments

@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from ovirtbox.engine import core
 from ovirtbox.model import BLANK, Template
 from ovirtbox.rest.lists import by_id, find_rows
-from ovirtbox.rest.views import blank_template
+from ovirtbox.rest.views import blank_template, template_version
 from ovirtbox.search import Fields
 from ovirtbox.xml import API, Element, element, href, leaf, link, path_id, ref, reply
 
@@ -20,6 +20,7 @@ def _template(template: Template) -> Element:
         "template",
         leaf("name", template.name),
         leaf("status", template.status),
+        template_version(template.id),
         leaf("creation_time", template.created),
         ref("cluster", template.cluster, "clusters"),
         link("diskattachments", *path, "diskattachments"),
@@ -47,6 +48,7 @@ def list_templates() -> Response:
             "id": lambda t: [t.id],
             "status": lambda t: [t.status],
             "datacenter": centers,
+            "vm.name": lambda t: [vm.name for vm in world.vms.values() if vm.template == t.id],
         },
         text=("name",),
     )

@@ -236,10 +236,21 @@ def snapshot_element(
     )
 
 
+def template_version(template: str) -> Element:
+    """The first of its name, as each of ours is. [read: restapi/types/TemplateMapper, 4.5]"""
+    return element(
+        "version",
+        leaf("version_name", "base version"),
+        leaf("version_number", 1),
+        ref("base_template", template, "templates"),
+    )
+
+
 def blank_template(cluster: str) -> Element:
     return element(
         "template",
         leaf("name", "Blank"),
+        template_version(BLANK),
         leaf("status", "ok"),
         ref("cluster", cluster, "clusters"),
         id=BLANK,

@@ -15,7 +15,7 @@ from typing import Any
 
 from borg_ovirt.config.load import parse as parse_config
 from borg_ovirt.errors import BorgOvirtError, ConfigError, NotOurArchive, TransferFailed
-from borg_ovirt.ovirt.capture import backup, snapshot
+from borg_ovirt.ovirt.capture import backups, snapshot
 from borg_ovirt.ovirt.data import answers, transfers
 from borg_ovirt.ovirt.data.imageio_connection import Address
 from borg_ovirt.ovirt.facts import chain, checkpoints, inventory, ovf, settings, storage, vm
@@ -222,8 +222,8 @@ def engine_xml(data: bytes) -> None:
         lambda: machines.attached_disks(engine, ID),
         lambda: machines.nic_warnings(engine, ID, [nic]),
         lambda: machines.vms_of_disk(engine, ID),
-        lambda: backup.backup_phase(backup.read_backup(engine, ID, ID)),
-        lambda: backup.find_backup(engine, ID, "x"),
+        lambda: backups.backup_phase(backups.read_backup(engine, ID, ID)),
+        lambda: backups.find_backup(engine, ID, "x"),
         lambda: snapshot.read_snapshot(engine, ID, ID),
         lambda: snapshot.find_snapshot(engine, ID, "x"),
         lambda: snapshot.frozen_layers(engine, ID, ID),

@@ -1,7 +1,8 @@
 """The processes of all repositories of a run: notified and asked together, and none spoils the others.
 
 One thread. A cell lies in the shared memory until every repository has stored it; who keeps one there longer
-than the limit, or leaves a question unanswered for so long, is killed and left behind.
+than the limit, leaves a question unanswered for so long, or makes the others wait for so long in all while
+one VM is stored, is killed and left behind.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class WorkerPool:
         self._slots = [MEMORY]
         """The size of the places that the shared memory is divided into: the same for all parts."""
         self._whole: WorkerPool | None = None
+        self._lag: dict[Worker, float] = {}
+        """For how long the others waited for each."""
         self._late = False
 
     def __enter__(self) -> WorkerPool:
@@ -91,6 +94,7 @@ class WorkerPool:
         part.live = [worker for worker in workers if worker in self.live]
         part.lost = []
         part._whole = self
+        part._lag = {}
         return part
 
     @property
@@ -224,7 +228,10 @@ class WorkerPool:
         self._hear(0)
         while (slot := self._free()) is None:
             oldest = min(since for worker in self.live for since in worker.held.values())
-            self._hear(max(0.0, oldest + self._stall - time.monotonic()))
+            began, last = time.monotonic(), self._last()
+            self._hear(max(0.0, oldest + self._stall - began))
+            for worker in last:
+                self._lag[worker] = self._lag.get(worker, 0.0) + time.monotonic() - began
             self._drop_stalled()
         begin = slot * self._slots[0]
         self._memory[begin : begin + len(data)] = data
@@ -234,8 +241,16 @@ class WorkerPool:
         taken = {slot for worker in self.live for slot in worker.held}
         return next((slot for slot in range(MEMORY // self._slots[0]) if slot not in taken), None)
 
+    def _last(self) -> list[Worker]:
+        """Who has all that is there still to store, while another has done the half of it."""
+        places = MEMORY // self._slots[0]
+        ahead = any(len(worker.held) <= places // 2 for worker in self.live)
+        return [worker for worker in self.live if ahead and len(worker.held) == places]
+
     def _drop_stalled(self) -> None:
         now = time.monotonic()
         for worker in list(self.live):
-            if worker.held and now - min(worker.held.values()) >= self._stall:
-                self.drop(worker, worker.stalled(), at_once=True)
+            held_up = bool(worker.held) and now - min(worker.held.values()) >= self._stall
+            if held_up or self._lag.get(worker, 0.0) >= self._stall:
+                moves = now - worker.heard < self._stall
+                self.drop(worker, worker.behind() if moves else worker.stalled(), at_once=True)

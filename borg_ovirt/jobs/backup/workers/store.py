@@ -13,7 +13,7 @@ from borg_ovirt.jobs.backup.workers.base import PoolStart, in_words
 from borg_ovirt.jobs.backup.workers.pool import WorkerPool
 from borg_ovirt.jobs.backup.workers.service import Committed, Offer
 from borg_ovirt.jobs.backup.workers.sink import PoolSink
-from borg_ovirt.jobs.backup.workers.worker import Worker
+from borg_ovirt.jobs.backup.workers.worker import RepositoryBehind, Worker
 from borg_ovirt.jobs.selection import EngineId
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.repository import layout
@@ -156,4 +156,7 @@ class _PoolArchive:
             Stored(worker.location, self.name, done.base, self._new.get(worker), done.added, done.heat)
             for worker, done in self._committed.items()
         ]
-        return kept + [Stored(worker.location, None, error=str(error)) for worker, error in self._pool.lost]
+        return kept + [
+            Stored(worker.location, None, error=str(error), behind=isinstance(error, RepositoryBehind))
+            for worker, error in self._pool.lost
+        ]

@@ -15,7 +15,7 @@ from borg_ovirt.errors import (
     NotAuthorized,
     VmNotSuitable,
 )
-from borg_ovirt.ovirt.capture.backup import finalize_backup
+from borg_ovirt.ovirt.capture.backups import finalize_backup
 from borg_ovirt.ovirt.capture.methods import BackupMethod, check_suitable
 from borg_ovirt.ovirt.capture.snapshot_method import SnapshotMethod
 from borg_ovirt.ovirt.facts.model import DiskFacts, SnapshotFacts, VmFacts

@@ -106,6 +106,24 @@ def test_a_refusal_after_a_lost_answer_leaves_it_to_the_next_run(journal: Journa
     assert len(journal.unfinished) == 1
 
 
+def test_our_own_that_is_still_at_work_is_no_refusal(journal: Journal) -> None:
+    """An import holds its name before the VM can be seen (ImportVmCommandBase): the second one is told that
+    the name is in use, and this VM is nobody else's."""
+    busy = "The VM name is already in use, please choose a unique name and try again."
+    answers = (Unclear("no answer"), EngineRefused(busy, status=409, detail=busy))
+    asked: list[str] = []
+    looks = [None, "id-9"]  # after the refusal
+
+    def find() -> str | None:
+        return looks.pop(0) if len(asked) == 2 else None
+
+    one = ours(journal, *answers, patience=Patience(unclear=1.0, lock=0.0, engine=60.0))
+    answer = one._engine.call
+    one._engine.call = lambda what, ask, **_: asked.append(what) or answer(what, ask)  # type: ignore[method-assign, func-returns-value, return-value]
+    one.make("make it", lambda s: None, find)
+    assert one.id == "id-9"
+
+
 def test_a_lock_is_waited_for(journal: Journal) -> None:
     locked = EngineRefused("refused", status=409, detail="Disk is locked. Please try again later.")
     one = ours(journal, locked, locked, "id-6", patience=replace(QUICK, lock=5.0))
