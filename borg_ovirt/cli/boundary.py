@@ -86,9 +86,9 @@ def _invoke(arguments: Sequence[str], output: Output) -> int:
     """Parse and run. Not click's own `main`, which keeps signals and broken pipes to itself."""
     instruction = os.environ.get(COMPLETION_VARIABLE)
     if instruction:
-        from click.shell_completion import shell_complete
+        from borg_ovirt.cli import complete
 
-        return shell_complete(root, {}, "borg-ovirt", COMPLETION_VARIABLE, instruction)
+        return complete.answer(root, COMPLETION_VARIABLE, instruction)
     _refuse_empty(arguments)
     with root.make_context("borg-ovirt", list(arguments), obj=output) as context:
         if not {"--help", "-h"} & set(arguments):

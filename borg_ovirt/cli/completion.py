@@ -8,19 +8,19 @@ import click
 @click.command("completion")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> int:
-    """Print the completion script of SHELL.
+    """Print the completion script of SHELL: for commands, options, repositories, VMs and archives.
+
+    VMs and archives are read where that asks nobody: in repositories on this machine, with no passphrase, or
+    one from BORG_PASSPHRASE or a file.
 
     \b
     bash:  borg-ovirt completion bash > ~/.local/share/bash-completion/completions/borg-ovirt
     zsh:   borg-ovirt completion zsh > ~/.zfunc/_borg-ovirt     (~/.zfunc in fpath)
     fish:  borg-ovirt completion fish > ~/.config/fish/completions/borg-ovirt.fish
     """
-    from click.shell_completion import get_completion_class
-
+    from borg_ovirt.cli import complete
     from borg_ovirt.cli.boundary import COMPLETION_VARIABLE
     from borg_ovirt.cli.root import root
 
-    kind = get_completion_class(shell)
-    assert kind is not None  # click has all three
-    click.echo(kind(root, {}, "borg-ovirt", COMPLETION_VARIABLE).source())
+    click.echo(complete.script(root, shell, COMPLETION_VARIABLE))
     return 0

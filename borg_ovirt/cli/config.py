@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from borg_ovirt.cli import options
+from borg_ovirt.cli.groups import Group
 from borg_ovirt.cli.output import Output
 from borg_ovirt.errors import EXIT_ERROR, EXIT_OK
 
 
-@click.group("config")
+@click.group("config", cls=Group)
 def command() -> None:
     """Make, check and explain the configuration.
 
@@ -30,7 +31,10 @@ def generate() -> int:
 @command.command("validate")
 @options.common()
 def validate(output: Output) -> int:
-    """Check the configuration; every mistake gets a line with file, line and key."""
+    """Check the configuration.
+
+    Every mistake gets a line with file, line and key.
+    """
     from borg_ovirt.config.load import InvalidConfig, load
 
     try:
@@ -57,7 +61,10 @@ def validate(output: Output) -> int:
 @command.command("notify-test")
 @options.common()
 def notify_test(output: Output) -> int:
-    """Send a test message to everybody of `notify`, whatever they wait for. Exit status 2: not all did."""
+    """Send a test message to everybody of `notify`.
+
+    Whatever they wait for. Exit status 2: not all got it.
+    """
     from borg_ovirt.cli import connect
     from borg_ovirt.jobs.notify import try_out
 
@@ -75,7 +82,10 @@ def notify_test(output: Output) -> int:
 
 @command.command("schema")
 def schema() -> int:
-    """Print the JSON Schema, for editors that check and complete YAML."""
+    """Print the JSON Schema.
+
+    For editors that check and complete YAML.
+    """
     from borg_ovirt.config.reference import json_schema
 
     click.echo(json_schema(), nl=False)
@@ -84,7 +94,10 @@ def schema() -> int:
 
 @command.command("reference")
 def reference() -> int:
-    """Print the reference of all keys in Markdown (docs/configuration.md)."""
+    """Print the reference of all keys in Markdown.
+
+    It is docs/configuration.md.
+    """
     from borg_ovirt.config.reference import reference as text
 
     click.echo(text(), nl=False)

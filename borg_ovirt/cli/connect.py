@@ -126,6 +126,7 @@ def repository(settings: RepositorySettings, *, write: bool) -> Iterator[Reposit
         remote_path=settings.remote_path,
         rsh=settings.rsh,
         upload_limit=_kib(settings.rate_limit),
+        checkpoint_interval=settings.checkpoint_interval,
     )
     with ExitStack() as stack:
         with _passphrase(settings.passphrase):  # no longer: another repository may have another one
@@ -223,6 +224,7 @@ def _spec(settings: RepositorySettings, among: int) -> Spec:
         remote_path=settings.remote_path,
         rsh=settings.rsh,
         upload_limit=_kib(settings.rate_limit),
+        checkpoint_interval=settings.checkpoint_interval,
         passphrase=settings.passphrase.reveal() if settings.passphrase is not None else None,
         threads=max(1, min(4, (os.cpu_count() or 1) // among)),
         log_level=logging.getLogger().getEffectiveLevel(),

@@ -133,10 +133,14 @@ def _settings(
         if names.count(name) > 1:
             raise UsageError(f"The repository {name} is named twice.", "Name each once.")
     places = {name: location.Location(name) for name in names}
-    return {
+    interval = given.checkpoints()
+    found = {
         name: connect.repository_of(config, place, repository, given.compression)
         for name, place in places.items()
     }
+    if interval is None:
+        return found
+    return {name: replace(one, checkpoint_interval=interval) for name, one in found.items()}
 
 
 def _run(output: Output, order: _Order, access: EngineAccess, story: Story) -> int:

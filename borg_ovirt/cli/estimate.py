@@ -10,7 +10,7 @@ from borg_ovirt.units import format_size
 
 
 @click.command("estimate")
-@click.argument("vm", type=location.named, metavar="REPO::VM")
+@location.one("REPO::VM")
 @click.option(
     "--mode", type=click.Choice(["image", "chain"]), default="image", show_default=True, help="As for create."
 )
@@ -21,7 +21,7 @@ from borg_ovirt.units import format_size
 @options.common()
 def command(
     output: Output,
-    vm: location.Location,
+    archive: location.Location,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
     mode: str,
@@ -41,7 +41,7 @@ def command(
     from borg_ovirt.ovirt.tracked.journal import Journal, state_dir
 
     config = connect.configuration(output)
-    settings = connect.repository_of(config, vm, repository)
+    settings = connect.repository_of(config, archive, repository)
     access = connect.engine_access(config, engine)
     todo = CreateOptions(mode=mode, full=full, backup_api=backup_api, cell=settings.chunk_size)
     with (
@@ -50,7 +50,7 @@ def command(
         Journal(state_dir(), ovirt.instance_id, ovirt.run_id) as journal,
         connect.repository(settings, write=True) as opened,
     ):
-        found = estimate(SingleStore(opened), ovirt, vm.name or "", todo, journal, progress)
+        found = estimate(SingleStore(opened), ovirt, archive.name or "", todo, journal, progress)
     if output.json:
         output.result({**vars(found), "to_read": found.to_read})
         return 0

@@ -93,7 +93,7 @@ def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dic
 
 
 @click.command("extract")
-@click.argument("archive", type=location.anything, metavar="REPO::NAME")
+@location.one(name_needed=False)
 @options.bundle(
     "asked",
     RestoreOptions,

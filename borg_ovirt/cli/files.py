@@ -18,7 +18,8 @@ _WITH_PATH = re.compile(r"((?:\[[^\]/]*\]|.)*?::[^:/]+):(/.*)", re.DOTALL)
 def _inside(text: str) -> tuple[location.Location, str | None]:
     """REPO::NAME[:PATH], where PATH begins with a slash."""
     found = _WITH_PATH.fullmatch(text)
-    return (location.named(found[1]), found[2]) if found else (location.named(text.removesuffix(":")), None)
+    text, path = (found[1], found[2]) if found else (text.removesuffix(":"), None)
+    return location.named.convert(text, None, None), path
 
 
 @click.command("files")

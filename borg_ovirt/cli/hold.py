@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command("hold")
 @click.argument("archive", type=location.named, metavar="REPO::NAME")
-@click.argument("more", nargs=-1, metavar="[NAME ...]")
+@click.argument("more", nargs=-1, metavar="[NAME ...]", shell_complete=location.inside("archive"))
 @click.option("--reason", default="", metavar="TEXT", help="Why; shown by `list`, `info` and the report.")
 @click.option("--until", metavar="DATE", help="The hold ends then: 2027-03-31, or a span from now as 90d.")
 @click.option("--by", metavar="NAME", help="Who holds it. [default: user@host]")

@@ -8,6 +8,7 @@ import click
 
 from borg_ovirt.cli import location, options
 from borg_ovirt.cli.output import Output, local_time
+from borg_ovirt.cli.summary import in_words
 from borg_ovirt.errors import EXIT_OK, EXIT_WARNING
 from borg_ovirt.units import format_duration, format_size
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("info")
-@click.argument("archive", type=location.named, metavar="REPO::NAME")
+@location.one()
 @options.repository
 @options.common()
 def command(output: Output, repository: options.RepositoryOptions, archive: location.Location) -> int:
@@ -69,7 +70,7 @@ def _show(output: Output, facts: ArchiveFacts) -> None:
     output.lines(
         f"Archive:      {line.archive}{' (' + ', '.join(marks) + ')' if marks else ''}",
         f"VM:           {line.vm} ({line.vm_id})",
-        f"Instant:      {local_time(run.instant or run.started)}, {run.consistency}"
+        f"Instant:      {local_time(run.instant or run.started)}, {in_words(run.consistency)}"
         + (" (by a clock that was wrong)" if line.time_doubted else ""),
         f"Mode:         {line.mode}, {line.kind}{' (' + line.reason + ')' if line.reason else ''}",
         f"Method:       {run.way}{' (' + run.way_reason + ')' if run.way_reason else ''}",

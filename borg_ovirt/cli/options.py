@@ -55,10 +55,16 @@ def bundle(keyword: str, kind: type[Any], *decorators: Callable[[Any], Any]) -> 
     return decorate
 
 
+def _engines(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+    from borg_ovirt.cli import complete
+
+    return complete.engines(context, incomplete)
+
+
 engine = bundle(
     "engine",
     EngineOptions,
-    click.option("--engine", metavar="NAME", help="Engine of the configuration."),
+    click.option("--engine", metavar="NAME", help="Engine of the configuration.", shell_complete=_engines),
     click.option("--url", metavar="URL", help="The engine's address. [BORG_OVIRT_URL]"),
     click.option("--username", metavar="USER", help="Such as backup@internal. [BORG_OVIRT_USERNAME]"),
     click.option(
@@ -88,6 +94,12 @@ repository = bundle(
     click.option("--rsh", metavar="COMMAND", help="Remote shell instead of ssh. [BORG_RSH]"),
 )
 """Options that say how to reach the repository."""
+
+
+check = click.option(
+    "--check/--no-check", default=True, help="Look whether the newest archives can be restored whole."
+)
+"""How closely the newest archives are looked at."""
 
 
 def common(*, json: bool = True, dry_run: bool = False) -> Decorator:

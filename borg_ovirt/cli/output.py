@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from borg_ovirt.cli.tables import table
 from borg_ovirt.redact import json_text
 from borg_ovirt.terminal import shown, shown_lines
 
@@ -42,7 +44,7 @@ class Output:
         """The progress display that the options and the terminal call for."""
         from borg_ovirt.progress import choose
 
-        return choose(log_json=self.log_json, bars=self.bars)
+        return choose(log_json=self.log_json, bars=self.bars, verbose=self.verbose > 0)
 
     def tell(self, text: str) -> None:
         """A line for people, on standard error."""
@@ -98,15 +100,13 @@ class Output:
                 text = f"{click.style(word, fg=first)}{blank}{rest}"
             print(text)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """The result as a table: drawn on a terminal, columns parted by blanks elsewhere."""
-        rows = [[shown(cell) for cell in row] for row in rows]
-        if sys.stdout.isatty():
-            _draw(columns, rows)
-            return
-        widths = [max(len(row[i]) for row in [columns, *rows]) for i in range(len(columns))]
-        for row in [columns, *rows]:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str] = ()) -> None:
+        """The result as a table; on a terminal as wide as that is, without `spare` columns if it must be."""
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        head, *lines = table(columns, [[shown(cell) for cell in row] for row in rows], width, spare)
+        print(head if width is None or os.environ.get("NO_COLOR") else click.style(head, bold=True))
+        for line in lines:
+            print(line)
 
     def start_logging(self) -> None:
         """Send the log of all modules, Borg's and the SDK's too, to standard error."""
@@ -146,31 +146,6 @@ def plain(value: Any) -> Any:
 
 _LONGEST = 4000
 """Characters of an error: names and faults of others have no end of their own."""
-_GIVES_WAY = {"NOTES", "RULE", "REASON"}
-"""Columns of prose, which may be broken over lines; what names something is never cut or broken."""
-_NARROWEST = 20
-
-
-def _draw(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.cells import cell_len
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    least = 0
-    for place, name in enumerate(columns):
-        width = max(cell_len(row[place]) for row in [columns, *rows])
-        prose = name in _GIVES_WAY
-        table.add_column(name, no_wrap=not prose, overflow="fold" if prose else "ignore")
-        least += (min(width, _NARROWEST) if prose else width) + 2
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
-    console = Console(highlight=False)
-    # A table too wide for the terminal is wrapped by it, line by line, as any long line.
-    console.width = max(console.width, least)
-    console.print(table)
 
 
 class _StderrHandler(logging.StreamHandler[Any]):

@@ -47,6 +47,7 @@ class CreateOverrides:
     strict: bool = False
     chunk_size: str | None = None
     compression: str | None = None
+    checkpoint_interval: str | None = None
     repo_stall: str = "5m"
 
     def narrowing(self) -> Narrowing:
@@ -81,6 +82,11 @@ class CreateOverrides:
             raise click.BadParameter("must be longer than nothing", param_hint="--repo-stall")
         return span.total_seconds()
 
+    def checkpoints(self) -> float | None:
+        """Seconds between two checkpoints of an archive, 0 for none."""
+        span: timedelta | None = read(self.checkpoint_interval, "Duration", "--checkpoint-interval")
+        return None if span is None else span.total_seconds()
+
     def sampling(self) -> Sampling | None:
         """Unchanged blocks to read all the same."""
         from borg_ovirt.pipe.sample import Sampling
@@ -101,6 +107,7 @@ class CreateOverrides:
         self.narrowing()
         self.limits(config.limits)
         self.stall()
+        self.checkpoints()
         self.sampling()
         self.cell()
 
@@ -212,6 +219,11 @@ given = options.bundle(
     ),
     click.option("--chunk-size", metavar="SIZE", help="Of a VM's first archive; later ones keep it."),
     click.option("--compression", "-C", metavar="SPEC", help="As for borg: none, lz4, zstd,3 ..."),
+    click.option(
+        "--checkpoint-interval",
+        metavar="TIME",
+        help="Keep what is stored so often, so that an interrupted run need not send it again (30m).",
+    ),
     click.option(
         "--repo-stall",
         default="5m",

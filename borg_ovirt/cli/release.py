@@ -11,7 +11,7 @@ from borg_ovirt.cli.output import Output
 
 @click.command("release")
 @click.argument("archive", type=location.named, metavar="REPO::NAME")
-@click.argument("more", nargs=-1, metavar="[NAME ...]")
+@click.argument("more", nargs=-1, metavar="[NAME ...]", shell_complete=location.inside("archive"))
 @options.repository
 @options.common(dry_run=True)
 def command(

@@ -16,40 +16,49 @@ from borg_ovirt.errors import EXIT_OK, EXIT_WARNING, UsageError
 from borg_ovirt.units import format_size
 
 if TYPE_CHECKING:
+    from borg_ovirt.config.schema import Config
     from borg_ovirt.jobs.report.gather import ReportPlan
     from borg_ovirt.jobs.report.model import Report, VmReport
 
 
 @dataclass(frozen=True)
-class _Wishes:
-    """What to look at, and where to write it."""
+class Wishes:
+    """What to look at, and where it goes."""
 
-    html: str | None
-    prometheus: str | None
-    ask: bool
-    check: bool
-    sizes: bool
+    html: str | None = None
+    prometheus: str | None = None
+    mail: bool = False
+    ask: bool = True
+    check: bool = True
+    sizes: bool = True
 
 
 @click.command("report")
 @click.argument("where", type=location.repository, nargs=-1, metavar="[REPO] ...")
-@click.option("--html", metavar="FILE", help="Write it as one HTML page that loads nothing; - prints it.")
-@click.option(
-    "--prometheus", metavar="FILE", help="Write it as metrics, for the node exporter's textfile collector."
-)
-@click.option(
-    "--ask-engine/--no-ask-engine",
-    "ask",
-    default=True,
-    help="Without the engine, VMs without archives are not known.",
-)
-@click.option(
-    "--check/--no-check", default=True, help="Look whether the newest archives can be restored whole."
-)
-@click.option(
-    "--sizes/--no-sizes",
-    default=True,
-    help="Count what is unique and what is shared: reads the lists of all chunks.",
+@options.bundle(
+    "wishes",
+    Wishes,
+    click.option("--html", metavar="FILE", help="Write it as one HTML page that loads nothing; - prints it."),
+    click.option(
+        "--prometheus",
+        metavar="FILE",
+        help="Write it as metrics, for the node exporter's textfile collector.",
+    ),
+    click.option(
+        "--mail", is_flag=True, help="Send what to look at, and the page, to those of `notify` with that job."
+    ),
+    click.option(
+        "--ask-engine/--no-ask-engine",
+        "ask",
+        default=True,
+        help="Without the engine, VMs without archives are not known.",
+    ),
+    options.check,
+    click.option(
+        "--sizes/--no-sizes",
+        default=True,
+        help="Count what is unique and what is shared: reads the lists of all chunks.",
+    ),
 )
 @options.repository
 @options.engine
@@ -57,9 +66,9 @@ class _Wishes:
 def command(
     output: Output,
     where: tuple[location.Location, ...],
+    wishes: Wishes,
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
-    **wishes: object,
 ) -> int:
     """Report how every VM and every repository stands: for the morning, and for an auditor.
 
@@ -67,39 +76,59 @@ def command(
     nights, retention, holds and warnings, and what is not backed up and why; every repository with its
     growth, when it is full, and its checks. Of REPOs, or of all in the configuration.
 
-    Exit status 1 when a selected VM is not protected as its policy asks, or the engine or a repository does
-    not answer.
+    Exit status 1 when a selected VM is not protected as its policy asks, the engine or a repository does not
+    answer, or --mail could not be sent.
     """
     from datetime import datetime, timezone
 
+    from borg_ovirt.cli import connect
     from borg_ovirt.jobs.report.gather import gather
 
-    wanted = _Wishes(**wishes)  # type: ignore[arg-type]
-    report = gather(_plan(output, where, repository, engine, wanted), datetime.now(timezone.utc))
-    if wanted.prometheus is not None:
+    config = connect.configuration(output)
+    if wishes.mail and not any("report" in one.jobs for one in config.notify):
+        raise UsageError(
+            "Nobody is to get the report.",
+            "Give somebody of `notify` in the configuration `jobs: [report]` (docs/report.md).",
+        )
+    report = gather(_plan(config, where, repository, engine, wishes), datetime.now(timezone.utc))
+    if wishes.prometheus is not None:
         from borg_ovirt.jobs.report.metrics import metrics
 
-        _write(Path(wanted.prometheus), metrics(report), 0o644)
-    if wanted.html is not None:
+        _write(Path(wishes.prometheus), metrics(report), 0o644)
+    if wishes.html is not None:
         from borg_ovirt.jobs.report.page import page
 
-        if wanted.html == "-":
+        if wishes.html == "-":
             sys.stdout.write(page(report))
         else:
-            _write(Path(wanted.html), page(report))
+            _write(Path(wishes.html), page(report))
+    unsent = _send(output, config, report) if wishes.mail else []
     if output.json:
         output.result(report)
-    elif wanted.html is None and wanted.prometheus is None:
+    elif wishes.html is None and wishes.prometheus is None and not wishes.mail:
         _show(output, report)
-    return EXIT_WARNING if report.failed else EXIT_OK
+    return EXIT_WARNING if report.failed or unsent else EXIT_OK
+
+
+def _send(output: Output, config: Config, report: Report) -> list[str]:
+    """To those who want to know; what could not be sent, which is what was asked for here, is told."""
+    from borg_ovirt.jobs.notify import tell
+    from borg_ovirt.jobs.report.page import page
+    from borg_ovirt.jobs.report.todo import story
+    from borg_ovirt.ovirt.tracked.journal import state_dir
+
+    unsent = tell(config.notify, story(report, page(report)), state_dir())
+    for problem in unsent:
+        output.warn(problem)
+    return unsent
 
 
 def _plan(
-    output: Output,
+    config: Config,
     where: tuple[location.Location, ...],
     repository: options.RepositoryOptions,
     engine: options.EngineOptions,
-    wanted: _Wishes,
+    wishes: Wishes,
 ) -> ReportPlan:
     from borg_ovirt.cli import connect
     from borg_ovirt.cli.doctor import looked_at
@@ -108,11 +137,10 @@ def _plan(
     from borg_ovirt.ovirt.tracked.journal import state_dir
     from borg_ovirt.redact import redact
 
-    config = connect.configuration(output)
     places = where or [location.Location(name) for name in connect.repositories_of(config)]
     return ReportPlan(
         config=config,
-        access=connect.engine_access_if_any(config, engine) if wanted.ask else None,
+        access=connect.engine_access_if_any(config, engine) if wishes.ask else None,
         repositories={
             place.repo: (
                 redact(connect.repository_of(config, place, repository).location),
@@ -121,7 +149,7 @@ def _plan(
             for place in places
         },
         state=state_dir(),
-        looks=Looks(wanted.check, wanted.sizes),
+        looks=Looks(wishes.check, wishes.sizes),
     )
 
 
@@ -151,9 +179,7 @@ def _show(output: Output, report: Report) -> None:
                 vm.protection.verdict.upper() if vm.grade == "bad" else vm.protection.verdict,
                 span(vm.protection.age),
                 span(vm.max_age) or "-",
-                f"{vm.protection.proof.level} {span(vm.protection.proof_age)}"
-                if vm.protection.proof
-                else "-",
+                _proof(vm),
                 format_size(vm.protection.size) if vm.protection.archive else "",
                 "-" if vm.unique is None else format_size(vm.unique),
                 "-" if vm.shared is None else format_size(vm.shared),

@@ -14,7 +14,7 @@ from borg_ovirt.jobs.restore.options import RollbackOptions
 
 
 @click.command("rollback")
-@click.argument("archive", type=location.named, metavar="REPO::NAME")
+@location.one()
 @options.bundle(
     "asked",
     RollbackOptions,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 
 import click
 
 from borg_ovirt import __version__
+from borg_ovirt.cli.groups import Group
 
 COMMANDS: dict[str, str] = {
     "init": "Take the first steps: CA, login, repository, key, configuration.",
@@ -35,21 +35,8 @@ COMMANDS: dict[str, str] = {
 }
 """Name and one line of help: `borg-ovirt --help` prints the table without importing a command."""
 
-_ELSEWHERE = {
-    "backup": "create",
-    "check": "doctor",
-    "delete": "prune",
-    "download": "extract",
-    "forget": "prune",
-    "init": "config",
-    "restore": "extract",
-    "show": "info",
-    "status": "vms",
-}
-"""What other programs call these commands."""
 
-
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose subcommands live in modules of their own name beside this one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -62,18 +49,6 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"borg_ovirt.cli.{cmd_name}").command
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; for a name that is none, say which one may have been meant."""
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-"):
-            near = difflib.get_close_matches(name, COMMANDS, 1)
-            meant = _ELSEWHERE.get(name) or next(iter(near), None)
-            question = f" Did you mean `{meant}`?" if meant else ""
-            raise click.UsageError(f"No such command {name!r}.{question}", ctx)
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print the table, not the commands."""

@@ -23,7 +23,7 @@ def _size(context: object, parameter: object, word: str) -> int:
 
 
 @click.command("serve")
-@click.argument("archive", type=location.named, metavar="REPO::NAME")
+@location.one()
 @options.bundle(
     "asked",
     ServeOptions,

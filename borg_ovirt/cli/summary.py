@@ -50,11 +50,16 @@ def write(result: RunResult, story: Story) -> None:
     story.status = "warning" if result.status == "not started" else result.status
 
 
+def in_words(consistency: str | None) -> str:
+    """Whether the guest's file systems were frozen: `frozen`, `not frozen`, or nobody knows."""
+    return "consistency unknown" if consistency in (None, "unknown") else str(consistency)
+
+
 def _one(output: Output, vm: VmOutcome) -> None:
     reason = f" ({vm.reason})" if vm.reason else ""
     took = format_duration(vm.took or vm.seconds)
     output.lines(
-        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {vm.consistency}, {took}, "
+        f"{vm.archive}: {vm.kind}{reason}, {vm.method}, {in_words(vm.consistency)}, {took}, "
         f"{format_size(vm.bytes_added)} added to the repository"
     )
     output.table(
@@ -77,7 +82,7 @@ def _one(output: Output, vm: VmOutcome) -> None:
                 [
                     stored.repository,
                     stored.archive or "none",
-                    stored.base or "",
+                    "copied" if stored.copied_from else stored.base or "",
                     format_size(stored.bytes_added or 0) if stored.archive else "",
                 ]
                 for stored in vm.stored
@@ -115,5 +120,7 @@ def _repositories(output: Output, result: RunResult) -> None:
             s for vm in result.vms for s in vm.stored if s.repository == repository.location and s.archive
         ]
         added = format_size(sum(stored.bytes_added or 0 for stored in kept))
-        rows.append([repository.name, str(len(kept)), added, repository.error or ""])
+        copied = sum(stored.copied_from is not None for stored in kept)
+        note = f"fell behind: {copied} copied afterwards" if copied else ""
+        rows.append([repository.name, str(len(kept)), added, repository.error or note])
     output.table(["REPOSITORY", "ARCHIVES", "ADDED", "NOTES"], rows)

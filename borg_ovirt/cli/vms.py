@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 @click.argument("where", type=location.repository, nargs=-1, metavar="[REPO] ...")
 @click.option("--max-age", metavar="SPAN", help="A last archive older than this is `old`: 26h, 8d.")
 @click.option("--max-proof-age", metavar="SPAN", help="Without a proof younger than this: `unproven`.")
-@click.option(
-    "--check/--no-check", default=True, help="Look whether the newest archives can be restored whole."
-)
+@options.check
 @click.option(
     "--unprotected", is_flag=True, help="Only VMs without a backup, with an old one, or no longer selected."
 )
@@ -119,7 +117,7 @@ def _show(output: Output, lines: list[Protection], *, several: bool) -> None:
     if several:
         columns.append("REPOSITORY")
         rows = [[*row, line.repository] for row, line in zip(rows, lines, strict=True)]
-    output.table(columns, rows)
+    output.table(columns, rows, spare=["MODE", "CHECKPOINT", "SIZE", "ARCHIVES", "STATUS"])
     counted = {
         word: sum(line.verdict == word for line in lines)
         for word in ("ok", "no max_age", "old", "unproven", "damaged", "no backup", "unselected")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from pydantic import Field, field_validator, model_validator
 
 from borg_ovirt.blocks import MiB
@@ -139,6 +141,12 @@ class RepositorySection(Section):
         None,
         description="How long to wait for the repository's lock; without it `create` waits 10m, others 1s.",
         examples=["30m"],
+    )
+    checkpoint_interval: Duration = Field(
+        timedelta(minutes=30),
+        description="How often what is stored of an unfinished archive is kept, so that it need not be sent "
+        "again after an interruption; `0s` for never.",
+        examples=["10m"],
     )
 
     @field_validator("chunk_size")

@@ -11,7 +11,7 @@ from borg_ovirt.config.connections import only_one, words_of
 from borg_ovirt.config.secrets import SecretSource
 from borg_ovirt.config.section import Section, Words
 
-Job = Literal["create", "prune", "verify"]
+Job = Literal["create", "prune", "verify", "report"]
 Event = Literal["failure", "warning", "recovery", "always"]
 
 PLACEHOLDERS = ("job", "status", "machine", "started", "took", "summary", "problems", "repositories")
@@ -45,7 +45,9 @@ class Notification(Section):
         "that did. always: every run.",
     )
     jobs: list[Job] = Field(
-        ["create", "prune", "verify"], min_length=1, description="Of which runs over the configuration."
+        ["create", "prune", "verify"],
+        min_length=1,
+        description="Of which runs over the configuration; report: gets what `report --mail` sends.",
     )
     title: str = Field(TITLE, description=f"The title; {', '.join('$' + name for name in PLACEHOLDERS)}.")
     body: str = Field(BODY, description="The text; the same words in it.")

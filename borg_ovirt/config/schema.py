@@ -132,7 +132,7 @@ class Limits(Section):
         None, description="No VM is started after this time of day.", examples=["06:00"]
     )
     captures: int = Field(
-        1,
+        4,
         ge=1,
         le=32,
         description="VMs under way at a time: while the bytes of one are stored the engine prepares the next "

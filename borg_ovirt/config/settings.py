@@ -52,6 +52,8 @@ class RepositorySettings:
     remote_path: str | None = None
     rsh: str | None = None
     lock_wait: float | None = None
+    checkpoint_interval: float | None = None
+    """Seconds."""
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> EngineOverrides:
@@ -168,4 +170,5 @@ def _of_section(name: str | None, section: RepositorySection) -> RepositorySetti
         section.remote_path,
         section.rsh,
         section.lock_wait.total_seconds() if section.lock_wait is not None else None,
+        section.checkpoint_interval.total_seconds(),
     )

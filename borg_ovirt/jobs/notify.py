@@ -13,7 +13,9 @@ import os
 import re
 import socket
 import string
-from collections.abc import Iterable, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -44,6 +46,8 @@ class Story:
     summary: str = ""
     problems: list[str] = field(default_factory=list)
     repositories: list[str] = field(default_factory=list)
+    page: str | None = None
+    """An HTML page that goes with it, as an attachment."""
 
     def warn(self, *problems: str) -> None:
         self.problems += problems
@@ -118,16 +122,32 @@ def send(number: int, one: Notification, story: Story) -> str | None:
     words = story.words()
     title, body = (redact(string.Template(text).substitute(words)).strip() for text in (one.title, one.body))
     try:
-        with _Heard() as heard:
+        with _Heard() as heard, _attached(story) as files:
             server = apprise.Apprise()
             if not server.add(url):
                 return f"{name} was not sent: Apprise does not understand its URL"
             taken = server.notify(
-                body=body, title=title, notify_type=_TYPES[story.status], body_format="text"
+                body=body,
+                title=title,
+                notify_type=_TYPES[story.status],
+                body_format="text",
+                attach=files,
             )
     except Exception as error:  # a plugin of Apprise's may raise anything
         return f"{name} was not sent: {_without(url, str(error)) or type(error).__name__}"
     return None if taken else f"{name} was not sent: {_without(url, heard.words()) or 'it was not taken'}"
+
+
+@contextmanager
+def _attached(story: Story) -> Iterator[list[str] | None]:
+    """The page as a file, which is what Apprise attaches; its name is what the receiver sees."""
+    if story.page is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="borg-ovirt-") as directory:
+        path = Path(directory, f"borg-ovirt-{story.job}-{story.started.astimezone():%Y-%m-%d}.html")
+        path.write_text(story.page, encoding="utf-8")
+        yield [str(path)]
 
 
 def missing() -> str | None:

@@ -10,8 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import TextIO
+
+from borg_ovirt.progress.overview import Overview
 
 
 class Gauge:
@@ -80,15 +83,46 @@ class Gauge:
 class Progress:
     """Silence, and the interface of all the others. Leaving it as a context takes the display down."""
 
+    overview: Overview | None = None
+    """Where the run stands; None where there is none."""
+
     def step(self, text: str) -> None:
         """One line: what begins now, or was just done."""
+
+    def detail(self, text: str) -> None:
+        """One line of what is done for each VM every night, for who wants to know it all."""
+        self.step(text)
 
     def warn(self, text: str) -> None:
         """One line that the user must not miss."""
 
+    def waiting(self, text: str) -> AbstractContextManager[None]:
+        """Inside, this is waited for."""
+        return nullcontext()
+
+    def begin_run(self, total: int) -> None:
+        """So many VMs are to be taken."""
+        self.overview = Overview(total)
+
+    def begin_vm(self) -> None:
+        """The next VM's turn has come."""
+        if self.overview is not None:
+            self.overview.begin()
+
+    def end_vm(self, text: str | None = None) -> None:
+        """One line of what became of a VM, where no other tells it."""
+        if self.overview is not None:
+            done, total = self.overview.end(), self.overview.total
+            text = f"VM {done} of {total}: {text}" if text and total > 1 else text
+        if text:
+            self.step(text)
+
     def disk(self, name: str, size: int, to_read: int | None = None) -> Gauge:
         """A gauge for a disk of `size` bytes of which `to_read` have to move; leave it when done."""
-        return Gauge(name, size, to_read, self._changed)
+        gauge = Gauge(name, size, to_read, self._changed)
+        if self.overview is not None:
+            self.overview.disks.append(gauge)
+        return gauge
 
     def _changed(self, gauge: Gauge) -> None:
         """A gauge moved."""
@@ -113,6 +147,14 @@ class Named(Progress):
         """One line with the VM's name in it."""
         self._inner.step(self._told(text))
 
+    def detail(self, text: str) -> None:
+        """One line with the VM's name in it."""
+        self._inner.detail(self._told(text))
+
+    def waiting(self, text: str) -> AbstractContextManager[None]:
+        """Told with the VM's name."""
+        return self._inner.waiting(self._told(text))
+
     def warn(self, text: str) -> None:
         """One line with the VM's name in it."""
         self._inner.warn(self._told(text))
@@ -126,11 +168,17 @@ class Named(Progress):
 
 
 def choose(
-    *, log_json: bool = False, quiet: bool = False, bars: bool = True, stream: TextIO | None = None
+    *,
+    log_json: bool = False,
+    quiet: bool = False,
+    bars: bool = True,
+    verbose: bool = False,
+    stream: TextIO | None = None,
 ) -> Progress:
     """The progress that suits the place; `stream` is standard error unless told otherwise.
 
-    `quiet` leaves warnings only; `bars=False` forbids the live display of a terminal.
+    `quiet` leaves warnings only; `bars=False` forbids the live display of a terminal; `verbose` adds what is
+    done for each VM.
     """
     stream = stream or sys.stderr
     if log_json:
@@ -140,7 +188,7 @@ def choose(
     if bars and not quiet and stream.isatty():
         from borg_ovirt.progress.bars import TerminalProgress
 
-        return TerminalProgress(stream)
+        return TerminalProgress(stream, verbose=verbose)
     from borg_ovirt.progress.plain import PlainProgress
 
-    return PlainProgress(stream, quiet=quiet)
+    return PlainProgress(stream, quiet=quiet, verbose=verbose)

@@ -1,16 +1,22 @@
-"""Progress on a terminal: a bar per disk that stays when the disk is done, steps scrolling by above."""
+"""Progress on a terminal: a bar per disk that stays when the disk is done, steps scrolling by above.
+
+A run has its state above the bars, and below them what it waits for and how long it has.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from borg_ovirt.progress import Gauge, Progress
 from borg_ovirt.terminal import shown
@@ -21,9 +27,13 @@ EVERY = 0.1
 
 
 class TerminalProgress(Progress):
-    """Bars by rich. The display starts with the first disk, so a short command shows none."""
+    """Bars by rich. The display starts with the first disk, or with a run, so a short command shows none."""
 
-    def __init__(self, stream: TextIO, *, width: int | None = None, every: float = EVERY) -> None:
+    def __init__(
+        self, stream: TextIO, *, width: int | None = None, every: float = EVERY, verbose: bool = False
+    ) -> None:
+        self._verbose = verbose
+        self._waits: dict[object, tuple[str, float]] = {}
         self._console = Console(file=stream, force_terminal=True, highlight=False, width=width)
         self._every = every
         self._lock = threading.Lock()
@@ -33,6 +43,36 @@ class TerminalProgress(Progress):
     def step(self, text: str) -> None:
         """One line above the bars."""
         self._console.print(escape(shown(text)), soft_wrap=True)
+
+    def detail(self, text: str) -> None:
+        """Only where it was asked for."""
+        if self._verbose:
+            self.step(text)
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """A line below the bars that counts the seconds."""
+        key = object()
+        with self._lock:
+            self._waits[key] = (text, time.monotonic())
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._waits[key]
+
+    def begin_run(self, total: int) -> None:
+        """From now on something is shown all the time."""
+        super().begin_run(total)
+        with self._lock:
+            self._display()
+
+    def _around(self, bars: Iterable[RenderableType]) -> Iterator[RenderableType]:
+        if self.overview is not None:
+            yield _line(str(self.overview))
+        yield from bars
+        for text, since in list(self._waits.values()):
+            yield _line(f"{text}, {format_duration(time.monotonic() - since)}")
 
     def warn(self, text: str) -> None:
         """One coloured line above the bars."""
@@ -49,7 +89,8 @@ class TerminalProgress(Progress):
 
     def _display(self) -> RichProgress:
         if self._live is None:
-            self._live = RichProgress(
+            self._live = _Display(
+                self._around,
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 TextColumn("{task.percentage:>3.0f}%"),
@@ -76,7 +117,9 @@ class TerminalProgress(Progress):
             self._live.update(
                 task, completed=gauge.done if gauge.size else 1, facts=facts(gauge), refresh=gauge.finished
             )
-            if not self._tasks:
+            if gauge.finished and self.overview is not None and self.overview.total > 1:
+                self._live.remove_task(task)  # a line tells of its VM
+            if not self._tasks and self.overview is None:
                 # The next disk of the next VM gets a display of its own below the lines in between.
                 self._live.stop()
                 self._live = None
@@ -96,6 +139,22 @@ class TerminalProgress(Progress):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _Display(RichProgress):
+    """Bars, and what stands around them."""
+
+    def __init__(self, around: Callable[..., Iterator[RenderableType]], *columns: Any, **more: Any) -> None:
+        self._around = around
+        super().__init__(*columns, **more)
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """At each refresh."""
+        yield from self._around(super().get_renderables())
+
+
+def _line(text: str) -> Text:
+    return Text(shown(text), no_wrap=True, overflow="ellipsis")
 
 
 def facts(gauge: Gauge) -> str:

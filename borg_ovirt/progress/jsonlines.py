@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from borg_ovirt.progress import Gauge, Progress
@@ -35,6 +36,18 @@ class JsonProgress(Progress):
     def warn(self, text: str) -> None:
         """A message of level WARNING."""
         self._message("WARNING", text)
+
+    @contextmanager
+    def waiting(self, text: str) -> Iterator[None]:
+        """A `progress_message` when it begins and one when it is over."""
+        with self._lock:
+            self._operations += 1
+            line = {"type": "progress_message", "operation": self._operations, "msgid": "borg_ovirt.wait"}
+        self._emit({**line, "finished": False, "message": text, "time": time.time()})
+        try:
+            yield
+        finally:
+            self._emit({**line, "finished": True, "message": "", "time": time.time()})
 
     def disk(self, name: str, size: int, to_read: int | None = None) -> Gauge:
         """A gauge with an operation number of its own."""

@@ -23,11 +23,13 @@ class PlainProgress(Progress):
         stream: TextIO,
         *,
         quiet: bool = False,
+        verbose: bool = False,
         every: float = EVERY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._stream = stream
         self._quiet = quiet
+        self._verbose = verbose
         self._every = every
         self._clock = clock
         self._told: dict[int, float] = {}
@@ -37,6 +39,11 @@ class PlainProgress(Progress):
         """One line."""
         if not self._quiet:
             self._line(text)
+
+    def detail(self, text: str) -> None:
+        """Only where it was asked for."""
+        if self._verbose:
+            self.step(text)
 
     def warn(self, text: str) -> None:
         """One line, even when quiet."""
@@ -54,7 +61,8 @@ class PlainProgress(Progress):
             return
         with self._lock:
             if gauge.finished:
-                due = self._told.pop(id(gauge), None) is not None
+                known = self._told.pop(id(gauge), None) is not None
+                due = known and (self.overview is None or self._verbose)  # else its VM's line tells
             else:
                 now = self._clock()
                 due = now - self._told.get(id(gauge), now) >= self._every

@@ -7,6 +7,7 @@ import stat
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from borg.item import Item
 from borg.platform import gid2group, uid2user
@@ -21,12 +22,17 @@ class BorgArchive:
 
     def __init__(self, session: Session, name: str, started: datetime) -> None:
         self._session = session
+        self._started = started
         self._archive = session.begin(name, started)
         self.name = name
         self.stats = self._archive.stats
 
-    def add_item(self, path: str, size: int, chunks: Iterable[Chunk]) -> None:
-        """Add a regular file made of chunks that are stored already."""
+    def unfinished(self) -> BorgArchive:
+        """Another one beside it, under the name that Borg gives to its checkpoint."""
+        return BorgArchive(self._session, self._archive.checkpoint_name, self._started)
+
+    def add_item(self, path: str, size: int, chunks: Iterable[Chunk], part: int | None = None) -> None:
+        """Add a regular file made of chunks that are stored already; `part`: it is but that part of one."""
         uid, gid = os.getuid(), os.getgid()
         since_epoch = self._archive.start - datetime(1970, 1, 1)
         item = Item(
@@ -40,6 +46,8 @@ class BorgArchive:
         )
         item.chunks = self._session.rows(chunks)
         item.size = size
+        if part is not None:
+            item.part = part
         self.stats.nfiles += 1
         self._archive.add_item(item, show_progress=False)
 
@@ -52,6 +60,22 @@ class BorgArchive:
         """What the repository holds so far, in bytes: compressed, each chunk counted once."""
         _, _, _, unique, _, _ = self._archive.cache.chunks.summarize()
         return int(unique)
+
+    def save_again(self, comment: str, command: Sequence[str], cell: int, stats: Any) -> None:
+        """Commit it as it is by now, instead of what was committed of it before; it may go on growing."""
+        self._archive.chunker_params = ("fixed", cell, 0)
+
+        def work() -> None:
+            self._session.unlist(self._archive)
+            facts = {"cmdline": list(command)}
+            started = self._archive.start
+            self._archive.save(comment=comment, timestamp=started, stats=stats, additional_metadata=facts)
+
+        self._session.transaction(work, saves=True)
+
+    def withdraw(self) -> None:
+        """Let go of it and of its list of items; what it is made of is somebody else's by now."""
+        self._session.unlist(self._archive, whole=True)
 
     def save(self, comment: str, command: Sequence[str], cell: int, took: timedelta | None = None) -> bytes:
         """Commit; returns the archive's id. Whatever fails leaves the repository as it was.

@@ -61,12 +61,16 @@ class Access:
     umask: int = 0o077
     upload_limit: int = 0
     """KiB/s over `borg serve`; 0 for no limit."""
+    glance: bool = False
+    """Without lock and questions, and nothing is remembered of it: for names alone, on this machine."""
 
 
 def connect(text: str, access: Access, stack: ExitStack) -> Session:
     """Open the repository at the location and leave its closing to the stack."""
     location = _location(text)
     where: str = location.canonical_path()
+    if access.glance and location.proto == "ssh":
+        raise RepositoryError(f"{where} is not on this machine.")
     compression = _compression(access.compression)
     borg_console.set_up()
     with translate_errors(where):
@@ -82,6 +86,8 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
             cache = None
             if access.write:
                 cache = stack.enter_context(_cache(where, repository, key, manifest, access.lock_wait))
+            elif access.glance:
+                pass
             elif isinstance(repository, UnlockedRepository):
                 assert_secure_unlocked(repository, manifest)
             else:
@@ -92,6 +98,8 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
 def _opened(location: Any, where: str, access: Access, stack: ExitStack) -> Any:
     """The repository with its lock. Reading one on this machine goes without, where that cannot be had."""
     wait = access.lock_wait
+    if access.glance:
+        return _entered(UnlockedRepository(location.path), stack)
     try:
         return _entered(_repository(location, access, min(wait, _QUIET)), stack)
     except (LockTimeout, LockFailed) as error:

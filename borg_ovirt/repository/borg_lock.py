@@ -9,6 +9,7 @@ from pathlib import Path
 
 from borg import platform
 
+from borg_ovirt import sign
 from borg_ovirt.units import format_duration
 
 
@@ -20,7 +21,8 @@ def holder(repository: str) -> str | None:
             pid = int(process.partition("-")[0])
             since = format_duration(max(time.time() - held.stat().st_mtime, 0.0))
             program = _program(pid) if host == platform.get_process_id()[0] else ""
-            return f"{host.partition('@')[0]}, process {pid}{program}, for {since}"
+            doing = f", {text}" if program and (text := sign.read(pid)) else ""
+            return f"{host.partition('@')[0]}, process {pid}{program}{doing}, for {since}"
     return None
 
 

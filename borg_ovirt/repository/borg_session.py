@@ -24,20 +24,12 @@ from borg_ovirt.blocks import Chunk
 from borg_ovirt.errors import ArchiveNotFound, RepositoryDamaged, RepositoryError
 from borg_ovirt.repository import frames
 from borg_ovirt.repository.borg_behind import WriteBehind
+from borg_ovirt.repository.borg_compressor import FrameCompressor
 from borg_ovirt.repository.borg_console import Warnings
 from borg_ovirt.repository.borg_errors import translate_errors
 from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
 from borg_ovirt.repository.borg_ids import archive_id, id_hash
-
-
-class _Compressor:
-    """Takes the payload out of a frame made elsewhere; gives everything else to Borg's own compressor."""
-
-    def __init__(self, stock: Any) -> None:
-        self._stock = stock
-
-    def compress(self, data: Any) -> Any:
-        return data.payload if isinstance(data, frames.Frame) else self._stock.compress(data)
+from borg_ovirt.repository.borg_segments import Segments
 
 
 class Session:
@@ -63,18 +55,20 @@ class Session:
         self.framer = frames.framer(compression.name, getattr(compression, "level", None))
         self._repository = repository
         self._local = not isinstance(repository, RemoteRepository)
+        self._segments = Segments(repository) if self._local else None
         self._behind = WriteBehind(repository) if self._local and cache is not None else None
         self._manifest = manifest
         self._key = key
         self._cache = cache
         self._all_ids: set[bytes] | None = None
+        self._listed: tuple[bytes, list[ArchiveEntry]] | None = None
         self._zero_ids: dict[int, bytes] = {}
         self._unusable: str | None = None
         self.rotten: set[bytes] = set()
         """Chunks that are there and cannot be read: as good as lost."""
         self.busy = False
         """An archive is being made; a repository has one transaction at a time."""
-        key.compressor = _Compressor(key.compressor)
+        key.compressor = FrameCompressor(key.compressor)
 
     def translate_errors(self) -> AbstractContextManager[None]:
         """Inside, what Borg raises becomes an error of ours."""
@@ -83,9 +77,16 @@ class Session:
     # What is there
 
     def entries(self) -> list[ArchiveEntry]:
-        """Every archive of the repository, foreign and unfinished ones too."""
-        infos = (self._manifest.archives[name] for name in self._manifest.archives)
-        return [ArchiveEntry(info.name, info.id, info.ts) for info in infos]
+        """Every archive of the repository, foreign and unfinished ones too; one list until it changes."""
+        if self._listed is None or self._listed[0] != self._manifest.id:
+            infos = (self._manifest.archives[name] for name in self._manifest.archives)
+            entries = [ArchiveEntry(info.name, info.id, info.ts) for info in infos]
+            self._listed = (self._manifest.id, entries)
+        return self._listed[1]
+
+    def names(self) -> list[str]:
+        """The names of all of them."""
+        return list(self._manifest.archives)
 
     def entry(self, name: str) -> ArchiveEntry:
         """One archive by its exact name."""
@@ -173,7 +174,9 @@ class Session:
 
         Over `borg serve` only the cache can tell, as for stock Borg.
         """
-        return id_ not in self.rotten and (not self._local or id_ in self._repository)
+        if id_ in self.rotten:
+            return False
+        return self._segments is None or self._segments.hold(id_)
 
     def _list_ids(self) -> Iterator[bytes]:
         marker = None
@@ -192,8 +195,6 @@ class Session:
 
     def begin(self, name: str, started: datetime) -> Any:
         """Start an archive of Borg's; nothing of it shows before it is saved."""
-        self.check_writable()
-        self.warnings.forget()
         age = (datetime.now(timezone.utc) - started).total_seconds()
         with translate_errors(self.where):
             len(self._repository)  # loads the index now, before several threads look into it
@@ -208,6 +209,16 @@ class Session:
                 start=started.astimezone(timezone.utc).replace(tzinfo=None),
                 start_monotonic=time.monotonic() - max(age, 0.0),
             )
+
+    def unlist(self, archive: Any, *, whole: bool = False) -> None:
+        """Take back an archive that was saved; `whole`: its list of items too. Part of a transaction."""
+        assert self._cache is not None
+        if archive.name not in self._manifest.archives:
+            return
+        with translate_errors(self.where):
+            del self._manifest.archives[archive.name]
+            for id_ in [archive.id, *(archive.items_buffer.chunks if whole else [])]:
+                self._cache.chunk_decref(id_, archive.meta_stats)
 
     def check_writable(self) -> None:
         """Refuse to write through a connection or a cache that failed before."""

@@ -40,16 +40,28 @@ class Catalogue:
         self._session = session
         self._known: dict[bytes, ArchiveInfo | None] = {}
         self._told = False
+        self.unreadable: set[str] = set()
+        """Names of archives, whoever made them, whose metadata are damaged: told once, and left alone."""
+        self._listed: list[ArchiveEntry] | None = None
+        """What `_archives` was made of: it is made anew when that changes."""
+        self._archives: list[ArchiveInfo] = []
 
     def archives(self) -> list[ArchiveInfo]:
         """Every archive of ours, oldest first; foreign and unfinished ones are not among them."""
-        entries = [entry for entry in self._session.entries() if not is_checkpoint_name(entry.name)]
+        listed = self._session.entries()
+        if listed is self._listed:
+            return list(self._archives)
+        entries = [entry for entry in listed if not is_checkpoint_name(entry.name)]
         unknown = [entry for entry in entries if entry.id not in self._known]
-        for facts in _readable(self._session, unknown):
-            self._known[facts.entry.id] = self._info(facts)
+        for entry, facts in _readable(self._session, unknown):
+            self._known[entry.id] = self._info(facts) if facts else None
+            if facts is None:
+                self.unreadable.add(entry.name)
         infos = [info for entry in entries if (info := self._known.get(entry.id))]
         self._tell_of_the_future(infos)
-        return sorted(infos, key=lambda info: (info.time, info.name))
+        self._archives = sorted(infos, key=lambda info: (info.time, info.name))
+        self._listed = listed
+        return list(self._archives)
 
     def _tell_of_the_future(self, infos: Sequence[ArchiveInfo]) -> None:
         """Once: whoever meets such an archive should know that a clock is or was wrong."""
@@ -87,8 +99,10 @@ class Catalogue:
         )
 
 
-def _readable(session: Session, entries: Sequence[ArchiveEntry]) -> Iterator[ArchiveFacts]:
-    """The facts of all archives that can be read; a damaged one does not hide the others.
+def _readable(
+    session: Session, entries: Sequence[ArchiveEntry]
+) -> Iterator[tuple[ArchiveEntry, ArchiveFacts | None]]:
+    """The facts of all archives, None for one that cannot be read: it does not hide the others.
 
     A repository that does not answer hides them all, and is no reason to take older ones for the latest.
     """
@@ -98,8 +112,9 @@ def _readable(session: Session, entries: Sequence[ArchiveEntry]) -> Iterator[Arc
         try:
             for facts in session.facts(remaining):
                 done += 1
-                yield facts
+                yield facts.entry, facts
             return
         except RepositoryDamaged as error:
             _log.warning("Archive %s cannot be read: %s", remaining[done].name, error.message)
+            yield remaining[done], None
         remaining = remaining[done + 1 :]

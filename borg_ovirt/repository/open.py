@@ -44,12 +44,15 @@ def open_repository(
     rsh: str | None = None,
     umask: int = 0o077,
     upload_limit: int | None = None,
+    glance: bool = False,
+    checkpoint_interval: float | None = None,
 ) -> Iterator[Repository]:
     """Open the repository at a path or `ssh://` location (empty: BORG_REPO) as stock Borg would.
 
     For writing it is locked for itself and its cache is brought up to date; for reading it is shared, and
     read without a lock where that cannot be had and the repository is on this machine. `lock_wait` is in
-    seconds, `upload_limit` in KiB/s.
+    seconds, `upload_limit` in KiB/s, `checkpoint_interval` in seconds, 0 for no checkpoints. A `glance` is
+    for names alone: no lock, no question, nothing written into it; only on this machine.
     Where an option is None, its BORG_* variable counts. No question is ever asked without a terminal.
     """
     check_borg_version()
@@ -63,13 +66,14 @@ def open_repository(
         rsh=rsh,
         umask=umask,
         upload_limit=upload_limit or 0,
+        glance=glance,
     )
     stack = ExitStack()
     where = location
     try:
         session = borg_connect.connect(location, access, stack)
         where = session.where
-        yield Repository(session)
+        yield Repository(session, checkpoint_interval)
     except BaseException:
         borg_connect.close(stack, where, sys.exc_info()[1], written=write)
         raise
@@ -79,10 +83,11 @@ def open_repository(
 class Repository:
     """An open repository. One thread, save for `has` and `prepare`."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, checkpoint_interval: float | None = None) -> None:
         from borg_ovirt.repository.catalogue import Catalogue
 
         self._session = session
+        self._checkpoint_interval = checkpoint_interval
         self._catalogue = Catalogue(session)
         self._damage: dict[bytes, str | None] = {}
 
@@ -134,9 +139,14 @@ class Repository:
             self._damage[id_] = damage(lambda: self.archive(name))
         return self._damage[id_]
 
+    def unreadable(self) -> set[str]:
+        """Names of archives, whoever made them, whose metadata are damaged."""
+        self.archives()
+        return self._catalogue.unreadable
+
     def all_names(self) -> set[str]:
         """The names of all archives, whoever made them."""
-        return {entry.name for entry in self._session.entries()}
+        return set(self._session.names())
 
     def archive(self, name: str) -> ArchiveReader:
         """An archive by its exact name."""
@@ -180,14 +190,16 @@ class Repository:
         return bool(self._session.id_of(probe) == other._session.id_of(probe))
 
     def writer(
-        self, name: str, *, started: datetime, numbered: bool = True
+        self, name: str, *, started: datetime, numbered: bool = True, vm_id: str = ""
     ) -> AbstractContextManager[ArchiveWriter]:
-        """Make an archive; `started` becomes its time. Without a commit nothing of it stays.
+        """Make an archive of that VM; `started` becomes its time. Without a commit nothing of it stays but
+        what a checkpoint kept.
 
         `numbered`: it is later than all others that are there; the number in its comment says so.
         A chunk that a proof found rotten, and that is so still, is stored anew where it is met.
         """
         from borg_ovirt.repository.borg_proof import still_rotten
+        from borg_ovirt.repository.checkpoint import INTERVAL, Rhythm
         from borg_ovirt.repository.writer import writing
 
         archives = self.archives()
@@ -195,7 +207,8 @@ class Repository:
         self._session.rotten = still_rotten(self._session, map(bytes.fromhex, told))
         numbers = [info.comment.number or 0 for info in archives]
         number = max(numbers, default=0) + 1 if numbered else None
-        return writing(self._session, name, started, number)
+        interval = INTERVAL if self._checkpoint_interval is None else self._checkpoint_interval
+        return writing(self._session, name, started, number, Rhythm(vm_id, interval))
 
     def delete(self, names: Collection[str]) -> int:
         """Remove archives in one transaction; returns the bytes that `compact` can now give back."""

@@ -12,6 +12,7 @@ from borg_ovirt.errors import RepositoryError, UsageError
 from borg_ovirt.repository.borg_archive import BorgArchive
 from borg_ovirt.repository.borg_ids import archive_id
 from borg_ovirt.repository.borg_session import Session
+from borg_ovirt.repository.checkpoint import Checkpoint, Rhythm, forget_checkpoints
 from borg_ovirt.repository.frames import Frame
 from borg_ovirt.repository.layout import MANIFEST, OVF, README, TOOL, ArchiveComment, Manifest, figures_of
 from borg_ovirt.repository.packed import PackedChunks
@@ -94,6 +95,8 @@ class DiskSink:
             self._check_fit(prepared.size)
             new = self._session.add(prepared.id, prepared.take(), self._writer.borg.stats)
             self._append(prepared.id, prepared.size)
+            if new:
+                self._writer.keep_if_due()
             return new
 
     def zero(self, size: int, count: int = 1) -> None:
@@ -136,13 +139,18 @@ class DiskSink:
 class ArchiveWriter:
     """An archive that is being made. Leaving it without `commit` leaves the repository as it was."""
 
-    def __init__(self, session: Session, name: str, started: datetime, number: int | None) -> None:
+    def __init__(
+        self, session: Session, name: str, started: datetime, number: int | None, rhythm: Rhythm
+    ) -> None:
         self.name = name
         self._number = number
         self.committed = False
         self.added: int | None = None
         """What the repository grew by, once it is committed: compressed, deduplicated bytes."""
+        session.check_writable()
+        session.warnings.forget()
         self.borg = BorgArchive(session, name, started)
+        self._checkpoint = Checkpoint(session, self.borg, rhythm)
         self._session = session
         self._files: dict[str, PackedChunks] = {}
         self._sinks: list[DiskSink] = []
@@ -198,10 +206,17 @@ class ArchiveWriter:
                 self.refuse(f"Borg warned: {'; '.join(warned)}")
             cell = self._sinks[0].cell if self._sinks else CELL
             comment = comment.model_copy(update={"number": self._number, "figures": figures})
+            self._checkpoint.withdraw()
             id_ = self.borg.save(comment.to_text(), (TOOL, "create", manifest.vm.name), cell, took)
         self.committed = True
         self.added = figures.added
         return archive_id(id_)
+
+    def keep_if_due(self) -> None:
+        """Now and then: keep what is there, in case that this is interrupted."""
+        if self._checkpoint.due:
+            sinks = {sink.path: sink.chunks for sink in self._sinks}
+            self._checkpoint.keep({**self._files, **sinks}, self._sinks[0].cell)
 
     @contextmanager
     def adding(self) -> Iterator[None]:
@@ -260,10 +275,10 @@ def _listing(sizes: dict[str, int]) -> str:
 
 @contextmanager
 def writing(
-    session: Session, name: str, started: datetime, number: int | None = None
+    session: Session, name: str, started: datetime, number: int | None, rhythm: Rhythm
 ) -> Iterator[ArchiveWriter]:
     """A writer whose archive is rolled back unless it was committed; `number` is for its comment."""
-    writer = ArchiveWriter(session, name, started, number)
+    writer = ArchiveWriter(session, name, started, number, rhythm)
     session.busy = True
     try:
         yield writer
@@ -271,3 +286,5 @@ def writing(
         session.busy = False
         if not writer.committed:
             session.roll_back()
+    if writer.committed:
+        forget_checkpoints(session, rhythm.vm_id)

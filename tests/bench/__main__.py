@@ -14,11 +14,12 @@ from pathlib import Path
 
 from ovirtbox.box import Box
 
-from bench import back, cases, report
+from bench import back, cases, copying, many, report
 from bench.measure import Cost, machine, wait_idle
 from bench.stage import Stage
 
-CASES = (*cases.CASES, *back.CASES)
+ROOMS = (cases, back, copying, many)
+CASES = tuple(case for room in ROOMS for case in room.CASES)
 
 
 def main() -> None:
@@ -60,7 +61,7 @@ def main() -> None:
             stage = Stage(box, root, memory, options.against)
             facts["VM disks in"] = stage.domains
             chosen = options.only or CASES
-            for result in chain(cases.all_cases(stage, scale, chosen), back.all_cases(stage, scale, chosen)):
+            for result in chain.from_iterable(room.all_cases(stage, scale, chosen) for room in ROOMS):
                 results.append(result)
                 ours = result.ways["ours"]
                 print(

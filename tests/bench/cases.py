@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.data import GIB, MIB, changes
 from bench.measure import Cost, median
-from bench.night import night
+from bench.night import Fleet, night
 from bench.stage import Stage, Subject
 
 Way = Callable[[], Cost]
@@ -29,12 +29,38 @@ class Scale:
     wide: int
     """Virtual size of the incremental case; a sixteenth of it is data."""
     thin: tuple[int, ...]
+    fleet: Fleet
+    archives: tuple[int, ...] = (3_000, 10_000)
+    events: int = 300_000
+    fragments: tuple[tuple[int, int], ...] = ((8 * 1024 * GIB, 8_000_000),)
+    """Size of a disk, and its extents."""
 
 
 PAIRS = tuple((mode, packing) for mode in ("repokey", "repokey-blake2") for packing in ("lz4", "zstd,3"))
-FULL = Scale(8 * GIB, 3, PAIRS, 64 * GIB, (64 * GIB, 256 * GIB, 1024 * GIB))
-QUICK = Scale(1 * GIB, 3, PAIRS[:1], 8 * GIB, (64 * GIB, 1024 * GIB))
-TINY = Scale(128 * MIB, 1, PAIRS[:1], 1 * GIB, (8 * GIB, 16 * GIB))
+NIGHT = Fleet(24, 4, 0.6, (4, 8), beside=6)
+EVENING = Fleet(12, 4, 0.3, (4,))
+FULL = Scale(8 * GIB, 3, PAIRS, 64 * GIB, (64 * GIB, 256 * GIB, 1024 * GIB), NIGHT)
+QUICK = Scale(
+    1 * GIB,
+    3,
+    PAIRS[:1],
+    8 * GIB,
+    (64 * GIB, 1024 * GIB),
+    EVENING,
+    archives=(1_000, 3_000),
+    fragments=((1024 * GIB, 1_000_000),),
+)
+TINY = Scale(
+    128 * MIB,
+    1,
+    PAIRS[:1],
+    1 * GIB,
+    (8 * GIB, 16 * GIB),
+    EVENING,
+    archives=(300,),
+    events=3_000,
+    fragments=((64 * GIB, 64_000),),
+)
 
 
 @dataclass
@@ -257,9 +283,10 @@ def verify(stage: Stage, scale: Scale, subject: Subject) -> Result:
         **beside(stage, {"ours": lambda: stage.verify(subject, archive)}),
         "j": lambda: stage.borg_verify(subject),
     }
-    return Result(
-        "verify --level data", "unix", *in_turn(scale.repeats, ways), {"j": 1.0}, {"data": subject.data}
-    )
+    facts = {"data": subject.data}
+    measured = in_turn(scale.repeats, ways)
+    # Besides, ours looks at the archive's structure and stamps it, whatever its size.
+    return Result("verify --level data", "unix", *measured, {"j": 1.0}, facts, slack=1.0)
 
 
 def kind_of_data(stage: Stage, scale: Scale, kind: str) -> Result:

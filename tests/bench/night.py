@@ -2,93 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ovirtbox.box import DiskSpec
 from ovirtbox.model import Vm
 
 from bench.data import MIB
-from bench.measure import Cost
+from bench.measure import Cost, median
 
 if TYPE_CHECKING:
     from bench.cases import Result, Scale
     from bench.stage import Stage
 
-IDLE = 24
-"""As many as wait for the engine and for nothing else."""
 SMALL = 64 * MIB
-FACTOR = 0.5
-"""Of the times of a real engine (ovirtbox.rhythm)."""
 GOALS = {4: 0.3, 8: 0.17}
 """VMs under way -> the goal for the night against one after the other."""
+BUSY = "idle-not"
+"""Before all others in the order of the run."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Idle VMs, which wait for the engine and for nothing else."""
+
+    size: int
+    sample: int
+    """So many of them are taken one after the other, and the time is multiplied."""
+    factor: float
+    """Of the times of a real engine (ovirtbox.rhythm)."""
+    captures: tuple[int, ...]
+    beside: int = 0
+    """So many of them go beside one that is busy."""
 
 
 @contextmanager
-def slow(stage: Stage) -> Iterator[None]:
-    stage.box.engine.rhythm.factor = FACTOR
+def slow(stage: Stage, fleet: Fleet) -> Iterator[None]:
+    """Each step takes what it usually takes: chance is not to be measured."""
+    rhythm = stage.box.engine.rhythm
+    rhythm.factor, rhythm.steady = fleet.factor, True
     try:
         yield
     finally:
-        stage.box.engine.rhythm.factor = 0.0
+        rhythm.factor, rhythm.steady = 0.0, False
 
 
-def run(stage: Stage, packing: str, captures: int, vms: str) -> Cost:
-    """`borg-ovirt create` of all VMs whose names begin so."""
-    words = ["borg-ovirt", "create", "--json", "--captures", str(captures), "--vm", f"{vms}*"]
-    cost, _ = stage.meter.run([*words, "--compression", packing, str(stage.repo)])
-    return cost
+def run(stage: Stage, packing: str, captures: int, names: Sequence[str]) -> tuple[Cost, dict[str, float]]:
+    """`borg-ovirt create` of these VMs: what it cost, and for how many seconds each was under way."""
+    chosen = [word for name in names for word in ("--vm", name)]
+    words = ["borg-ovirt", "create", "--json", "--captures", str(captures), *chosen]
+    cost, out = stage.meter.run([*words, "--compression", packing, str(stage.repo)])
+    return cost, {vm["vm"]: vm["seconds"] for vm in json.loads(out)["vms"]}
 
 
 def night(stage: Stage, scale: Scale) -> Iterator[Result]:
     """Half of the idle VMs are up. Then one of them has much to store, the others wait beside it."""
     from bench.cases import Result
 
+    fleet = scale.fleet
     mode, packing = scale.matrix[0]
     stage.transport("tls")
     box = stage.box
-    vms = [box.make_vm(f"idle{n:02}", [DiskSpec(SMALL)], running=n % 2 == 0) for n in range(IDLE)]
+    vms = [box.make_vm(f"idle{n:02}", [DiskSpec(SMALL)], running=n % 2 == 0) for n in range(fleet.size)]
+    names = [vm.name for vm in vms]
     for number, vm in enumerate(vms):
         box.fill(box.disks(vm)[0], 0, MIB, seed=number)
     stage.fresh_repository(mode)
-    run(stage, packing, 8, "idle")
-    with slow(stage):
-        costs = {}
-        for captures in (1, *GOALS):
-            _touch(stage, vms, captures)
-            costs[captures] = run(stage, packing, captures, "idle")
-    for captures, goal in GOALS.items():
-        ways = {"ours": costs[captures], "one by one": costs[1]}
-        runs = {name: [cost] for name, cost in ways.items()}
-        case = f"{IDLE} idle VMs, {captures} under way"
-        yield Result(case, "tls", ways, runs, {"one by one": goal}, {"virtual": SMALL}, memory=400 * MIB)
-    yield _busy(stage, scale)
-    for vm in vms:
+    for seed in (1, 2):  # the first increment tells what is to be expected of the next
+        run(stage, packing, 8, names)
+        _touch(stage, vms, seed)
+    with slow(stage, fleet):
+        single, _ = run(stage, packing, 1, names[: fleet.sample])
+        for captures in fleet.captures:
+            _touch(stage, vms, 100 * captures)
+            cost, _ = run(stage, packing, captures, names)
+            ways = {"ours": cost, "one by one": single}
+            yield Result(
+                f"{fleet.size} idle VMs, {captures} under way",
+                "tls",
+                ways,
+                {name: [cost] for name, cost in ways.items()},
+                {"one by one": GOALS[captures]},
+                {"virtual": SMALL, "factor": fleet.factor},
+                {"one by one": fleet.size / fleet.sample},
+                memory=400 * MIB,
+            )
+    if fleet.beside:
+        yield _busy(stage, scale, names[: fleet.beside])
+    for number, vm in enumerate(vms):
+        if number % 2 == 0:
+            box.stop_vm(vm)
         box.remove_vm(vm)
 
 
-def _busy(stage: Stage, scale: Scale) -> Result:
+def _busy(stage: Stage, scale: Scale, names: Sequence[str]) -> Result:
     """One big VM alone, and among idle ones: who stores all the time loses nothing to who waits."""
     from bench.cases import Result
 
     mode, packing = scale.matrix[0]
     size = scale.disk // 2
-    subject = stage.subject("idle-not", "incompressible", size, size // 2, seed=9)
-    with slow(stage):
-        stage.fresh_repository(mode)
-        alone = run(stage, packing, 1, "idle")
-        stage.fresh_repository(mode)
-        among = run(stage, packing, 4, "idle")
+    subject = stage.subject(BUSY, "incompressible", size, size // 2, seed=9)
+    runs: dict[str, list[Cost]] = {"alone": [], "ours": []}
+    with slow(stage, scale.fleet):
+        for way, others in [("alone", []), ("ours", names)] * 2:
+            stage.fresh_repository(mode)
+            cost, seconds = run(stage, packing, 4, [BUSY, *others])
+            cost.wall, cost.moved = seconds[BUSY], subject.data
+            runs[way].append(cost)
     stage.drop(subject)
-    ways = {"ours": among, "one by one": alone}
-    runs = {name: [cost] for name, cost in ways.items()}
-    goals = {"one by one": 1.02}
-    facts = {"data": subject.data}
-    return Result(f"{IDLE} idle VMs and a big one", "tls", ways, runs, goals, facts, memory=400 * MIB)
+    ways = {name: median(runs[name]) for name in ("ours", "alone")}
+    case = f"a busy VM beside {len(names)} idle ones, 4 under way"
+    return Result(case, "tls", ways, runs, {"alone": 1.02}, {"data": subject.data}, memory=400 * MIB)
 
 
 def _touch(stage: Stage, vms: list[Vm], seed: int) -> None:
     """Each wrote a little since the last night."""
     for number, vm in enumerate(vms):
-        stage.box.fill(stage.box.disks(vm)[0], 8 * MIB, MIB, seed=100 * seed + number)
+        stage.box.fill(stage.box.disks(vm)[0], 8 * MIB, MIB, seed=seed + number)

@@ -107,6 +107,13 @@ class Stage:
             shutil.rmtree(path, ignore_errors=True)
         self._quietly("borg", "init", "--encryption", mode, str(self.repo))
 
+    def second_repository(self, mode: str) -> Path:
+        """Another one beside it, with a key of its own."""
+        second = self.root / "second"
+        shutil.rmtree(second, ignore_errors=True)
+        self._quietly("borg", "init", "--encryption", mode, str(second))
+        return second
+
     def subject(
         self, name: str, kind: str, size: int, data: int, seed: int, backup: str = "none", grows: int = 0
     ) -> Subject:
@@ -207,6 +214,31 @@ class Stage:
         self.ours(subject, compression, "--full")
         listed = json.loads(self._quietly("borg", "list", "--json", str(self.repo)))
         return str(listed["archives"][-1]["name"])
+
+    def copy(self, name: str, target: Path, compression: str, *options: str) -> Cost:
+        """`borg-ovirt copy` of an archive, or of a VM's."""
+        words = [
+            "copy",
+            "--json",
+            "--compression",
+            compression,
+            *options,
+            f"{self.repo}::{name}",
+            str(target),
+        ]
+        cost, out = self._borg_ovirt(words)
+        cost.moved = sum(line["read"] for line in json.loads(out)["lines"])
+        return cost
+
+    def command(self, words: list[str], moved: int = 0) -> Cost:
+        """Another one of ours."""
+        cost, _ = self._borg_ovirt(words)
+        cost.moved = moved
+        return cost
+
+    def shell(self, line: str) -> Cost:
+        """A pipe of commands."""
+        return self.meter.run(["sh", "-c", line])[0]
 
     def restore(self, subject: Subject, archive: str, *options: str) -> Cost:
         """`borg-ovirt extract` of the disk as a new floating disk."""

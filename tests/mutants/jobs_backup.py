@@ -17,7 +17,7 @@ MUTANTS = (
     _create(
         "committed-before-the-end",
         "An archive is visible only when every transfer has ended well.",
-        "                captured.finish()\n",
+        "            if not held:\n                captured.finish()\n",
         "",
     ),
     _create(
@@ -47,8 +47,8 @@ MUTANTS = (
     _create(
         "time-of-the-start",
         "An archive's time is the instant that it shows.",
-        "with self.store.writer(name, started=captured.instant) as archive:",
-        "with self.store.writer(name, started=self.started) as archive:",
+        "self.store.writer(name, started=captured.instant) as archive,",
+        "self.store.writer(name, started=self.started) as archive,",
     ),
     _items(
         "lying-map-believed",
@@ -252,8 +252,8 @@ MUTANTS = (
     _checkpoints(
         "unsound-checkpoint-removed",
         "Of a running VM only a checkpoint that is sound goes: removing a lost one costs all of them.",
-        "    if all(c.created >= started or _is_proven(engine, vm, c, proof) for c in defined):",
-        "    if defined:",
+        "    sound = all(c.created >= started or _is_proven(engine, vm, c, proof) for c in defined)",
+        "    sound = bool(defined)",
     ),
     _checkpoints(
         "others-lose-theirs",
@@ -282,8 +282,8 @@ MUTANTS = (
     _pool_base(
         "same-if-one-says-so",
         "A cell is the same only where it is in every repository.",
-        "return all(self._pool.same(digest, self._path, index))",
-        "return any(self._pool.same(digest, self._path, index))",
+        "return all(self._pool.same(digest, self._vm_id, self._path, index))",
+        "return any(self._pool.same(digest, self._vm_id, self._path, index))",
     ),
     _pool_base(
         "largest-base",

@@ -100,8 +100,8 @@ MUTANTS = (
     _networks(
         "other-pools",
         "Addresses where the pool allows duplicates are in nobody's way.",
-        "    if any(pool.id == mine and pool.allow_duplicates for",
-        "    if any(pool.id is None and pool.allow_duplicates for",
+        "({} if pool and pool.allow_duplicates else taken,",
+        "(taken,",
     ),
     _health(
         "unselected-is-fine",

@@ -141,8 +141,8 @@ MUTANTS = (
     _hooks(
         "endless-command",
         "A command is ended after its time.",
-        "timeout=limit)",
-        "timeout=100 * limit)",
+        "time.monotonic() + limit, told",
+        "time.monotonic() + 100 * limit, told",
     ),
     _hooks(
         "secrets-for-commands",
@@ -225,8 +225,8 @@ MUTANTS = (
     _prune(
         "every-vm-is-meant",
         "Only the VM that is meant is pruned.",
-        "        if not _meant(series, vm):",
-        "        if not _meant(series, None):",
+        "        if vms and series.vm_id not in meant:",
+        "        if vms and not meant:",
     ),
     _retention(
         "gone-vm-pruned",

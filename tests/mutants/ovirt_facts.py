@@ -207,7 +207,7 @@ MUTANTS = (
     _ovf(
         "disk-left-in",
         "Disks that are not restored leave the OVF.",
-        "                parent.remove(child)",
-        "                pass",
+        "            if gone:\n                parent.remove(child)",
+        "            if gone:\n                pass",
     ),
 )

@@ -169,7 +169,7 @@ MUTANTS = (
     of("ovirt/session/waiting.py", _SESSION)(
         "waits-for-ever",
         "Waiting ends.",
-        "            if left <= 0:\n                break",
-        "            if left <= -9999:\n                break",
+        "                if left <= 0:\n                    break",
+        "                if left <= -9999:\n                    break",
     ),
 )

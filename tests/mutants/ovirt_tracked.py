@@ -84,8 +84,8 @@ MUTANTS = (
     _objects(
         "certain-not-looked-for",
         "After a refusal what bears our fresh id is ours.",
-        "found = find() if certain or lost.any else None",
-        "found = find() if lost.any else None",
+        "engine.patience.look(find) if lost.any else find() if certain else None",
+        "engine.patience.look(find) if lost.any else None",
     ),
     _made(
         "archived-id-taken-for-ours",

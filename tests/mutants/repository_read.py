@@ -103,8 +103,8 @@ MUTANTS = (
     _catalogue(
         "checkpoint-listed",
         "An unfinished archive is no archive of ours.",
-        "entries = [entry for entry in self._session.entries() if not is_checkpoint_name(entry.name)]",
-        "entries = self._session.entries()",
+        "entries = [entry for entry in listed if not is_checkpoint_name(entry.name)]",
+        "entries = list(listed)",
     ),
     _catalogue(
         "foreign-archive-listed",
@@ -275,7 +275,7 @@ MUTANTS = (
     _retention(
         "held-removed",
         "A held archive stays.",
-        "        if archive.comment.held:\n            kept",
+        "        if archive.comment.held_at(now):\n            kept",
         "        if archive.comment.marked:\n            kept",
     ),
     _retention(

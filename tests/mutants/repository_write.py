@@ -16,7 +16,22 @@ _session = of("repository/borg_session.py", _EVERY_FAULT)
 _errors = of("repository/borg_errors.py", "unit/repository/test_borg_errors.py")
 _version = of("repository/version.py", "unit/repository/test_version.py")
 
+_checkpoints = "integration/repository/test_checkpoints.py"
+_checkpoint = of("repository/checkpoint.py", _checkpoints)
+
 MUTANTS = (
+    _checkpoint(
+        "no-checkpoint",
+        "What an interrupted run stored is known to the next one.",
+        "return bool(interval) and",
+        "return False and",
+    ),
+    _checkpoint(
+        "checkpoint-of-another",
+        "An archive removes the checkpoints of its own VM alone.",
+        "if _vm_of(facts.comment) == vm_id:",
+        "if _vm_of(facts.comment):",
+    ),
     _writer(
         "short-disk-committed",
         "A disk that is not complete ends the archive uncommitted.",
@@ -140,8 +155,8 @@ MUTANTS = (
     of("repository/borg_session.py", f"{_READING}::test_a_chunk_that_is_lost")(
         "cache-believed",
         "A chunk that the cache counts and the repository lost is not there.",
-        "return id_ not in self.rotten and (not self._local or id_ in self._repository)",
-        "return id_ not in self.rotten",
+        "return self._segments is None or self._segments.hold(id_)",
+        "return True",
     ),
     of("repository/borg_session.py", f"{_READING}::test_a_lost_chunk_is_written_again")(
         "lost-chunk-not-rewritten",
@@ -188,13 +203,13 @@ MUTANTS = (
         survives="That closing fails as well is seen on a disk that is really full, which no test has.",
     ),
     of(
-        "repository/borg_session.py",
+        "repository/writer.py",
         f"{_ROLLBACK}::test_warnings_of_the_opening_do_not_spoil_an_archive",
     )(
         "old-warnings-count",
         "What Borg warned of while the repository was opened spoils no archive.",
-        "        self.warnings.forget()\n        age",
-        "        age",
+        "        session.warnings.forget()\n",
+        "",
     ),
     of("repository/borg_behind.py", "integration/repository/test_conformance.py")(
         "no-hint-to-the-kernel",
@@ -241,8 +256,8 @@ MUTANTS = (
     of("repository/borg_unlocked.py", "integration/repository/test_unlocked.py")(
         "moved-chunk-lost",
         "A chunk that compacting moved is found where it is now.",
-        "                self.index = self.open_index(newest)\n",
-        "                pass\n",
+        "        self.index = self.open_index(newest)\n        return True",
+        "        return True",
     ),
     of("repository/borg_connect.py", f"{_OPENING}::test_unknown_unencrypted_and_relocated")(
         "moved-repository-read",

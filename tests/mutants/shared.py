@@ -113,8 +113,8 @@ MUTANTS = (
     _lines(
         "one-operation-for-all",
         "Each disk is an operation of its own.",
-        "            self._operations += 1\n",
-        "            self._operations = 1\n",
+        "            self._operations += 1\n            self._told",
+        "            self._operations = 1\n            self._told",
     ),
     _bars(
         "bars-with-secrets",

@@ -41,6 +41,8 @@ SECONDS = {
 class Rhythm:
     factor: float = 0.0
     """May be changed while the box runs: what begins from then on takes so long."""
+    steady: bool = False
+    """Each step takes its usual time."""
     draw: random.Random = field(default_factory=lambda: random.Random(4))
     """Steps of one kind take different times; the same ones in the same order each time."""
 
@@ -49,6 +51,8 @@ class Rhythm:
         if not step or not self.factor:
             return 0.0
         span = SECONDS[step]
+        if self.steady:
+            return span.usual * self.factor
         # Half of all are shorter than the usual one.
         first, last = self.draw.choice([(span.least, span.usual), (span.usual, span.most)])
         return self.draw.uniform(first, last) * self.factor

@@ -147,7 +147,8 @@ class _Copy:
         known = {} if self._alike else self._dictionary(info)
         learnt: dict[bytes, bytes] = {}
         try:
-            with self._target.writer(info.name, started=info.time, numbered=self._newest(info)) as writer:
+            number, vm_id = self._newest(info), info.comment.vm_id
+            with self._target.writer(info.name, started=info.time, numbered=number, vm_id=vm_id) as writer:
                 writer.add_file(OVF, reader.ovf)
                 for disk in reader.manifest.disks:
                     for path in [layer.path for layer in disk.layers] or [disk.path]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from datetime import datetime, timezone
+from fnmatch import fnmatchcase
+from typing import NoReturn
 
-from borg_ovirt.errors import ArchiveNotFound
+from borg_ovirt.errors import ArchiveNotFound, RepositoryDamaged
 from borg_ovirt.repository.catalogue import ArchiveInfo
+from borg_ovirt.repository.names import is_checkpoint_name, may_be_later
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.series import Series, all_series
 
@@ -16,7 +19,7 @@ def find_archive(repository: Repository, name: str) -> ArchiveInfo:
     """The archive called `name`, or the latest one of the VM of that name or id.
 
     Raises `ArchiveNotFound` when there is none, when several VMs had that name over time, and when the VM is
-    on several engines.
+    on several engines; `RepositoryDamaged` when the latest one cannot be read.
     """
     info = archive_named(repository, name)
     if info is not None:
@@ -28,7 +31,14 @@ def find_archive(repository: Repository, name: str) -> ArchiveInfo:
         raise ArchiveNotFound(
             f"{name} is a VM of {len(engines)} engines: {choices}.", "Name the archive, as REPO::ARCHIVE."
         )
-    return latest(found)
+    newest = latest(found)
+    lost = [n for n in repository.unreadable() if may_be_later(n, newest.comment.vm_name, newest.name)]
+    if lost:  # an older state is given back only to whoever asks for it
+        raise RepositoryDamaged(
+            f"The latest archive of {name} seems to be {max(lost)}, which cannot be read.",
+            f"The newest that can is {newest.name}: name that, as REPO::ARCHIVE; and run `borg check`.",
+        )
+    return newest
 
 
 def archive_named(repository: Repository, name: str) -> ArchiveInfo | None:
@@ -41,6 +51,16 @@ def series_named(repository: Repository, name: str) -> list[Series]:
     found = series_of_vm(repository.archives(), name)
     if found:
         return found
+    if name in repository.all_names() and name in repository.unreadable():
+        raise RepositoryDamaged(
+            f"Archive {name} in {repository.location} cannot be read: the repository lost its metadata.",
+            "Run `borg check` on the repository; `borg-ovirt list` shows the archives that are left.",
+        )
+    if is_checkpoint_name(name) and name in repository.all_names():
+        raise ArchiveNotFound(
+            f"{name} in {repository.location} is what an interrupted run had stored: no disk in it is whole.",
+            "The next backup of that VM uses what is there, and removes it.",
+        )
     if name in repository.all_names() and archive_named(repository, name) is None:
         raise ArchiveNotFound(
             f"Archive {name} in {repository.location} was not made by borg-ovirt, or lost its comment.",
@@ -50,6 +70,28 @@ def series_named(repository: Repository, name: str) -> list[Series]:
     raise ArchiveNotFound(
         f"{repository.location} has no archive {name}, and none of a VM of that name or id.",
         f"{_near(repository, name)}`borg-ovirt list REPO` shows what there is.",
+    )
+
+
+def is_glob(name: str) -> bool:
+    """Whether it may mean several VMs or archives."""
+    return bool(set(name) & set("*?["))
+
+
+def series_like(repository: Repository, name: str) -> list[Series]:
+    """As `series_named`; of all VMs that a glob fits."""
+    if not is_glob(name):
+        return series_named(repository, name)
+    return [series for series in repository.series() if fnmatchcase(series.vm_name, name)] or none_like(
+        repository, name
+    )
+
+
+def none_like(repository: Repository, glob: str) -> NoReturn:
+    """Nothing there fits a glob."""
+    raise ArchiveNotFound(
+        f"{repository.location} has no archive like {glob}, and none of a VM like that.",
+        "`borg-ovirt list REPO` shows what there is.",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from borg_ovirt.jobs.archives.find import series_of_vm
+from borg_ovirt.jobs.archives.find import series_like
 from borg_ovirt.repository.open import Repository
 
 
@@ -36,8 +36,8 @@ class Sizes:
 
 
 def sizes_of(repository: Repository, vm: str | None = None) -> Sizes:
-    """The VMs, or that one (name or id); whatever it is, the lists of all archives are read."""
-    found = repository.series() if vm is None else series_of_vm(repository.archives(), vm)
+    """The VMs, or those (name, id or glob); whatever it is, the lists of all archives are read."""
+    found = repository.series() if vm is None else series_like(repository, vm)
     usage = repository.usage()
     by_vm: dict[str, list[VmSize]] = {}
     for series in found:

@@ -24,7 +24,7 @@ from borg_ovirt.jobs.backup.items import DiskItems, Items
 from borg_ovirt.jobs.backup.options import CreateOptions
 from borg_ovirt.jobs.backup.record import DiskOutcome, RunFacts, manifest
 from borg_ovirt.jobs.backup.stores import Archive, Store, Stored
-from borg_ovirt.jobs.backup.storing import HELD, ROOM, STREAM, Storing
+from borg_ovirt.jobs.backup.storing import ARCHIVE, ROOM, Storing
 from borg_ovirt.jobs.backup.way import expected_read
 from borg_ovirt.ovirt.capture.capture import Capture
 from borg_ovirt.ovirt.facts.model import DiskFacts, VmFacts
@@ -36,7 +36,7 @@ from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.pipe.fetch import BUFFERS, Buffers
 from borg_ovirt.progress import Progress
 from borg_ovirt.repository import layout
-from borg_ovirt.units import format_size
+from borg_ovirt.waits import wait
 
 __all__ = ["CreateOptions", "CreateResult", "create"]
 
@@ -85,7 +85,8 @@ def create(
     chosen, skipped = choose(vm, options)
     ovf = fetch_ovf(engine, vm.id)
     settings = read_settings(engine, vm)
-    choice = without_use(store.choose(base_query(engine, vm.id, options, started)), chosen, options)
+    with wait("looking for what to build on"):
+        choice = without_use(store.choose(base_query(engine, vm.id, options, started)), chosen, options)
     domains = domain_names(engine)
     job = _Job(
         store,
@@ -147,10 +148,9 @@ class _Job:
         for damage in choice.damage:
             self.progress.step(f"{self.vm.name}: {damage}")
         plan = f"incremental since {choice.base.name}" if choice.base else f"full ({choice.reason})"
-        self.progress.step(f"{self.vm.name}: {plan}")
-        large = self._large(choice)
+        self.progress.detail(f"{self.vm.name}: {plan}")
         with (
-            self.storing.in_line() if large else nullcontext(lambda: None) as begun,
+            self.storing.in_line(large=self._large(choice)) as begun,
             capture(
                 self.engine,
                 self.vm,
@@ -168,19 +168,20 @@ class _Job:
             for loss, expected in wording.losses(captured.vm, skipped, options):
                 if expected:
                     self.expected.append(loss)
-                    self.progress.step(f"{loss} (expected)")
+                    self.progress.detail(f"{loss} (expected)")
                 else:
                     self._warn(loss)
             for note in wording.notes(captured.vm):
-                self.progress.step(note)
-            items.lay_out(choice)
+                self.progress.detail(note)
+            with wait("asking which blocks are to be read"):
+                items.lay_out(choice)
             self._tell(items, choice)
             with self._read_ahead(items) as held:
                 if held:  # the VM is let go of before its turn comes
                     captured.finish()
                 return self.storing.do(
                     lambda: self._keep(items, captured, choice, skipped, held=held, begun=begun),
-                    HELD if held else STREAM,
+                    ARCHIVE,
                 )
 
     def _large(self, choice: Choice) -> bool:
@@ -194,7 +195,10 @@ class _Job:
         size = None
         try:
             if self.storing.shared:
-                with self.storing.buffers(items.cell, self._buffer_count(items)) as buffers:
+                with (
+                    wait("reading what is new"),
+                    self.storing.buffers(items.cell, self._buffer_count(items)) as buffers,
+                ):
                     self._check(items, buffers)
                     wanted = items.size_held()
                     if wanted is not None and self.storing.hold(wanted):
@@ -227,7 +231,8 @@ class _Job:
             archive.add_file(layout.OVF, self.ovf)
             buffers = Buffers(items.cell, self._buffer_count(items))
             if not self.storing.shared:
-                self._check(items, buffers)
+                with wait("comparing a sample"):
+                    self._check(items, buffers)
             done = [(disk, self._store(items, disk, archive, buffers)) for disk in items.disks]
             if not held:
                 captured.finish()
@@ -252,7 +257,7 @@ class _Job:
         """Say what is read. Under `--strict` each step back to a full read is a warning."""
         if self.options.mode == "chain":
             for line in wording.layers(self.vm, items.disks):
-                self.progress.step(line)
+                self.progress.detail(line)
         if not self.options.strict:
             return
         if choice.fallback:
@@ -265,7 +270,7 @@ class _Job:
         """A VM that changes as it never did may be in the hands of somebody who encrypts it."""
         heat = next((one.heat for one in stored if one.heat), None)
         if heat is not None and "changes" in self.options.expect:
-            self.progress.step(f"VM {self.vm.name}: {heat} (expected)")
+            self.progress.detail(f"VM {self.vm.name}: {heat} (expected)")
         elif heat is not None:
             self._warn(f"VM {self.vm.name}: {heat}")
 
@@ -327,15 +332,11 @@ class _Job:
             warnings=(*self.warnings, *self.expected),
             settings=self.settings,
         )
-        archive.commit(manifest(captured, done, skipped, self.domains, facts))
+        with wait(f"{self.vm.name}: committing the archive"):
+            archive.commit(manifest(captured, done, skipped, self.domains, facts))
         self._warn_of_lost_repositories()
         stored = self.store.stored()
         self._tell_heat(stored)
-        read = sum(outcome.stats.bytes_read for outcome in outcomes)
-        added = max((one.bytes_added or 0 for one in stored), default=0)
-        self.progress.step(
-            f"{self.vm.name}: archive {archive.name}: {format_size(read)} read, {format_size(added)} added"
-        )
         return CreateResult(
             vm_id=self.vm.id,
             vm_name=self.vm.name,

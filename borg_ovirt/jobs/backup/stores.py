@@ -34,6 +34,10 @@ class Stored:
     heat: str | None = None
     """What is unusual about the change since the last nights, in words."""
     error: str | None = None
+    behind: bool = False
+    """It was given up because the others would have waited too long for it."""
+    copied_from: str | None = None
+    """The repository from which the archive was copied afterwards."""
 
 
 class Archive(Protocol):
@@ -106,6 +110,7 @@ class SingleStore:
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
         self._stored: list[Stored] = []
+        self._vm_id = ""
         self.ids = [repository.id]
         self.locations = [repository.location]
 
@@ -119,6 +124,7 @@ class SingleStore:
         return set()
 
     def choose(self, query: BaseQuery) -> Choice:
+        self._vm_id = query.vm_id
         return choose_base(self.repository, query)
 
     def all_names(self) -> set[str]:
@@ -127,7 +133,7 @@ class SingleStore:
     @contextmanager
     def writer(self, name: str, *, started: datetime) -> Iterator[Archive]:
         self._stored = []
-        with self.repository.writer(name, started=started) as writer:
+        with self.repository.writer(name, started=started, vm_id=self._vm_id) as writer:
             yield _SingleArchive(writer, self.repository, self._stored)
 
     def losses(self) -> list[str]:

@@ -1,7 +1,8 @@
 """One thread stores for all backups of a run, for a repository takes one archive at a time; others read.
 
 What changes little is read ahead into bounded memory, so that its VM is let go of before its turn
-to be stored comes. What changes much is stored as it is read, and begun shortly before its turn.
+to be stored comes. What changes much is stored as it is read, and begun shortly before its turn. Of those
+that wait the neediest is the first: a number is a VM's place in the order of the run.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from borg_ovirt.blocks import MiB
+from borg_ovirt.jobs.backup.line import Line
 from borg_ovirt.pipe.fetch import Buffers
 from borg_ovirt.stopping import Stop, check, due, heard, listening, pause
+from borg_ovirt.waits import wait
 
 T = TypeVar("T")
 
-QUESTION, STREAM, HELD = 0, 1, 2
-"""Whose turn is first: who asks something, whose VM is still being read, who holds all bytes already."""
+QUESTION, ARCHIVE = 0, 1
+"""Who asks something is answered before the next archive is made."""
 ROOM = 128 * MiB
 """Bytes that all VMs together may hold until their turn comes."""
 LEAD = 30.0
@@ -39,6 +42,10 @@ class Storing:
         """What touches a repository."""
         return work()
 
+    def heeding(self, broken: Callable[[Exception], None]) -> AbstractContextManager[None]:
+        """Inside, who asks has `broken` called with what goes wrong, before anybody else is served."""
+        return nullcontext()
+
     @contextmanager
     def buffers(self, cell: int, count: int) -> Iterator[Buffers]:
         """To read ahead with."""
@@ -52,8 +59,17 @@ class Storing:
         """They are stored, or forgotten."""
 
     @contextmanager
-    def in_line(self) -> Iterator[Callable[[], None]]:
-        """Until it is soon one's turn. What is given is called when it has come."""
+    def turn(self, number: int) -> Iterator[None]:
+        """This thread is about the VM with this place in the order."""
+        yield
+
+    def aside(self) -> AbstractContextManager[None]:
+        """It waits for what others may hold: they need not wait for it meanwhile."""
+        return nullcontext()
+
+    @contextmanager
+    def in_line(self, *, large: bool) -> Iterator[Callable[[], None]]:
+        """What is large waits until it is soon its turn. What is given is called when that has come."""
         yield lambda: None
 
     @contextmanager
@@ -80,12 +96,12 @@ class StoringThread(Storing):
     def __init__(self, stop: Stop) -> None:
         self.stop = stop
         self._owner = threading.get_ident()
-        self._inbox: queue.SimpleQueue[tuple[int, int, _Request] | None] = queue.SimpleQueue()
-        self._waiting: list[tuple[int, int, _Request]] = []
+        self._inbox: queue.SimpleQueue[tuple[int, int, int, _Request] | None] = queue.SimpleQueue()
+        self._waiting: list[tuple[int, int, int, _Request]] = []
         self._current: _Request | None = None
         self._order = itertools.count()
-        self._line = threading.Lock()
-        self._queued = 0
+        self._line = Line()
+        self._here = threading.local()
         self._left: Callable[[], float] | None = None
         self._guard = threading.Lock()
         self._free = ROOM
@@ -100,8 +116,26 @@ class StoringThread(Storing):
         if threading.get_ident() == self._owner:
             return work()
         check()
-        request = _Request(work)
-        self._inbox.put((rank, next(self._order), request))
+        with ExitStack() as shown:
+            if rank == ARCHIVE:
+                shown.enter_context(wait("waiting for its turn to be stored"))
+
+            broken = getattr(self._here, "broken", None)
+
+            def begun() -> T:
+                shown.close()
+                try:
+                    return work()
+                except Exception as error:
+                    if broken is not None:
+                        broken(error)
+                    raise
+
+            return self._answered(_Request(begun), rank)  # type: ignore[no-any-return]
+
+    def _answered(self, request: _Request, rank: int) -> Any:
+        number = self._number if rank == ARCHIVE else 0
+        self._inbox.put((rank, number, next(self._order), request))
         while True:
             try:
                 result, error = request.answer.get(timeout=_POLL)
@@ -114,7 +148,15 @@ class StoringThread(Storing):
                 heard()
             if error is not None:
                 raise error
-            return result  # type: ignore[no-any-return]
+            return result
+
+    @contextmanager
+    def heeding(self, broken: Callable[[Exception], None]) -> Iterator[None]:
+        self._here.broken = broken
+        try:
+            yield
+        finally:
+            self._here.broken = None
 
     @contextmanager
     def buffers(self, cell: int, count: int) -> Iterator[Buffers]:
@@ -143,25 +185,35 @@ class StoringThread(Storing):
         with self._guard:
             self._free += size
 
+    @property
+    def _number(self) -> int:
+        return getattr(self._here, "number", 0)
+
     @contextmanager
-    def in_line(self) -> Iterator[Callable[[], None]]:
-        """One at a time begins before its turn, and no earlier than it must."""
-        while not self._line.acquire(timeout=_POLL):
-            check()
-        here = True
-
-        def leave() -> None:
-            nonlocal here
-            if here:
-                here = False
-                self._line.release()
-
+    def turn(self, number: int) -> Iterator[None]:
+        self._here.number = number
+        self._line.join(number)
         try:
-            while (left := self._left) is not None and left() > LEAD:
-                pause(_POLL)
-            yield leave
+            yield
         finally:
-            leave()
+            self._line.leave(number)
+
+    def aside(self) -> AbstractContextManager[None]:
+        return self._line.aside(self._number)
+
+    @contextmanager
+    def in_line(self, *, large: bool) -> Iterator[Callable[[], None]]:
+        """One at a time begins before its turn, the neediest, and no earlier than it must."""
+        if not large:
+            self._line.leave(self._number)
+            yield lambda: None
+            return
+        with ExitStack() as stack:
+            with wait("waiting for its turn to be begun"):
+                leave = stack.enter_context(self._line.head(self._number))
+                while (left := self._left) is not None and left() > LEAD:
+                    pause(_POLL)
+            yield leave
 
     @contextmanager
     def streaming(self, left: Callable[[], float]) -> Iterator[None]:

@@ -55,6 +55,7 @@ def boot_here(repository: Repository, name: str, boot: BootOptions, progress: Pr
         place = Path(made)
         port = _free_port() if boot.port is not None else None
         command = [
+            *_ends_with_us(),
             qemu,
             *_machine(reader.manifest, memory),
             *_disks(reader.manifest, served.exports),
@@ -65,6 +66,12 @@ def boot_here(repository: Repository, name: str, boot: BootOptions, progress: Pr
         if served.failed:
             raise ProofFailed("its disks could not be read while it booted")
         return seen
+
+
+def _ends_with_us() -> Sequence[str]:
+    """Whatever kills this process ends the guest, too: nobody else knows of it."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 def _machine(manifest: Manifest, memory: int) -> Iterator[str]:

@@ -2,13 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from borg_ovirt.jobs.report.model import Report, RepositoryReport, VmReport
 
 Labels = dict[str, str]
 Sample = tuple[Labels, float]
+Family = tuple[str, str, list[Sample]]
+
+_VM: dict[str, tuple[str, Callable[[VmReport], float | None]]] = {
+    "protected": (
+        "Whether the VM is protected as its policy asks: 1 yes, 0 no.",
+        lambda vm: 0 if vm.protection.failed else 1,
+    ),
+    "max_age_seconds": (
+        "How old its last archive may be, where its policy says so.",
+        lambda vm: vm.max_age.total_seconds() if vm.max_age else None,
+    ),
+    "proof_timestamp_seconds": (
+        "When one of its archives last passed a proof; 0 where none did.",
+        lambda vm: vm.protection.proof.time.timestamp() if vm.protection.proof else 0,
+    ),
+    "max_proof_age_seconds": (
+        "How old its last proof may be, where its policy says so.",
+        lambda vm: vm.max_proof_age.total_seconds() if vm.max_proof_age else None,
+    ),
+    "failed_proofs": ("Archives of it that failed a proof.", lambda vm: len(vm.protection.failed_proofs)),
+    "damaged_archives": ("Archives newer than its last whole one.", lambda vm: len(vm.protection.damaged)),
+    "archives": ("Its archives.", lambda vm: vm.protection.archives),
+    "held_archives": ("Its archives that are held.", lambda vm: vm.protection.held),
+    "archived_bytes": ("Size of its disks in its last archive.", lambda vm: vm.protection.size),
+    "unique_bytes": ("Stored bytes that only its archives need.", lambda vm: vm.unique),
+    "shared_bytes": ("Stored bytes that others need, too.", lambda vm: vm.shared),
+    "changed_ratio": (
+        "Share of its data that was new in its last archive.",
+        lambda vm: vm.nights[-1].changed if vm.nights else None,
+    ),
+    "unusual_change": (
+        "Whether its last archive changed as never before: 1 yes, 0 no.",
+        lambda vm: 1 if vm.nights and vm.nights[-1].heat else 0,
+    ),
+}
+"""Of each VM: name -> what it says, and its value; None where there is none."""
+
+_REPOSITORY: dict[str, tuple[str, Callable[[RepositoryReport], float | None]]] = {
+    "up": ("Whether it could be opened.", lambda one: 0 if one.error else 1),
+    "archives": ("Archives of ours in it.", lambda one: None if one.error else one.archives),
+    "stored_bytes": ("What it holds, each chunk counted once.", lambda one: one.stored),
+    "disk_bytes": ("What it takes on its file system.", lambda one: one.taken),
+    "free_bytes": ("What is free on its file system.", lambda one: one.free),
+    "growth_bytes_per_second": (
+        "How fast it grows, over the last weeks.",
+        lambda one: one.growth.per_day / 86400 if one.growth and one.growth.per_day is not None else None,
+    ),
+}
+"""Of each repository the same."""
 
 
 def metrics(report: Report) -> str:
@@ -17,7 +66,7 @@ def metrics(report: Report) -> str:
     return "".join(_family(name, text, samples) for name, text, samples in families if samples)
 
 
-def _about(report: Report) -> Iterator[tuple[str, str, list[Sample]]]:
+def _about(report: Report) -> Iterator[Family]:
     yield "build_info", "Version of borg-ovirt that wrote this.", [({"version": report.version}, 1)]
     yield "report_timestamp_seconds", "When the report was made.", [({}, report.time.timestamp())]
     if report.engine is not None:
@@ -25,67 +74,15 @@ def _about(report: Report) -> Iterator[tuple[str, str, list[Sample]]]:
         yield "engine_up", "Whether the engine answered.", [({"engine": report.engine}, up)]
 
 
-def _vms(report: Report) -> Iterator[tuple[str, str, list[Sample]]]:
+def _vms(report: Report) -> Iterator[Family]:
     rows = [vm for vm in report.vms if vm.protection.selected or vm.protection.verdict == "unselected"]
-
-    def each(value: object) -> list[Sample]:
-        assert callable(value)
-        return [(_labels(vm), told) for vm in rows if (told := value(vm)) is not None]
-
-    yield (
-        "vm_protected",
-        "Whether the VM is protected as its policy asks: 1 yes, 0 no.",
-        each(lambda vm: 0 if vm.protection.failed else 1),
-    )
     yield (
         "vm_archive_timestamp_seconds",
         "Time of its last archive that can be restored whole; 0 where there is none.",
-        each(lambda vm: _archive_time(vm, report.time)),
+        [(_labels(vm), _archive_time(vm, report.time)) for vm in rows],
     )
-    yield (
-        "vm_max_age_seconds",
-        "How old its last archive may be, where its policy says so.",
-        each(lambda vm: vm.max_age.total_seconds() if vm.max_age else None),
-    )
-    yield (
-        "vm_proof_timestamp_seconds",
-        "When one of its archives last passed a proof; 0 where none did.",
-        each(lambda vm: vm.protection.proof.time.timestamp() if vm.protection.proof else 0),
-    )
-    yield (
-        "vm_max_proof_age_seconds",
-        "How old its last proof may be, where its policy says so.",
-        each(lambda vm: vm.max_proof_age.total_seconds() if vm.max_proof_age else None),
-    )
-    yield (
-        "vm_failed_proofs",
-        "Archives of it that failed a proof.",
-        each(lambda vm: len(vm.protection.failed_proofs)),
-    )
-    yield (
-        "vm_damaged_archives",
-        "Archives newer than its last whole one.",
-        each(lambda vm: len(vm.protection.damaged)),
-    )
-    yield "vm_archives", "Its archives.", each(lambda vm: vm.protection.archives)
-    yield "vm_held_archives", "Its archives that are held.", each(lambda vm: vm.protection.held)
-    yield "vm_archived_bytes", "Size of its disks in its last archive.", each(lambda vm: vm.protection.size)
-    yield (
-        "vm_unique_bytes",
-        "Stored bytes that only its archives need.",
-        each(lambda vm: vm.unique),
-    )
-    yield "vm_shared_bytes", "Stored bytes that others need, too.", each(lambda vm: vm.shared)
-    yield (
-        "vm_changed_ratio",
-        "Share of its data that was new in its last archive.",
-        each(lambda vm: vm.nights[-1].changed if vm.nights else None),
-    )
-    yield (
-        "vm_unusual_change",
-        "Whether its last archive changed as never before: 1 yes, 0 no.",
-        each(lambda vm: 1 if vm.nights and vm.nights[-1].heat else 0),
-    )
+    for name, (text, value) in _VM.items():
+        yield f"vm_{name}", text, [(_labels(vm), told) for vm in rows if (told := value(vm)) is not None]
 
 
 def _archive_time(vm: VmReport, now: datetime) -> float:
@@ -93,44 +90,21 @@ def _archive_time(vm: VmReport, now: datetime) -> float:
     return (now - line.age).timestamp() if line.archive and line.age is not None else 0
 
 
-def _repositories(report: Report) -> Iterator[tuple[str, str, list[Sample]]]:
-    def each(value: object) -> list[Sample]:
-        assert callable(value)
-        return [
-            ({"repository": one.name, "location": one.location}, told)
-            for one in report.repositories
-            if (told := value(one)) is not None
-        ]
-
-    opened = [one for one in report.repositories if one.error is None]
-    yield "repository_up", "Whether it could be opened.", each(lambda one: 0 if one.error else 1)
-    yield (
-        "repository_archives",
-        "Archives of ours in it.",
-        each(lambda one: one.archives if one in opened else None),
-    )
-    yield "repository_stored_bytes", "What it holds, each chunk counted once.", each(lambda one: one.stored)
-    yield "repository_disk_bytes", "What it takes on its file system.", each(lambda one: one.taken)
-    yield "repository_free_bytes", "What is free on its file system.", each(lambda one: one.free)
-    yield (
-        "repository_growth_bytes_per_second",
-        "How fast it grows, over the last weeks.",
-        each(_pace),
-    )
+def _repositories(report: Report) -> Iterator[Family]:
+    rows = [({"repository": one.name, "location": one.location}, one) for one in report.repositories]
+    for name, (text, value) in _REPOSITORY.items():
+        told = [(labels, number) for labels, one in rows if (number := value(one)) is not None]
+        yield f"repository_{name}", text, told
     yield (
         "repository_findings",
         "What is wrong with it, as doctor says.",
         [
-            ({"repository": one.name, "location": one.location, "status": status}, float(count))
-            for one in opened
+            ({**labels, "status": status}, sum(finding.status == status for finding in one.findings))
+            for labels, one in rows
+            if one.error is None
             for status in ("warning", "failure")
-            for count in [sum(finding.status == status for finding in one.findings)]
         ],
     )
-
-
-def _pace(one: RepositoryReport) -> float | None:
-    return one.growth.per_day / 86400 if one.growth and one.growth.per_day is not None else None
 
 
 def _labels(vm: VmReport) -> Labels:

@@ -6,11 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from borg_ovirt.jobs.report.markup import Content, Markup, element, together
-from borg_ovirt.jobs.report.model import VmReport
 from borg_ovirt.units import format_size
-
-FINDINGS = {"ok": ("good", "ok"), "warning": ("warn", "warning"), "failure": ("bad", "failure")}
-"""A finding's status -> the style and the word of its mark."""
 
 
 def minute(time: datetime | None) -> str:
@@ -19,12 +15,6 @@ def minute(time: datetime | None) -> str:
 
 def size(size: int | None) -> str:
     return "-" if size is None else format_size(size)
-
-
-def verdict(vm: VmReport) -> str:
-    if vm.grade == "warn" and vm.protection.verdict == "ok":
-        return "look at it"
-    return "not selected" if vm.protection.verdict == "-" else vm.protection.verdict
 
 
 def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[tuple[Content, str]]]) -> Markup:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from borg_ovirt.blocks import KiB
 from borg_ovirt.jobs.report.charts import growth_chart, growth_in_words
 from borg_ovirt.jobs.report.markup import Content, element
 from borg_ovirt.jobs.report.model import Report, RepositoryReport
-from borg_ovirt.jobs.report.page_bits import FINDINGS, size, with_small
+from borg_ovirt.jobs.report.page_bits import size, with_small
+from borg_ovirt.jobs.report.todo import FINDINGS
 from borg_ovirt.units import format_size
 
 
 def repositories(report: Report) -> Iterable[Content]:
     yield element("h2", "Repositories")
     for one in report.repositories:
-        yield element("section", *_repository(one), class_="card", aria_label=f"Repository {one.name}")
+        yield element(
+            "section", *_repository(one), class_="card repository", aria_label=f"Repository {one.name}"
+        )
+
+
+def _pace(per_day: float | None) -> str:
+    if per_day is None:
+        return "not known yet"
+    return f"{format_size(per_day)} a day" if abs(per_day) >= KiB else "none"
 
 
 def _repository(one: RepositoryReport) -> Iterable[Content]:
@@ -30,8 +40,7 @@ def _repository(one: RepositoryReport) -> Iterable[Content]:
         ("Free there", size(one.free)),
     ]
     if one.growth is not None:
-        pace = one.growth.per_day
-        facts.append(("Growth", f"{format_size(pace)} a day" if pace is not None else "not known yet"))
+        facts.append(("Growth", _pace(one.growth.per_day)))
     pairs = [element("div", element("dt", name), element("dd", value)) for name, value in facts]
     if one.growth is not None:
         full = (element("dt", "Full"), element("dd", one.growth.forecast))

@@ -8,7 +8,8 @@ from datetime import datetime
 from borg_ovirt.jobs.report.charts import nights_chart, percent
 from borg_ovirt.jobs.report.markup import Content, Markup, element
 from borg_ovirt.jobs.report.model import HeldArchive, Report, VmReport
-from borg_ovirt.jobs.report.page_bits import minute, size, table, verdict, with_small
+from borg_ovirt.jobs.report.page_bits import minute, size, table, with_small
+from borg_ovirt.jobs.report.todo import verdict
 from borg_ovirt.jobs.report.words import span
 
 

@@ -59,7 +59,7 @@ footer { padding-bottom: 32px; color: var(--soft); font-size: 13px; }
 h1 { font-size: 26px; line-height: 1.2; margin: 0 0 4px; letter-spacing: -.01em; }
 h2 { font-size: 18px; margin: 36px 0 12px; }
 h3 { font-size: 16px; margin: 0 0 12px; overflow-wrap: anywhere; }
-h4 { font-size: 13px; margin: 0 0 4px; color: var(--soft); font-weight: 600; }
+h4 { font-size: 13px; margin: 0 0 8px; color: var(--soft); font-weight: 600; }
 p { margin: 0 0 8px; }
 .soft { color: var(--soft); }
 .small { font-size: 13px; }
@@ -137,7 +137,7 @@ svg.growth { width: 100%; height: 120px; display: block; }
   main, header, footer { max-width: none; padding: 0; }
   header { padding-top: 0; }
   h2 { break-after: avoid; margin-top: 20px; }
-  tr, .tiles li, .todo li, svg, .facts { break-inside: avoid; }
+  tr, .tiles li, .todo li, svg, .facts, .repository { break-inside: avoid; }
   td small, th small, h3 small, h4, thead th, dt, .pill, .tiles li, .small, footer { font-size: 10px; }
   footer { margin-top: 16px; }
   .framed { overflow: visible; border-radius: 0; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TypeVar
 
 from borg_ovirt.jobs.backup.storing import StoringThread
@@ -16,20 +17,29 @@ def together(count: int, storing: StoringThread, work: Callable[[T], bool], item
 
     A signal ends all that is under way; it is raised when they have ended, and nothing is begun after it.
     """
-    todo, guard = iter(items), threading.Lock()
+    todo, guard = iter(enumerate(items)), threading.Lock()
     refused: list[T] = []
     broken: list[Exception] = []
 
-    def take() -> T | None:
-        with guard:
-            return None if storing.stop.rung or broken else next(todo, None)
+    def take(turn: ExitStack) -> T | None:
+        with guard:  # in order: who is behind may have to wait for who is before it
+            found = None if storing.stop.rung or broken else next(todo, None)
+            if found is None:
+                return None
+            number, item = found
+            turn.enter_context(storing.turn(number))
+            return item
 
     def labour() -> None:
         try:
             with storing.stop.heeded():
-                while (item := take()) is not None:
-                    if not work(item):
-                        refused.append(item)
+                while True:
+                    with ExitStack() as turn:
+                        item = take(turn)
+                        if item is None:
+                            break
+                        if not work(item):
+                            refused.append(item)
         except KeyboardInterrupt:
             pass  # that of the main thread, which raises it
         except Exception as error:

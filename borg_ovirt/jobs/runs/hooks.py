@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from borg_ovirt import stopping
+from borg_ovirt import stopping, waits
 from borg_ovirt.config.schema import Hook
 from borg_ovirt.config.secrets import environment_of_children
 from borg_ovirt.errors import HookFailed
@@ -53,6 +53,10 @@ class Hooks:
     def hurry(self) -> None:
         """A signal ends the run: no command may take long from here on."""
         self._longest = HURRIED
+
+    def any_at(self, when: str) -> bool:
+        """Whether a command is to be run then."""
+        return any(hook.when == when for hook in self._hooks)
 
     def call(self, when: str, facts: Facts | None = None) -> list[str]:
         """Run the commands of one point, in order; returns warnings.
@@ -104,7 +108,8 @@ def run_hook(
     except OSError as error:
         return f"{name} did not start: {error.strerror}"
     try:
-        said = _talk(process, _json(facts), limit)
+        with waits.wait(f"running {name}"):
+            said = _talk(process, _json(facts), limit)
     except subprocess.TimeoutExpired:
         _end(process)
         return f"{name} took longer than {format_duration(limit)} and was ended"

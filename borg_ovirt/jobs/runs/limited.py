@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from borg_ovirt import waits
 from borg_ovirt.config.schema import Limits
 from borg_ovirt.errors import BorgOvirtError
 from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult, create
@@ -50,7 +51,7 @@ def back_up_limited(
     before, or not enough any more meanwhile.
     """
     vm = read_vm(engine, vm_id)
-    with _within(bounds, engine, vm, options, progress) as limited:
+    with _within(bounds, engine, vm, options, progress, storing) as limited:
         stores = store.by_grid(vm.id, options.mode, engine.identity)
         if len(stores) > 1:
             progress.step(
@@ -83,7 +84,12 @@ def _miss(result: CreateResult, part: Store, error: BorgOvirtError) -> None:
 
 @contextmanager
 def _within(
-    bounds: Bounds, engine: Engine, vm: VmFacts, options: CreateOptions, progress: Progress
+    bounds: Bounds,
+    engine: Engine,
+    vm: VmFacts,
+    options: CreateOptions,
+    progress: Progress,
+    storing: Storing,
 ) -> Iterator[CreateOptions]:
     """The options as the limits let them be."""
     domains = {disk.storage_domain for disk in vm.disks if disk.storage_domain}
@@ -93,13 +99,16 @@ def _within(
     def through(source: Source) -> Source:
         return WatchedSource(source, bounds.bucket, alarm)
 
-    def waiting(name: str) -> None:
+    @contextmanager
+    def waiting(name: str) -> Iterator[None]:
         progress.step(f"waiting for a place to read at {name.replace('-', ' ', 1)}")
+        with storing.aside(), waits.wait("waiting for a place to read"):  # who has it may be behind this one
+            yield
 
     narrow = _narrow(vm, domains, bounds.limits)
     with (
         guard.watching(domains, alarm),
-        places(bounds.state / "places", narrow, options.readers, tell=waiting) as readers,
+        places(bounds.state / "places", narrow, options.readers, waiting=waiting) as readers,
     ):
         yield replace(options, readers=readers, through=through)
 

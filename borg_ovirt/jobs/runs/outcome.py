@@ -97,6 +97,22 @@ class VmOutcome(BaseModel):
         self.status = "warning" if self.warnings else "ok"
         self.warn(*_once(warning for result in results for warning in result.warnings))
 
+    def lacks(self, location: str) -> bool:
+        """Whether the repository has no archive of it."""
+        return any(s.repository == location and s.archive is None for s in self.stored)
+
+    def fell_behind(self, location: str) -> bool:
+        """Whether it has none because it was too slow."""
+        return any(s.repository == location and s.behind for s in self.stored)
+
+    def caught_up(self, copied: Stored) -> None:
+        """It has one now: what was told of its lacking it counts no more."""
+        self.stored = [copied if s.repository == copied.repository else s for s in self.stored]
+        told = f"repository {copied.repository} "
+        self.warnings = [text for text in self.warnings if not text.startswith(told)]
+        if self.status == "warning" and not self.warnings:
+            self.status = "ok"
+
     def facts(self) -> dict[str, Any]:
         """As JSON tells it."""
         return self.model_dump(mode="json", by_alias=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
+from borg_ovirt import waits
+from borg_ovirt.jobs.runs.catch_up import catch_up
 from borg_ovirt.jobs.runs.hooks import Hooks
 from borg_ovirt.jobs.runs.merges import PendingMerges
 from borg_ovirt.jobs.runs.outcome import RunResult, SelectedVm, VmOutcome
@@ -53,6 +55,7 @@ def _carry_out(
 ) -> None:
     try:
         with (
+            waits.shown_by(progress.waiting),
             Engine(access, run_id=plan.run_id) as engine,
             Journal(plan.state, engine.instance_id, engine.run_id) as journal,
         ):
@@ -77,6 +80,7 @@ def _back_up(
         ordered = neediest_first(members, plan.repositories.last_good(engine.identity))
         # What one waits for holds up no other.
         ordered = sorted(ordered, key=lambda member: member.id in stuck)
+        progress.begin_run(len(ordered))
         result.vms = [VmOutcome(vm=member.name, vm_id=member.id) for member in ordered]
         several = plan.limits.captures > 1 and len(ordered) > 1
         stop = Stop() if several else None
@@ -85,6 +89,7 @@ def _back_up(
     if merges.pending:
         progress.step("waiting for the engine to finish its part")
     merges.wait()
+    catch_up(plan.repositories, result.vms, progress)
 
 
 def _interrupt(result: RunResult, signalled: KeyboardInterrupt, hooks: Hooks) -> None:

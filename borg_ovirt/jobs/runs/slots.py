@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -22,37 +22,44 @@ def places(
     limits: Mapping[str, int],
     wanted: int,
     *,
-    tell: Callable[[str], None] = lambda name: None,
+    waiting: Callable[[str], AbstractContextManager[None]] = lambda name: nullcontext(),
 ) -> Iterator[int]:
     """Take up to `wanted` places at each name of `limits`, at least one; yields how many at the narrowest.
 
-    Names are taken in order, so that two processes never wait for each other. `tell` hears the name that
-    has to be waited for.
+    Names are taken in order, so that two processes never wait for each other. `waiting` is entered with the
+    name that has to be waited for.
     """
     with ExitStack() as stack:
         got = wanted
         for name in sorted(limits):
-            got = min(got, _take(directory, name, limits[name], got, stack, tell))
+            got = min(got, _take(directory, name, limits[name], got, stack, waiting))
         yield got
 
 
 def _take(
-    directory: Path, name: str, limit: int, wanted: int, stack: ExitStack, tell: Callable[[str], None]
+    directory: Path,
+    name: str,
+    limit: int,
+    wanted: int,
+    stack: ExitStack,
+    waiting: Callable[[str], AbstractContextManager[None]],
 ) -> int:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    waited = False
-    while True:
+
+    def take() -> int:
         got = 0
         for number in range(limit):
             if got < wanted and (handle := try_lock(directory / f"{name}.{number}.lock")):
                 stack.callback(handle.close)
                 got += 1
-        if got:
-            return got
-        if not waited:
-            tell(name)
-            waited = True
-        stopping.pause(_PAUSE)
+        return got
+
+    if got := take():
+        return got
+    with waiting(name):
+        while not (got := take()):
+            stopping.pause(_PAUSE)
+    return got
 
 
 def try_lock(path: Path) -> TextIOWrapper | None:

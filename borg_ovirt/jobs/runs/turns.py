@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time as clock
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timezone
 
+from borg_ovirt import sign, waits
 from borg_ovirt.errors import HookFailed
 from borg_ovirt.jobs.backup.create import CreateOptions, CreateResult
 from borg_ovirt.jobs.backup.opened import OpenedRepositories
@@ -32,6 +33,7 @@ from borg_ovirt.ovirt.tracked.cleanup import heal, of_vm
 from borg_ovirt.ovirt.tracked.journal import Journal
 from borg_ovirt.progress import Named, Progress
 from borg_ovirt.stopping import Stop
+from borg_ovirt.units import format_duration, format_size
 
 Turn = tuple[Member, VmOutcome]
 _PAUSE = 1.0
@@ -54,6 +56,7 @@ class Turns:
     ) -> None:
         self._storing = StoringThread(stop) if stop is not None else Storing()
         self._healing = threading.Lock()
+        self._beginning = threading.Lock()
         self._plan = plan
         self._engine = engine
         self._repositories = repositories
@@ -83,10 +86,12 @@ class Turns:
         """False when the VM is taken."""
         if self._repositories.all_lost is not None:
             outcome.status, outcome.error = "failed", self._repositories.all_lost
+            self._progress.end_vm()
             return True
         until = self._plan.until
         if until is not None and datetime.now(timezone.utc) >= until:
             outcome.warnings.append(f"not started: it is past {until.astimezone():%H:%M}")
+            self._progress.end_vm()
             return True
         lock = try_lock(self._plan.state / "vms" / f"{member.id}.lock")
         if lock is None:
@@ -96,10 +101,12 @@ class Turns:
             self._storing.do(lambda: self._repositories.recover(self._progress.warn))
             if self._repositories.all_lost is not None:
                 return self._try(member, outcome)
-            waits = self._one(member, outcome)
-            if waits:
+            show = Named(self._progress, member.name).waiting
+            with waits.shown_by(show):
+                ends = self._one(member, outcome)
+            if ends:
                 release = stack.pop_all().close  # the VM is ours until the engine is through with it
-                self._merges.begin(_all(waits, release, outcome), self._late(outcome))
+                self._merges.begin(_all(ends, release, outcome, show), self._late(outcome))
         return True
 
     def _late(self, outcome: VmOutcome) -> Callable[[str], None]:
@@ -112,6 +119,10 @@ class Turns:
     def _one(self, member: Member, outcome: VmOutcome) -> list[Callable[[], list[str]]]:
         """One VM from its first hook to its last; whatever happens ends in the outcome."""
         outcome.started = datetime.now(timezone.utc)
+        with self._beginning:  # the sign never goes back
+            self._progress.begin_vm()
+            if (overview := self._progress.overview) is not None:
+                sign.hang_out(overview.begun, overview.total)
         begun = clock.monotonic()
         results: list[CreateResult] = []
         signalled = None
@@ -140,7 +151,9 @@ class Turns:
     def _back_up(self, member: Member, outcome: VmOutcome, results: list[CreateResult]) -> None:
         """One VM into the repositories, and what became of it in each of them; `results` grow meanwhile."""
         self._audit.started(member.id, member.name)
-        outcome.warnings += self._hooks.call("before-vm", self._facts(outcome))
+        if self._hooks.any_at("before-vm"):
+            with self._storing.aside():  # it may wait for what another VM's hooks have taken
+                outcome.warnings += self._hooks.call("before-vm", self._facts(outcome))
         options = self._plan.options(member)
         outcome.mode = options.mode
         self._heal(member)
@@ -157,8 +170,9 @@ class Turns:
         progress = Named(self._progress, member.name) if self._storing.shared else self._progress
         whole = self._engine, member.id, options, self._bounds, self._journal, progress, self._storing
         try:
-            for result in back_up_limited(shared, *whole):
-                results.append(result)
+            with self._storing.heeding(lambda error: repositories.broke(store, error)):
+                for result in back_up_limited(shared, *whole):
+                    results.append(result)
         except Exception as error:
             failure = error  # its name is gone when the clause ends
             ours = do(lambda: repositories.conclude(store, failure))
@@ -188,8 +202,13 @@ class Turns:
         if outcome.error is None:
             warned = outcome.status != "ok"
             archive, kind = outcome.archive or "", outcome.kind or ""
+            self._progress.end_vm(
+                f"{member.name}: archive {archive}: {kind}, {format_size(outcome.bytes_read)} read, "
+                f"{format_size(outcome.bytes_added)} added, {format_duration(outcome.seconds)}"
+            )
             self._audit.finished(member.id, member.name, archive, kind, warned=warned)
         else:
+            self._progress.end_vm()
             if not self._plan.named:
                 self._progress.warn(f"{member.name}: failed: {outcome.error}")
             self._audit.failed(member.id, member.name, outcome.error)
@@ -219,13 +238,17 @@ class Turns:
 
 
 def _all(
-    waits: Sequence[Callable[[], list[str]]], release: Callable[[], None], outcome: VmOutcome
+    ends: Sequence[Callable[[], list[str]]],
+    release: Callable[[], None],
+    outcome: VmOutcome,
+    show: Callable[[str], AbstractContextManager[None]],
 ) -> Callable[[], list[str]]:
     """Wait for what the engine still does after each read, then let go of the VM."""
 
     def wait() -> list[str]:
         try:
-            return [warning for wait in waits for warning in wait()]
+            with waits.shown_by(show):
+                return [warning for wait in ends for warning in wait()]
         finally:
             outcome.engine_is_done()
             release()

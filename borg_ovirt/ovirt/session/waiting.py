@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from borg_ovirt import stopping
+from borg_ovirt import stopping, waits
 from borg_ovirt.errors import Timeout
 
 T = TypeVar("T")
@@ -98,18 +99,21 @@ class Patience:
         """
         started, away = time.monotonic(), self.absence.seconds
         told = not what
-        for pause in self.pauses():
-            found = probe()
-            if found is not None:
-                return found
-            waited = time.monotonic() - started
-            left = seconds + self.absence.seconds - away - waited
-            if left <= 0:
-                break
-            if waited > TELL and not told:
-                log.warning("waiting for %s", what)
-                told = True
-            stopping.pause(min(pause, left))
+        with ExitStack() as shown:
+            for pause in self.pauses():
+                found = probe()
+                if found is not None:
+                    return found
+                waited = time.monotonic() - started
+                left = seconds + self.absence.seconds - away - waited
+                if left <= 0:
+                    break
+                if pause == self.first:
+                    shown.enter_context(waits.wait(f"waiting for {what or 'the engine'}"))
+                if waited > TELL and not told:
+                    log.warning("waiting for %s", what)
+                    told = True
+                stopping.pause(min(pause, left))
         raise Timeout(f"Waited {seconds:.0f} s for {what}, in vain.", hint)
 
     def look(self, probe: Callable[[], T | None]) -> T | None:

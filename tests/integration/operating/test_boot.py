@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
+import pytest
 from harness import Desk
 from libvirt_host import boot_sector
 from operating import SMALL, configure
@@ -61,6 +64,80 @@ def test_a_silent_guest_is_no_proof_unless_it_had_an_agent(box: Box, desk: Desk)
     run = desk.run("verify", "--level", "boot", "--boot-timeout", "1s", f"local::{archive}").ok(37)
     assert "FAILED boot" in desk.run("info", f"local::{archive}").ok(1).out
     desk.assert_clean()
+
+
+@pytest.mark.parametrize("moment", ["its disks are filled", "it runs"])
+def test_a_kill_leaves_nothing_after_the_next_run(box: Box, desk: Desk, moment: str) -> None:
+    configure(desk)
+    name = f"mortal-{moment.split()[-1]}"
+    vm = box.make_vm(name, [DiskSpec(SMALL)], running=False)
+    box.fill(box.disks(vm)[0], MIB, 2 * MIB, seed=1)
+    desk.create(vm)
+    known, disks = set(box.world.vms), set(box.world.disks)
+
+    def reached() -> bool:
+        if moment == "it runs":
+            return any(one.status == "up" for one in list(box.world.vms.values()) if one.id not in known)
+        return any(one.phase == "transferring" for one in list(box.world.transfers.values()))
+
+    if moment != "it runs":
+        box.inject.latency(3, "*/finalize")
+    killed = started(desk, "verify", "--level", "boot", f"local::{name}")
+    try:
+        box.wait(reached, moment)
+    finally:
+        killed.kill()
+        killed.communicate()
+        box.inject.clear()
+    assert (set(box.world.vms) != known) == (moment == "it runs")
+    assert set(box.world.disks) != disks
+    # The next run ends what was left before it begins; what was asked for a moment ago, the one after it.
+    desk.run("verify", "--level", "structure", "local").ok()
+    told = desk.run("cleanup").ok(0, 1)
+    if told.code:
+        desk.a_day_later()
+    assert (set(box.world.vms), set(box.world.disks)) == (known, disks)
+    desk.assert_clean()
+
+
+def started(desk: Desk, *words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        desk.command(*words), env=desk.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def guests_of(process: subprocess.Popen[bytes]) -> list[int]:
+    """The processes that it started, as the system tells."""
+    try:
+        text = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    except OSError:
+        return []
+    names = {int(pid): Path(f"/proc/{pid}/comm") for pid in text.split()}
+    return [
+        pid for pid, comm in names.items() if comm.exists() and comm.read_text().startswith("qemu-system")
+    ]
+
+
+def serial_line(guest: int) -> bytes:
+    words = Path(f"/proc/{guest}/cmdline").read_bytes().split(b"\0")
+    (path,) = (word.split(b"path=")[1] for word in words if word.startswith(b"file,id=serial"))
+    return Path(os.fsdecode(path)).read_bytes() if os.path.exists(path) else b""
+
+
+def test_a_kill_ends_the_guest_that_runs_here(box: Box, desk: Desk) -> None:
+    configure(desk)
+    disk = DiskSpec(SMALL, bootable=True, content=[(0, boot_sector(HELLO))])
+    archive = desk.create(box.make_vm("orphan", [disk], running=False))["archive"]
+    words = ["--level", "boot", "--local", "--expect-line", "never said", f"local::{archive}"]
+    process = started(desk, "verify", *words)
+    try:
+        box.wait(lambda: guests_of(process) != [], "QEMU")
+        (guest,) = guests_of(process)
+        box.wait(lambda: HELLO in serial_line(guest), "the guest")
+    finally:
+        process.kill()
+        process.communicate()
+    box.wait(lambda: not Path(f"/proc/{guest}/exe").exists(), "the end of QEMU", timeout=20)
 
 
 def test_without_an_engine_qemu_runs_it_from_the_repository(box: Box, desk: Desk, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from operating import SMALL, configure, in_process, outcomes
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.model import Vm
 
+from borg_ovirt.config.schema import Limits
 from borg_ovirt.jobs.backup.workers.messages import Spec
 from borg_ovirt.jobs.backup.workers.repositories import SeveralRepositories
 from borg_ovirt.jobs.runs.slots import try_lock
@@ -148,15 +149,12 @@ def test_a_signal_closes_what_was_begun(
     assert (result["status"], result["exit_status"]) == ("failed", 128 + number)
     assert result["error"] == f"ended by {name}"
     assert (result["vms"][0]["status"], result["vms"][0]["error"]) == ("failed", f"ended by {name}")
-    assert {vm["status"] for vm in result["vms"][1:]} <= {"not started"}
+    assert {vm["error"] for vm in result["vms"][1:]} <= {None, f"ended by {name}"}
     facts = told(log)
-    assert [fact["when"] for fact in facts] == [
-        "before-run",
-        "before-vm",
-        "on-failure",
-        "after-vm",
-        "after-run",
-    ]
+    assert [facts[0]["when"], facts[-1]["when"]] == ["before-run", "after-run"]
+    for vm in result["vms"]:
+        mine = [fact["when"] for fact in facts[1:-1] if fact["vm_name"] == vm["vm"]]
+        assert mine == ([] if vm["status"] == "not started" else ["before-vm", "on-failure", "after-vm"])
     assert facts[-1]["exit_status"] == 128 + number
     events = [event.description for event in list(box.world.events)[known:]]
     assert f"Backup of VM alpha failed: ended by {name}" in events
@@ -166,7 +164,7 @@ def test_a_signal_closes_what_was_begun(
 
 def test_a_signal_tells_people_what_was_done(box: Box, vms: dict[str, Vm], desk: Desk) -> None:
     wait = {"when": "after-vm", "command": f"touch {desk.root}/alpha; sleep 600", "timeout": "900s"}
-    configure(desk, hooks=[wait])
+    configure(desk, hooks=[wait], limits={"captures": 1})
     command = desk.command("create", "--no-progress", "--vm", "alpha", "--vm", "beta")
     process = subprocess.Popen(
         command, env=desk.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -247,7 +245,9 @@ def borg_home(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, desk.env[name])
 
 
-def run_with_losses(desk: Desk, vms: dict[str, Vm], both: list[str], *names: str) -> tuple[Any, list[str]]:
+def run_with_losses(
+    desk: Desk, vms: dict[str, Vm], both: list[str], *names: str, captures: int = 1
+) -> tuple[Any, list[str]]:
     """A run over all VMs; the process of the second repository dies while one of these is read."""
     specs = {location: Spec(location, passphrase=PASSPHRASE, lock_wait=20) for location in both}
     repositories = SeveralRepositories(specs, stall=60)
@@ -263,7 +263,8 @@ def run_with_losses(desk: Desk, vms: dict[str, Vm], both: list[str], *names: str
                 repositories._pool.live[1].process.kill()
             return super().disk(name, size, to_read)
 
-    result = in_process(desk, progress=Breaking(), repositories=repositories)
+    limits = Limits(captures=captures)
+    result = in_process(desk, progress=Breaking(), repositories=repositories, limits=limits)
     desk.assert_clean()
     return result, warned
 
@@ -279,6 +280,17 @@ def test_a_repository_that_fails_is_opened_again_for_the_next_vm(
     assert outcomes(result.facts()) == {"alpha": "warning", "beta": "ok", "gamma": "warning"}
     assert missed(result) == {"alpha": [False, True], "beta": [False, False], "gamma": [False, True]}
     assert sum("opening it again" in text for text in warned) == 1
+
+
+def test_a_repository_that_fails_costs_the_others_under_way_nothing(
+    vms: dict[str, Vm], desk: Desk, both: list[str], borg_home: None
+) -> None:
+    """They had asked it what to build on: it is opened again, and they are read again."""
+    result, warned = run_with_losses(desk, vms, both, "alpha", captures=3)
+    assert outcomes(result.facts()) == {"alpha": "warning", "beta": "ok", "gamma": "ok"}
+    assert missed(result) == {"alpha": [False, True], "beta": [False, False], "gamma": [False, False]}
+    assert sum("opening it again" in text for text in warned) == 1
+    assert {state.error for state in result.repositories} == {None}
 
 
 def test_a_repository_that_fails_twice_in_a_row_is_given_up(

@@ -129,7 +129,7 @@ def test_a_vm_that_another_process_works_on_comes_last(vms: dict[str, Vm], desk:
     class Listening(Progress):
         def step(self, text: str) -> None:
             if ": archive " in text:
-                made.append(text.split(":")[0])
+                made.append(text.split(": ")[1])
             if len(made) == 2 and not held.closed:
                 held.close()
 
@@ -207,9 +207,8 @@ def test_a_repository_that_breaks_is_opened_again(
             location, write=True, lock_wait=30.0, rsh=str(rsh), remote_path=str(BIN / "borg")
         )
 
-    result = in_process(
-        desk, progress=Breaking(), repositories=OneRepository("remote", location, open_remote)
-    )
+    repositories = OneRepository("remote", location, open_remote)
+    result = in_process(desk, progress=Breaking(), repositories=repositories, limits=Limits(captures=1))
     assert {vm.vm: vm.status for vm in result.vms} == {"alpha": "ok", "beta": "failed", "gamma": "ok"}
     assert len(pids.read_text().split()) == 2
     assert sorted(name.split("-")[0] for name in desk.archives()) == ["alpha", "gamma"]

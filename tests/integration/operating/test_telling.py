@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import random
+import tempfile
+from pathlib import Path
 
 import pytest
+import yaml
 from harness import Desk
+from listeners import mail_server, web_hook
 from operating import SMALL, configure
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.model import Vm
@@ -145,7 +149,9 @@ def test_a_report_for_the_morning(reporting: Desk) -> None:
     assert local["stored"] > MIB
     assert local["free"] > 0
     assert local["growth"]["forecast"].startswith("unknown yet: too few days tell")
-    assert any("encrypted" in finding["text"] for finding in local["findings"])
+    findings = " ".join(finding["text"] for finding in local["findings"])
+    for told in ("encrypted", "no copy of its key", "not append-only"):
+        assert told in findings
     told = page.read_text()
     assert "year end &lt;b&gt;2026&lt;/b&gt;" in told
     assert "It is selected and has no archive." in told
@@ -158,6 +164,48 @@ def test_a_report_for_the_morning(reporting: Desk) -> None:
     assert desk.run("report", "--html", "-", "--no-sizes").ok(1).out.startswith("<!DOCTYPE html>")
     refused = desk.run("report", "--html", str(desk.root / "no" / "such" / "folder.html")).ok(2).err
     assert "The report cannot be written to" in refused
+
+
+def test_the_report_goes_by_mail(reporting: Desk) -> None:
+    desk = reporting
+    settings = yaml.safe_load(Path(desk.env["BORG_OVIRT_CONFIG"]).read_text())
+    refused = desk.run("report", "--mail").ok(2)
+    assert "Nobody is to get the report" in refused.err
+    with mail_server() as morning, mail_server() as trouble, web_hook() as other:
+        urls = [
+            f"mailto://127.0.0.1:{one.port}?from=b@example.org&to=a@example.org" for one in (morning, trouble)
+        ]
+        wants = {"jobs": ["report"]}
+        notify = [
+            {"url": urls[0], **wants, "when": ["always"]},
+            {"url": urls[1], **wants},  # on failure and recovery
+            {"url": other.url, "when": ["always"]},
+        ]
+        configure(desk, **settings, notify=notify)
+        page = desk.root / "page.html"
+        desk.run("report", "--mail", "--html", str(page)).ok(1)
+        (message,), (_,) = morning.got, trouble.got
+        assert message["To"] == "a@example.org"
+        assert message["Subject"].endswith(": failed")
+        body = message.get_body(("plain",))
+        assert body is not None
+        text = body.get_content()
+        assert "VMs: 1 not protected as they should be; " in text
+        assert "never01: no backup. It is selected and has no archive." in text
+        (attached,) = message.iter_attachments()
+        assert attached.get_content_type() == "text/html"
+        assert attached.get_filename("").startswith("borg-ovirt-report-20")
+        assert attached.get_content().replace("\r\n", "\n") == page.read_text()
+        settings["vms"] = {"include": {"names": ["web01"]}}
+        configure(desk, **settings, notify=notify)
+        for _ in range(2):
+            assert desk.run("report", "--mail").ok().out == ""
+        assert len(morning.got) == 3
+        assert [m["Subject"].split(": ")[1] for m in trouble.got] == ["failed", "warning"]  # a recovery
+        assert other.got == []
+    lost = desk.run("report", "--mail").ok(1)  # nobody listens any more
+    assert "warning: notification 1 (mailto) was not sent" in lost.err
+    assert not list(Path(tempfile.gettempdir()).glob("borg-ovirt-*/borg-ovirt-report-*"))
 
 
 def test_a_report_without_the_engine_or_the_repository(reporting: Desk) -> None:

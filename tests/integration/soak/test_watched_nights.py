@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,9 +33,13 @@ class LaterDesk(Desk):
     """A desk whose commands run at the time of the night that it is."""
 
     later: Later
+    seconds: Counter[str]
+    """What each command took, all its runs together."""
 
     def run(self, *arguments: str, **env: str) -> Run:
+        began = time.monotonic()
         code, out, err = self.later.run("borg-ovirt", arguments, {**self.env, **env})
+        self.seconds[arguments[0]] += time.monotonic() - began  # type: ignore[assignment]
         assert "Traceback" not in err, err
         return Run(code, out, err)
 
@@ -79,6 +84,8 @@ class Watch:
         report = self.desk.run("report", "--json", "--html", str(page)).ok(1)
         self.look(report, self.hook.got[said:])
         assert self.box.clean() == []
+        spent = ", ".join(f"{name} {span:.0f} s" for name, span in self.desk.seconds.items())
+        print(f"night {self.night}: {len(report.json['vms'])} VMs; so far {spent}", flush=True)
         self.night += 1
         self.desk.later.seconds += DAY
         self.box.shift(days=1)
@@ -128,7 +135,7 @@ class Watch:
 @contextmanager
 def site(box: Box, root: Path, count: int, every: int) -> Iterator[Watch]:
     desk = LaterDesk(box, root)
-    desk.later = Later()
+    desk.later, desk.seconds = Later(), Counter()
     with web_hook() as hook:
         vms = [box.make_vm(f"vm{n:02}", [DiskSpec(SMALL)], running=n % 2 == 1) for n in range(count)]
         for number, vm in enumerate(vms):

@@ -59,7 +59,7 @@ def job(*words: str, **options: object) -> Iterator[subprocess.Popen[str]]:
 def test_the_first_signal_unwinds_and_says_so(number: signal.Signals, status: int) -> None:
     with job() as process:
         process.send_signal(number)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert out == "cleaning\nclean\n"
     assert process.returncode == status
     assert err.count("\n") == 1
@@ -72,7 +72,7 @@ def test_the_second_signal_leaves_at_once() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "cleaning\n"
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert out == ""
     assert process.returncode == 130
     assert "leaving at once" in err.splitlines()[-1]
@@ -82,7 +82,7 @@ def test_under_nohup_a_hang_up_is_ignored() -> None:
     with job(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 143
     assert out == "cleaning\nclean\n"
     assert "leaving at once" not in err, "the hang-up was no first signal"

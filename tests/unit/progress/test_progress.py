@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
+from borg_ovirt import sign, waits
 from borg_ovirt.blocks import GiB, MiB
-from borg_ovirt.progress import Gauge, Progress, choose
+from borg_ovirt.progress import Gauge, Named, Progress, choose
 from borg_ovirt.progress.bars import TerminalProgress
 from borg_ovirt.progress.jsonlines import JsonProgress
 from borg_ovirt.progress.plain import PlainProgress, describe
@@ -202,3 +207,100 @@ def test_the_place_chooses_the_display() -> None:
     assert isinstance(choose(stream=FakeTerminal(), quiet=True), PlainProgress)
     assert isinstance(choose(stream=io.StringIO()), PlainProgress)
     assert isinstance(choose(stream=FakeTerminal(), log_json=True), JsonProgress)
+
+
+def two_vms(progress: Progress) -> None:
+    """A run of two VMs as `jobs.runs` tells it."""
+    progress.begin_run(2)
+    for name in ("web01", "web02"):
+        progress.begin_vm()
+        progress.detail(f"{name}: incremental")
+        with progress.waiting(f"{name}: waiting for the backup to be ready"):
+            pass
+        with progress.disk(f"{name}_Disk1", GiB) as gauge:
+            gauge.advance(read=256 * MiB)
+        progress.end_vm(f"{name}: archive {name}-1" if name == "web01" else None)
+
+
+def test_a_log_has_one_line_for_each_vm() -> None:
+    stream = io.StringIO()
+    two_vms(PlainProgress(stream))
+    assert stream.getvalue().splitlines() == ["VM 1 of 2: web01: archive web01-1"]
+    stream = io.StringIO()
+    two_vms(PlainProgress(stream, verbose=True))
+    lines = stream.getvalue().splitlines()
+    assert [lines[0], lines[2], lines[3]] == [
+        "web01: incremental",
+        "VM 1 of 2: web01: archive web01-1",
+        "web02: incremental",
+    ]
+    assert lines[1].startswith("web01_Disk1: 25% of 1 GiB")
+
+
+def test_an_only_vm_has_no_number() -> None:
+    stream = io.StringIO()
+    progress = PlainProgress(stream)
+    progress.begin_run(1)
+    progress.end_vm("web01: archive web01-1")
+    assert stream.getvalue() == "web01: archive web01-1\n"
+
+
+def test_an_overview_counts_vms_bytes_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("borg_ovirt.progress.overview.time.monotonic", clock)
+    progress = Progress()
+    progress.begin_run(60)
+    assert str(progress.overview) == "VM 0 of 60, 0 done, 0 B read, 0.0s so far"
+    for _ in range(17):
+        progress.begin_vm()
+    for _ in range(15):
+        with progress.disk("vda", GiB) as gauge:
+            gauge.advance(read=GiB)
+        progress.end_vm()
+    clock.now += 60
+    assert str(progress.overview) == "VM 17 of 60, 15 done, 15 GiB read, 1m00s so far, about 3m00s left"
+
+
+def test_a_terminal_shows_the_run_and_counts_the_seconds_of_each_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = FakeTerminal()
+    with TerminalProgress(terminal, width=120) as progress:
+        progress.begin_run(60)
+        progress.begin_vm()
+        named = Named(progress, "web01")
+        with waits.shown_by(named.waiting), waits.wait("waiting for the backup to be ready"):
+            clock = Clock()
+            clock.now = time.monotonic() + 12
+            monkeypatch.setattr("borg_ovirt.progress.bars.time.monotonic", clock)
+            progress._display().refresh()  # as it does four times a second
+        monkeypatch.undo()
+        words = terminal.words
+        with waits.wait("nobody shows it here"):
+            progress.end_vm("web01: archive web01-1")
+    assert "VM 1 of 60, 0 done, 0 B read" in words
+    assert re.search(r"web01: waiting for the backup to be ready, 12(\.0)?s", words)
+    assert "VM 1 of 60: web01: archive web01-1\n" in terminal.words
+    assert "nobody" not in terminal.words
+
+
+def test_programs_hear_of_waits() -> None:
+    stream = io.StringIO()
+    with JsonProgress(stream).waiting("the engine"):
+        pass
+    first, last = (json.loads(line) for line in stream.getvalue().splitlines())
+    assert (first["type"], first["message"], first["finished"]) == ("progress_message", "the engine", False)
+    assert (last["operation"], last["message"], last["finished"]) == (first["operation"], "", True)
+
+
+def test_a_sign_tells_what_a_process_does_now() -> None:
+    assert sign.read(1) is None
+    sign.hang_out(17, 60)
+    sign.hang_out(18, 60)
+    assert sign.read(os.getpid()) == "VM 18 of 60"
+    worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert sign.read(worker.pid) == "VM 18 of 60"  # it works for this process
+    finally:
+        worker.communicate(b"\n")
+    assert sign.read(2**22 + 1) is None

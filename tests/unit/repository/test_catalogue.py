@@ -69,9 +69,36 @@ def test_foreign_and_unfinished_ones_are_left_out() -> None:
     assert session.asked == ["a", "theirs"]
 
 
-def test_each_is_asked_once() -> None:
-    session = Session("ab", foreign="b")
+def test_each_is_asked_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    session = Session("abc", damaged="c", foreign="b")
     typed: Any = session
     catalogue = Catalogue(typed)
     assert catalogue.archives() == catalogue.archives()
-    assert session.asked == ["a", "b"]
+    assert session.asked == ["a", "b", "c"]
+    assert len(caplog.records) == 1
+    assert catalogue.unreadable == {"c"}
+
+
+def test_after_a_failure_it_is_asked_again() -> None:
+    session = Session("abcd", "c")
+    session.error = RepositoryError
+    typed: Any = session
+    catalogue = Catalogue(typed)
+    with pytest.raises(RepositoryError, match="c is damaged"):
+        catalogue.archives()
+    session.damaged = ()
+    assert [info.name for info in catalogue.archives()] == list("abcd")
+
+
+def test_an_unchanged_list_is_not_read_again() -> None:
+    """Borg parses each archive's time: with thousands of them that is felt."""
+    session = Session("ab")
+    entries = session.entries()
+    session.entries = lambda: entries  # type: ignore[method-assign]
+    catalogue = Catalogue(session)  # type: ignore[arg-type]
+    first = catalogue.archives()
+    first.clear()  # the caller's own
+    assert [info.name for info in catalogue.archives()] == ["a", "b"]
+    entries = [*entries, ArchiveEntry("c", b"c", NOON)]
+    assert [info.name for info in catalogue.archives()] == ["a", "b", "c"]
+    assert session.asked == ["a", "b", "c"]

@@ -32,6 +32,7 @@ class Spec:
     rsh: str | None = None
     upload_limit: int | None = None
     """KiB per second."""
+    checkpoint_interval: float | None = None
     passphrase: str | None = field(default=None, repr=False)
     """None leaves it to Borg's variables."""
     threads: int = 2

@@ -1,7 +1,8 @@
 """The processes of all repositories of a run: notified and asked together, and none spoils the others.
 
 One thread. A cell lies in the shared memory until every repository has stored it; who keeps one there longer
-than the limit, or leaves a question unanswered for so long, is killed and left behind.
+than the limit, leaves a question unanswered for so long, or makes the others wait for so long in all while
+one VM is stored, is killed and left behind.
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ class WorkerPool:
         self._slots = [MEMORY]
         """The size of the places that the shared memory is divided into: the same for all parts."""
         self._whole: WorkerPool | None = None
+        self._lag: dict[Worker, float] = {}
+        """For how long the others waited for each."""
+        self._late = False
 
     def __enter__(self) -> WorkerPool:
         self._descriptor = make_memory()
@@ -90,7 +94,16 @@ class WorkerPool:
         part.live = [worker for worker in workers if worker in self.live]
         part.lost = []
         part._whole = self
+        part._lag = {}
         return part
+
+    @property
+    def outdated(self) -> bool:
+        """Whether it still has, or missed too late, one that was lost under another part."""
+        return self._late or not set(self.live) <= set(self._root().live)
+
+    def _root(self) -> WorkerPool:
+        return self if self._whole is None else self._whole._root()
 
     def take_lost(self) -> dict[str, BorgOvirtError]:
         """By name who was lost since this was last asked, and why."""
@@ -103,13 +116,20 @@ class WorkerPool:
 
     # Talking
 
+    def _let_go(self) -> None:
+        """Of those that another part has lost; the last one's error is raised."""
+        for worker in [worker for worker in self.live if worker not in self._root().live]:
+            self.drop(worker, RepositoryError(f"The repository {worker.location} was lost under another VM."))
+
     def notify(self, what: str, *words: Any) -> None:
         """Something to do, in order; what goes wrong shows later."""
+        self._let_go()
         for worker in list(self.live):
             self._send(worker, Notify(what, words))
 
     def request(self, what: str, *words: Any, patient: bool = False) -> dict[Worker, Any]:
         """The answers of all that are still there. `patient`: as long as it takes."""
+        self._let_go()
         asked = list(self.live)
         for worker in asked:
             self._send(worker, Request(what, words))
@@ -167,11 +187,13 @@ class WorkerPool:
 
     def drop(self, worker: Worker, error: BorgOvirtError, *, at_once: bool = False) -> None:
         """Go on without this repository; raises its error where it was the last."""
+        late = worker not in self._root().live
         part: WorkerPool | None = self
         while part is not None:
             if worker in part.live:  # else another part has met it before
                 part.live.remove(worker)
                 part.lost.append((worker, error))
+                part._late |= late
             part = part._whole
         worker.held.clear()
         if at_once:
@@ -206,7 +228,10 @@ class WorkerPool:
         self._hear(0)
         while (slot := self._free()) is None:
             oldest = min(since for worker in self.live for since in worker.held.values())
-            self._hear(max(0.0, oldest + self._stall - time.monotonic()))
+            began, last = time.monotonic(), self._last()
+            self._hear(max(0.0, oldest + self._stall - began))
+            for worker in last:
+                self._lag[worker] = self._lag.get(worker, 0.0) + time.monotonic() - began
             self._drop_stalled()
         begin = slot * self._slots[0]
         self._memory[begin : begin + len(data)] = data
@@ -216,8 +241,16 @@ class WorkerPool:
         taken = {slot for worker in self.live for slot in worker.held}
         return next((slot for slot in range(MEMORY // self._slots[0]) if slot not in taken), None)
 
+    def _last(self) -> list[Worker]:
+        """Who has all that is there still to store, while another has done the half of it."""
+        places = MEMORY // self._slots[0]
+        ahead = any(len(worker.held) <= places // 2 for worker in self.live)
+        return [worker for worker in self.live if ahead and len(worker.held) == places]
+
     def _drop_stalled(self) -> None:
         now = time.monotonic()
         for worker in list(self.live):
-            if worker.held and now - min(worker.held.values()) >= self._stall:
-                self.drop(worker, worker.stalled(), at_once=True)
+            held_up = bool(worker.held) and now - min(worker.held.values()) >= self._stall
+            if held_up or self._lag.get(worker, 0.0) >= self._stall:
+                moves = now - worker.heard < self._stall
+                self.drop(worker, worker.behind() if moves else worker.stalled(), at_once=True)

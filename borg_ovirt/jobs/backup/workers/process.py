@@ -10,9 +10,8 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -27,11 +26,11 @@ from borg_ovirt.jobs.backup.workers.messages import (
     Spec,
     map_memory,
 )
+from borg_ovirt.jobs.backup.workers.opening import open_spec
 from borg_ovirt.jobs.backup.workers.service import RepositoryService
 from borg_ovirt.pipe.malloc import tune_malloc
-from borg_ovirt.redact import redact, remember
-from borg_ovirt.repository.open import Repository, open_repository
-from borg_ovirt.repository.passphrase import handed_over
+from borg_ovirt.redact import redact
+from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.writer import PreparedCell
 
 
@@ -51,7 +50,7 @@ def serve(connection: Connection, memory: memoryview) -> None:
         spec: Spec = connection.recv()
         logging.basicConfig(level=spec.log_level, handlers=[_Logged(line)], force=True)
         with (
-            _opened(spec) as repository,
+            open_spec(spec) as repository,
             ThreadPoolExecutor(spec.threads) as threads,
             ExitStack() as stack,
         ):
@@ -61,25 +60,6 @@ def serve(connection: Connection, memory: memoryview) -> None:
         return
     except BaseException as error:
         line.send(Failed.of(error))
-
-
-@contextmanager
-def _opened(spec: Spec) -> Iterator[Repository]:
-    with ExitStack() as stack:
-        if spec.passphrase is not None:
-            remember(spec.passphrase)
-            stack.enter_context(handed_over(spec.passphrase))
-        yield stack.enter_context(
-            open_repository(
-                spec.location,
-                write=True,
-                lock_wait=spec.lock_wait,
-                compression=spec.compression,
-                remote_path=spec.remote_path,
-                rsh=spec.rsh,
-                upload_limit=spec.upload_limit,
-            )
-        )
 
 
 class _Line:

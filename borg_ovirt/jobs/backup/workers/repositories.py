@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
 from borg_ovirt.errors import BorgOvirtError, WrongPassphrase
 from borg_ovirt.jobs.backup.opened import OpenedRepositories, RepositoryState
 from borg_ovirt.jobs.backup.stores import Store
 from borg_ovirt.jobs.backup.workers.messages import Spec
+from borg_ovirt.jobs.backup.workers.opening import open_spec
 from borg_ovirt.jobs.backup.workers.pool import WorkerPool
 from borg_ovirt.jobs.backup.workers.store import PoolStore
 from borg_ovirt.jobs.selection import EngineId, LastArchive
 from borg_ovirt.redact import redact
+from borg_ovirt.repository.open import Repository
 
 STALL = 300.0
 """Seconds that one repository may keep the others waiting."""
@@ -56,7 +58,11 @@ class SeveralRepositories(OpenedRepositories):
                 state.failed(lost[state.name])
             elif error is None and state.error is None:
                 state.stored()
-        return True
+        return error is None or not (isinstance(store, PoolStore) and store.outdated)
+
+    def opened_here(self, location: str, *, write: bool) -> AbstractContextManager[Repository]:
+        name = next(state.name for state in self.states if state.location == location)
+        return open_spec(replace(self._specs[name], lock_wait=_LETTING_GO), write=write)
 
     def _open(self, states: Sequence[RepositoryState]) -> None:
         """Start a process for each. Those that want a passphrase are asked for it, one after the other."""

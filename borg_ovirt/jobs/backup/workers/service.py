@@ -123,7 +123,8 @@ class RepositoryService:
 
     def begin(self, name: str, started: datetime, vm_id: str = "") -> None:
         self._new, self._vm_id = {}, vm_id
-        self._writer = self._archives.enter_context(self._repository.writer(name, started=started))
+        writing = self._repository.writer(name, started=started, vm_id=vm_id)
+        self._writer = self._archives.enter_context(writing)
 
     def add_file(self, path: str, data: bytes) -> None:
         self._open_writer().add_file(path, data)

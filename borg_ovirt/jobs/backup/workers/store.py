@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 
-from borg_ovirt.errors import BorgOvirtError, UsageError
+from borg_ovirt.errors import BorgOvirtError, RepositoryError, UsageError
 from borg_ovirt.jobs.backup.base import BaseQuery, Choice
 from borg_ovirt.jobs.backup.stores import Stored
 from borg_ovirt.jobs.backup.workers.base import PoolStart, in_words
 from borg_ovirt.jobs.backup.workers.pool import WorkerPool
 from borg_ovirt.jobs.backup.workers.service import Committed, Offer
 from borg_ovirt.jobs.backup.workers.sink import PoolSink
-from borg_ovirt.jobs.backup.workers.worker import Worker
+from borg_ovirt.jobs.backup.workers.worker import RepositoryBehind, Worker
 from borg_ovirt.jobs.selection import EngineId
 from borg_ovirt.pipe.download import DownloadStats
 from borg_ovirt.repository import layout
@@ -89,7 +89,9 @@ class PoolStore:
 
     @contextmanager
     def writer(self, name: str, *, started: datetime) -> Iterator[_PoolArchive]:
-        """The same archive in each."""
+        """The same archive in each. Raises where one of them was lost under another VM: its base is gone."""
+        if self.outdated:
+            raise RepositoryError("A repository was lost under another VM.")
         self._pool.notify("begin", name, started, self._vm_id)
         self._archive = _PoolArchive(self._pool, name)
         try:
@@ -98,6 +100,11 @@ class PoolStore:
             with suppress(BorgOvirtError):
                 self._pool.notify("end")
             raise
+
+    @property
+    def outdated(self) -> bool:
+        """Whether one of them was lost meanwhile, under another VM."""
+        return self._pool.outdated
 
     def losses(self) -> list[str]:
         """Who was given up since this was last asked."""
@@ -149,4 +156,7 @@ class _PoolArchive:
             Stored(worker.location, self.name, done.base, self._new.get(worker), done.added, done.heat)
             for worker, done in self._committed.items()
         ]
-        return kept + [Stored(worker.location, None, error=str(error)) for worker, error in self._pool.lost]
+        return kept + [
+            Stored(worker.location, None, error=str(error), behind=isinstance(error, RepositoryBehind))
+            for worker, error in self._pool.lost
+        ]

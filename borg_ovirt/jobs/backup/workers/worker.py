@@ -18,6 +18,10 @@ from borg_ovirt.jobs.backup.workers.messages import Notify, Request, Spec
 from borg_ovirt.redact import redact
 
 
+class RepositoryBehind(RepositoryError):
+    """It moves, but more slowly than the others wait for it."""
+
+
 class Worker:
     """A process that keeps one repository, and what is known of it."""
 
@@ -69,6 +73,13 @@ class Worker:
         return RepositoryError(
             f"The repository {self.location} kept the others waiting for more than {self.stall:g} s.",
             "See what holds it up, or give it more time with --repo-stall.",
+        )
+
+    def behind(self) -> RepositoryError:
+        """The error of one that moves, but too slowly."""
+        return RepositoryBehind(
+            f"The repository {self.location} fell behind: the others waited for it for {self.stall:g} s.",
+            "Copy the archive into it with `borg-ovirt copy`, or give it more time with --repo-stall.",
         )
 
     def ended(self) -> BorgOvirtError:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from borg_ovirt.errors import ArchiveNotFound
+from borg_ovirt.errors import ArchiveNotFound, RepositoryDamaged
 from borg_ovirt.jobs.archives.find import find_archive
 from borg_ovirt.repository.catalogue import ArchiveInfo
 from borg_ovirt.repository.layout import ArchiveComment
@@ -39,6 +39,9 @@ class OpenedRepository:
 
     def all_names(self) -> set[str]:
         return {info.name for info in self.infos} | self.foreign
+
+    def unreadable(self) -> set[str]:
+        return {name for name in self.foreign if name.startswith("lost")}
 
 
 def find(shelf: OpenedRepository, name: str) -> str:
@@ -116,3 +119,9 @@ def test_a_vm_of_two_engines_is_told_apart_by_the_user(shelf: OpenedRepository) 
         with pytest.raises(ArchiveNotFound, match=r"2 engines: engine \(latest archive web-2\); other"):
             find(shelf, name)
     assert find(shelf, "web-2") == "web-2"
+
+
+def test_an_archive_that_cannot_be_read_is_called_so(shelf: OpenedRepository) -> None:
+    shelf.foreign.add("lost-1")
+    with pytest.raises(RepositoryDamaged, match="lost-1 in /repo cannot be read"):
+        find(shelf, "lost-1")

@@ -11,7 +11,7 @@ import pytest
 from borg_ovirt import stopping
 from borg_ovirt.errors import TransferFailed
 from borg_ovirt.jobs.backup import storing
-from borg_ovirt.jobs.backup.storing import HELD, QUESTION, STREAM, Storing, StoringThread
+from borg_ovirt.jobs.backup.storing import ARCHIVE, QUESTION, Storing, StoringThread
 from borg_ovirt.jobs.runs.crew import together
 from borg_ovirt.stopping import Stop
 
@@ -37,25 +37,26 @@ def test_alone_it_is_done_at_once() -> None:
     alone = Storing()
     assert alone.do(lambda: threading.get_ident()) == threading.get_ident()
     assert not alone.hold(1)
-    with alone.in_line() as begun, alone.buffers(4, 2) as buffers:
+    with alone.in_line(large=True) as begun, alone.buffers(4, 2) as buffers:
         begun()
         assert (buffers.size, buffers.count) == (4, 2)
 
 
-def test_all_is_done_by_one_thread_questions_first(thread: StoringThread) -> None:
-    """Who is asked something waits for no archive, and who is read while it waits for none that is held."""
+def test_all_is_done_by_one_thread_questions_first_then_the_neediest(thread: StoringThread) -> None:
+    """Who is asked something waits for no archive but the one that is being made."""
     done: list[tuple[int, int]] = []
 
-    def work(rank: int) -> bool:
-        if rank < 0:  # it keeps the storing thread busy until all others wait
+    def work(number: int) -> bool:
+        if number == 0:  # it keeps the storing thread busy until all others wait
             thread.do(lambda: until(lambda: thread._inbox.qsize() == 3))
             return True
-        until(lambda: thread._current is not None and thread._inbox.qsize() == HELD - rank)
-        thread.do(lambda: done.append((rank, threading.get_ident())), rank)
+        until(lambda: thread._current is not None and thread._inbox.qsize() == 3 - number)
+        rank = QUESTION if number == 3 else ARCHIVE  # the neediest asks last
+        thread.do(lambda: done.append((number, threading.get_ident())), rank)
         return True
 
-    assert together(4, thread, work, [-1, HELD, STREAM, QUESTION]) == []
-    assert [rank for rank, _ in done] == [QUESTION, STREAM, HELD]
+    assert together(4, thread, work, [0, 1, 2, 3]) == []
+    assert [number for number, _ in done] == [3, 1, 2]
     assert {ident for _, ident in done} == {threading.get_ident()}
 
 
@@ -106,7 +107,7 @@ def test_one_in_line_begins_shortly_before_its_turn(thread: StoringThread) -> No
 
     def work(number: int) -> bool:
         if number == 0:
-            with thread.in_line() as begun:
+            with thread.in_line(large=True) as begun:
 
                 def store() -> None:
                     begun()
@@ -117,17 +118,45 @@ def test_one_in_line_begins_shortly_before_its_turn(thread: StoringThread) -> No
                         left[0] = storing.LEAD / 2
                         until(lambda: "begun" in steps)
 
-                thread.do(store, STREAM)
+                thread.do(store, ARCHIVE)
         else:
             until(lambda: thread._left is not None)
             steps.append("waits")
-            with thread.in_line() as begun:
+            with thread.in_line(large=True) as begun:
                 steps.append("begun")
                 begun()
         return True
 
     together(2, thread, work, [0, 1])
     assert steps == ["waits", "almost done", "begun"]
+
+
+def test_the_neediest_of_those_in_line_is_begun_first(thread: StoringThread) -> None:
+    """However late it comes to the line: it is waited for, but for what the others may have."""
+    steps: list[str] = []
+
+    def work(number: int) -> bool:
+        if number == 0:
+            until(lambda: steps[:2] == ["2 waits", "3 waits"])
+            with thread.aside():  # 1 is on its way and needs no line: it lets them pass at last
+                until(lambda: "begun 2" in steps)
+        elif number == 1:
+            until(lambda: len(steps) == 2)
+            with thread.in_line(large=False):
+                steps.append("small 1")
+                return True
+        else:
+            until(lambda: len(steps) >= number - 2)
+            steps.append(f"{number} waits")
+        with thread.in_line(large=True) as begun:
+            steps.append(f"begun {number}")
+            begun()
+        return True
+
+    together(4, thread, work, [0, 1, 2, 3])
+    assert steps[:3] == ["2 waits", "3 waits", "small 1"]
+    assert steps.index("begun 2") == 3
+    assert steps.index("begun 3") > 3
 
 
 def test_a_signal_ends_who_waits_once_and_starts_nobody(thread: StoringThread) -> None:
@@ -149,7 +178,7 @@ def test_a_signal_ends_who_waits_once_and_starts_nobody(thread: StoringThread) -
             else:
                 until(lambda: thread._current is not None)
                 steps.append("asking")
-                thread.do(lambda: steps.append("never done"), HELD)
+                thread.do(lambda: steps.append("never done"), ARCHIVE)
         except KeyboardInterrupt:
             stopping.pause(0.01)  # what is begun is ended, which takes its time
             thread.do(lambda: steps.append(f"unwound {number}"))
