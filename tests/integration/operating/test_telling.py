@@ -56,7 +56,7 @@ def test_what_the_repository_grew_by(vm: Vm, desk: Desk) -> None:
     quiet = desk.run("create", "local", "--vm", "web01").ok()
     assert quiet.out.splitlines()[0].split()[5:7] == ["ADDED", "TOOK"]
     listed = desk.run("list", "local").ok().out.splitlines()
-    assert listed[0].split()[5:7] == ["ADDED", "PROOF"]
+    assert listed[0].split()[6:8] == ["ADDED", "PROOF"]
     assert [" MiB " in listed[1], listed[2].endswith(" KiB")] == [True, True]
     shown = desk.run("info", "local::web01").ok().out
     assert "Added:        " in shown
