@@ -68,6 +68,10 @@ class OpenedRepositories(ABC):
     def store(self) -> Store:
         """Takes the next VM into those that are open."""
 
+    def broke(self, store: Store, error: Exception) -> None:
+        """This went wrong under that VM, and others wait: they are not to meet what is broken."""
+        return  # where each is in a process of its own they do not
+
     @abstractmethod
     def conclude(self, store: Store, error: Exception | None) -> bool:
         """One VM's backup into `store` has ended, with this error or well: who failed under it?
@@ -114,6 +118,7 @@ class OneRepository(OpenedRepositories):
         self._opener = opener
         self._stack = ExitStack()
         self._repository: Repository | None = None
+        self._broke_under: Store | None = None
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -131,15 +136,24 @@ class OneRepository(OpenedRepositories):
     def store(self) -> Store:
         return SingleStore(self._opened())
 
-    def conclude(self, store: Store, error: Exception | None) -> bool:
-        if not isinstance(store, SingleStore) or store.repository is not self._repository:
-            return error is None
-        if error is None:
-            self._state.stored()
-        elif isinstance(error, RepositoryError) and not isinstance(error, RepositoryDamaged):
+    def broke(self, store: Store, error: Exception) -> None:
+        if not isinstance(error, RepositoryError) or isinstance(error, RepositoryDamaged):
+            return
+        if self._is_current(store):
+            self._broke_under = store
             self._state.failed(error)
             self._close_broken(error)
+
+    def conclude(self, store: Store, error: Exception | None) -> bool:
+        if error is not None:
+            self.broke(store, error)
+            return self._is_current(store) or store is self._broke_under
+        if self._is_current(store):
+            self._state.stored()
         return True
+
+    def _is_current(self, store: Store) -> bool:
+        return isinstance(store, SingleStore) and store.repository is self._repository
 
     def _open(self) -> None:
         self._repository = self._stack.enter_context(self._opener())

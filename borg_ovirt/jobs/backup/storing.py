@@ -42,6 +42,10 @@ class Storing:
         """What touches a repository."""
         return work()
 
+    def heeding(self, broken: Callable[[Exception], None]) -> AbstractContextManager[None]:
+        """Inside, who asks has `broken` called with what goes wrong, before anybody else is served."""
+        return nullcontext()
+
     @contextmanager
     def buffers(self, cell: int, count: int) -> Iterator[Buffers]:
         """To read ahead with."""
@@ -116,9 +120,16 @@ class StoringThread(Storing):
             if rank == ARCHIVE:
                 shown.enter_context(wait("waiting for its turn to be stored"))
 
+            broken = getattr(self._here, "broken", None)
+
             def begun() -> T:
                 shown.close()
-                return work()
+                try:
+                    return work()
+                except Exception as error:
+                    if broken is not None:
+                        broken(error)
+                    raise
 
             return self._answered(_Request(begun), rank)  # type: ignore[no-any-return]
 
@@ -138,6 +149,14 @@ class StoringThread(Storing):
             if error is not None:
                 raise error
             return result
+
+    @contextmanager
+    def heeding(self, broken: Callable[[Exception], None]) -> Iterator[None]:
+        self._here.broken = broken
+        try:
+            yield
+        finally:
+            self._here.broken = None
 
     @contextmanager
     def buffers(self, cell: int, count: int) -> Iterator[Buffers]:

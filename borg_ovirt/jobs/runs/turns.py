@@ -170,8 +170,9 @@ class Turns:
         progress = Named(self._progress, member.name) if self._storing.shared else self._progress
         whole = self._engine, member.id, options, self._bounds, self._journal, progress, self._storing
         try:
-            for result in back_up_limited(shared, *whole):
-                results.append(result)
+            with self._storing.heeding(lambda error: repositories.broke(store, error)):
+                for result in back_up_limited(shared, *whole):
+                    results.append(result)
         except Exception as error:
             failure = error  # its name is gone when the clause ends
             ours = do(lambda: repositories.conclude(store, failure))

@@ -169,7 +169,7 @@ def test_a_repository_that_is_not_there_costs_the_others_nothing(
 ) -> None:
     nowhere = {"location": str(desk.root / "nowhere")}
     both = {"local": {"location": desk.repo}, "lost": nowhere}
-    configure(desk, repositories=both)
+    configure(desk, repositories=both, limits={"captures": 1})  # between two VMs it is tried again
     done = desk.run("create", "--json").ok(2)
     assert outcomes(done.json) == dict.fromkeys(("alpha", "beta", "gamma"), "warning")
     local, lost = done.json["repositories"]
@@ -207,9 +207,8 @@ def test_a_repository_that_breaks_is_opened_again(
             location, write=True, lock_wait=30.0, rsh=str(rsh), remote_path=str(BIN / "borg")
         )
 
-    result = in_process(
-        desk, progress=Breaking(), repositories=OneRepository("remote", location, open_remote)
-    )
+    repositories = OneRepository("remote", location, open_remote)
+    result = in_process(desk, progress=Breaking(), repositories=repositories, limits=Limits(captures=1))
     assert {vm.vm: vm.status for vm in result.vms} == {"alpha": "ok", "beta": "failed", "gamma": "ok"}
     assert len(pids.read_text().split()) == 2
     assert sorted(name.split("-")[0] for name in desk.archives()) == ["alpha", "gamma"]

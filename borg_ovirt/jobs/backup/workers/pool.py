@@ -116,13 +116,20 @@ class WorkerPool:
 
     # Talking
 
+    def _let_go(self) -> None:
+        """Of those that another part has lost; the last one's error is raised."""
+        for worker in [worker for worker in self.live if worker not in self._root().live]:
+            self.drop(worker, RepositoryError(f"The repository {worker.location} was lost under another VM."))
+
     def notify(self, what: str, *words: Any) -> None:
         """Something to do, in order; what goes wrong shows later."""
+        self._let_go()
         for worker in list(self.live):
             self._send(worker, Notify(what, words))
 
     def request(self, what: str, *words: Any, patient: bool = False) -> dict[Worker, Any]:
         """The answers of all that are still there. `patient`: as long as it takes."""
+        self._let_go()
         asked = list(self.live)
         for worker in asked:
             self._send(worker, Request(what, words))
