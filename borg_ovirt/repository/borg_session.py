@@ -174,9 +174,7 @@ class Session:
 
         Over `borg serve` only the cache can tell, as for stock Borg.
         """
-        if id_ in self.rotten:
-            return False
-        return self._segments is None or self._segments.hold(id_)
+        return id_ not in self.rotten and (self._segments is None or self._segments.hold(id_))
 
     def _list_ids(self) -> Iterator[bytes]:
         marker = None

@@ -114,7 +114,8 @@ def create(
                 drop_lost(engine, vm, store.ids, needed)
             return job.run(Choice(None, lost.message, fallback=True, cell=choice.cell))
     except BaseException:
-        if options.mode == "image":
+        # While a backup that could not be ended is open the engine removes no checkpoint of the VM.
+        if options.mode == "image" and not journal.holds("backup", vm.id):
             for warning in drop_unneeded(engine, vm, store.ids, needed):
                 progress.warn(warning)
         raise

@@ -182,6 +182,10 @@ class Journal:
         except OSError as error:
             log.warning("the journal %s cannot be written: %s", self.path, error.strerror or error)
 
+    def holds(self, kind: str, vm_id: str) -> bool:
+        """Whether something of that kind, of that VM, is not ended."""
+        return any(entry.kind == kind and entry.facts.get("vm") == vm_id for entry in self.unfinished)
+
     @property
     def unfinished(self) -> list[Entry]:
         """What is still in the engine, in the order it was made."""

@@ -116,6 +116,17 @@ def test_a_file_of_the_repository_that_is_gone_is_damage_and_all_of_it_is_not(tm
     assert type(translate(elsewhere, str(tmp_path))) is RepositoryError
 
 
+def test_a_lost_file_is_damage_however_the_repository_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "repo/config").touch()
+    monkeypatch.chdir(tmp_path)
+    segment = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{tmp_path}/repo/data/0/7")
+    for typed in ("repo", "./repo", f"{tmp_path}/repo/"):
+        assert type(translate(segment, typed)) is RepositoryDamaged
+
+
 def test_where_memory_is_short_nothing_is_called_damaged() -> None:
     """Borg says so of each chunk that it had no room to unpack."""
     for error in (IntegrityError("Decompression error: MemoryError"), OSError(errno.ENOMEM, "no memory")):

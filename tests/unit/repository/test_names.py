@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from borg_ovirt.repository.names import archive_name, is_checkpoint_name, slug
+from borg_ovirt.repository.names import archive_name, is_checkpoint_name, may_be_later, slug
 
 NOON = datetime(2026, 3, 1, 12, 30, 5, 999_999, tzinfo=timezone.utc)
 
@@ -64,3 +64,12 @@ def test_the_time_is_in_utc() -> None:
 )
 def test_unfinished_archives(name: str, unfinished: bool) -> None:
     assert is_checkpoint_name(name) == unfinished
+
+
+def test_which_archive_may_be_later_as_names_tell() -> None:
+    known = "web01-2026-03-02T120000Z"
+    for name in ("web01-2026-03-02T120001Z", "web01-2026-03-02T120000Z-2", "web01-2027-01-01T000000Z"):
+        assert may_be_later(name, "web01", known)
+    for name in (known, "web01-2026-03-01T120000Z", "web01-b-2026-03-03T120000Z", "web01-by-hand", "web01"):
+        assert not may_be_later(name, "web01", known)
+    assert not may_be_later("db01-2026-03-03T120000Z", "web01", known)

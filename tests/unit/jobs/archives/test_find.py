@@ -125,3 +125,15 @@ def test_an_archive_that_cannot_be_read_is_called_so(shelf: OpenedRepository) ->
     shelf.foreign.add("lost-1")
     with pytest.raises(RepositoryDamaged, match="lost-1 in /repo cannot be read"):
         find(shelf, "lost-1")
+
+
+def test_an_older_archive_is_not_taken_for_a_latest_that_cannot_be_read() -> None:
+    shelf = OpenedRepository()
+    shelf.add("lost-2026-03-01T120000Z", ONE, "lost")
+    shelf.add("web-2026-03-01T120000Z", TWO, "web")
+    shelf.foreign |= {"lost-2026-03-02T120000Z", "lost-2026-02-01T120000Z"}
+    with pytest.raises(RepositoryDamaged, match="lost-2026-03-02T120000Z, which cannot be read") as raised:
+        find(shelf, "lost")
+    assert "lost-2026-03-01T120000Z" in (raised.value.hint or "")
+    assert find(shelf, "web") == "web-2026-03-01T120000Z"
+    assert find(shelf, "lost-2026-03-01T120000Z") == "lost-2026-03-01T120000Z"

@@ -35,6 +35,8 @@ class Bench:
         self.choices: list[str | None] = []
         self.comment: Any = None
         self.manifest: Any = None
+        self.left: list[tuple[str, str]] = []
+        """Kind and VM of what could not be ended."""
 
     def step(self, name: str) -> None:
         self.steps.append(name)
@@ -170,7 +172,7 @@ class Store:
 def back_up(bench: Bench, base: str | None = None) -> CreateResult:
     store: Any = Store(bench, base)
     engine: Any = SimpleNamespace(identity=("id", "engine"))
-    journal: Any = None
+    journal: Any = SimpleNamespace(holds=lambda kind, vm: (kind, vm) in bench.left)
     return create(store, engine, "web01", CreateOptions(), journal, Progress())
 
 
@@ -205,6 +207,15 @@ def test_whatever_fails_there_is_no_archive_and_no_checkpoint_of_it(bench: Bench
     assert "commit" not in bench.steps[: bench.steps.index(where)]
     assert "left the archive" not in bench.steps
     assert bench.steps[-1] == "drop checkpoints"
+
+
+def test_no_checkpoint_is_removed_while_a_backup_is_open(bench: Bench) -> None:
+    """It could not be ended: the engine would refuse for minutes."""
+    bench.left = [("backup", VM_ID)]
+    bench.fail["finish"] = TransferFailed("It broke.")
+    with pytest.raises(TransferFailed):
+        back_up(bench)
+    assert "drop checkpoints" not in bench.steps
 
 
 @pytest.mark.parametrize("where", ["capture", "lay out", "store"])

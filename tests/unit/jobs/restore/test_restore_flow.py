@@ -116,6 +116,9 @@ class Repository:
     def all_names(self) -> set[str]:
         return {info.name for info in self.infos}
 
+    def unreadable(self) -> set[str]:
+        return set()
+
     def archive(self, name: str) -> Reader:
         return self.reader
 
