@@ -97,10 +97,6 @@ class Session:
             )
         return ArchiveEntry(info.name, info.id, info.ts)
 
-    def holds(self, name: str) -> bool:
-        """Whether there is an archive of that name."""
-        return name in self._manifest.archives
-
     def holds_for_sure(self, name: str) -> bool | None:
         """Whether there is an archive of that name, as the repository says now; None if it cannot be read."""
         try:
