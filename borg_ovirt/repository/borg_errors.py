@@ -238,7 +238,7 @@ def _system(error: OSError, where: str) -> BorgOvirtError:
         return RepositoryError(f"No space left for the repository {where} or Borg's cache:{told}.", _SPACE)
     if error.errno in (errno.ENOENT, errno.EIO) and _is_below(error.filename, where):
         return RepositoryDamaged(f"The repository {where} is damaged: {_one_line(error)}.", _CHECK)
-    if error.errno == errno.ENOENT and str(error.filename).startswith(f"{where}/"):
+    if error.errno == errno.ENOENT and _lies_in(error.filename, where):
         return RepositoryError(
             f"The repository {where} is not there any more: {_one_line(error)}.",
             "Was it moved, removed or unmounted meanwhile?",
@@ -256,9 +256,14 @@ def _full(where: str) -> Iterator[str]:
                 yield place
 
 
+def _lies_in(path: object, where: str) -> bool:
+    """Whether it is a file of the repository, which Borg names in full, however that was typed."""
+    return str(path).startswith(f"{os.path.abspath(where)}/")
+
+
 def _is_below(path: object, where: str) -> bool:
     """Whether a file of a repository that is there is meant, and not all of it, as after an unmount."""
-    return str(path).startswith(f"{where}/") and os.path.exists(f"{where}/config")
+    return _lies_in(path, where) and os.path.exists(f"{where}/config")
 
 
 _Teller = Callable[[Exception, str], BorgOvirtError]

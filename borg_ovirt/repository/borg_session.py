@@ -28,6 +28,7 @@ from borg_ovirt.repository.borg_console import Warnings
 from borg_ovirt.repository.borg_errors import translate_errors
 from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
 from borg_ovirt.repository.borg_ids import archive_id, id_hash
+from borg_ovirt.repository.borg_segments import Segments
 
 
 class _Compressor:
@@ -63,6 +64,7 @@ class Session:
         self.framer = frames.framer(compression.name, getattr(compression, "level", None))
         self._repository = repository
         self._local = not isinstance(repository, RemoteRepository)
+        self._segments = Segments(repository) if self._local else None
         self._behind = WriteBehind(repository) if self._local and cache is not None else None
         self._manifest = manifest
         self._key = key
@@ -181,7 +183,9 @@ class Session:
 
         Over `borg serve` only the cache can tell, as for stock Borg.
         """
-        return id_ not in self.rotten and (not self._local or id_ in self._repository)
+        if id_ in self.rotten:
+            return False
+        return self._segments is None or self._segments.hold(id_)
 
     def _list_ids(self) -> Iterator[bytes]:
         marker = None

@@ -79,14 +79,21 @@ class UnlockedRepository(Repository):  # type: ignore[misc]  # Borg is not typed
                 newest = self.get_transaction_id()
                 if newest == self._opened_at:
                     raise
-                if newest == self._read_at:
+                if not self.follow():
                     raise RepositoryError(
                         f"The repository {self.path} lost a chunk while it was read: archives were removed.",
                         "Run the command again.",
                     ) from error
-                self.io.close()
-                self.io = LoggedIO(self.path, self.max_segment_size, self.segments_per_dir)
-                self.index = self.open_index(newest)
+
+    def follow(self) -> bool:
+        """Take the index of the last commit; whether that is another one than it has."""
+        newest = self.get_transaction_id()
+        if newest == self._read_at:
+            return False
+        self.io.close()
+        self.io = LoggedIO(self.path, self.max_segment_size, self.segments_per_dir)
+        self.index = self.open_index(newest)
+        return True
 
 
 def assert_secure(repository: Any, manifest: Any) -> None:

@@ -22,6 +22,13 @@ def archive_name(vm_name: str, when: datetime, taken: Collection[str]) -> str:
     return f"{name}-{number}"
 
 
+def may_be_later(name: str, vm_name: str, than: str) -> bool:
+    """Whether an archive of which only the name is known may be of that VM, and later than another one."""
+    start, form = f"{slug(vm_name)}-", re.compile(r"\d{4}-\d\d-\d\dT\d{6}Z(-\d+)?")
+    rest = name.removeprefix(start)
+    return rest != name and form.fullmatch(rest) is not None and rest > than.removeprefix(start)
+
+
 def slug(text: str) -> str:
     """The text in letters, digits, dots, dashes and underscores that no shell, URL or Borg pattern minds."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")

@@ -283,9 +283,10 @@ def verify(stage: Stage, scale: Scale, subject: Subject) -> Result:
         **beside(stage, {"ours": lambda: stage.verify(subject, archive)}),
         "j": lambda: stage.borg_verify(subject),
     }
-    return Result(
-        "verify --level data", "unix", *in_turn(scale.repeats, ways), {"j": 1.0}, {"data": subject.data}
-    )
+    facts = {"data": subject.data}
+    measured = in_turn(scale.repeats, ways)
+    # Besides, ours looks at the archive's structure and stamps it, whatever its size.
+    return Result("verify --level data", "unix", *measured, {"j": 1.0}, facts, slack=1.0)
 
 
 def kind_of_data(stage: Stage, scale: Scale, kind: str) -> Result:

@@ -180,7 +180,10 @@ def _check_old_level(engine: EngineCore, vm: Vm, wanted: Wanted, disks: list[Dis
         outside = [disk.id for disk in disks if known and disk.id not in known.disks]
         if outside:
             ids = ", ".join(outside)
-            raise bad(f"{ADD}. The following disks are not included in the checkpoint: {ids}.")
+            raise bad(
+                f"{ADD}. The following disks are not included in the previous VM backup: [{ids}]\n"
+                "Please use a full VM backup for all the VM disks."
+            )
     if vm.status == "down":
         raise conflict(f"{ADD}. The Virtual Machine should be in Up status.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ovirtbox import jobs
+from ovirtbox.disks import refuse_locked
 from ovirtbox.engine import USER, EngineCore
 from ovirtbox.events import ERROR, NORMAL
 from ovirtbox.faults import bad, conflict
@@ -10,6 +11,8 @@ from ovirtbox.locks import VM, exclusive
 from ovirtbox.model import Checkpoint, Disk, Vm
 
 REMOVE = "Cannot remove checkpoint"
+REMOVING = "The VM is during a checkpoint removal operation."
+"""What others are told meanwhile. [read: DeleteVmCheckpointCommand, 4.5]"""
 
 
 def install(engine: EngineCore) -> None:
@@ -55,8 +58,9 @@ def remove(engine: EngineCore, vm: Vm, checkpoint: Checkpoint) -> None:
         ]
         if unfinished:
             raise conflict(f"{REMOVE}. The VM is during a backup operation.")
+        refuse_locked(REMOVE, _with_bitmaps(engine, checkpoint.disks))  # [read: DeleteVmCheckpointCommand]
         owner = f"remove checkpoint {checkpoint.id}"
-        engine.locks.take(owner, REMOVE, exclusive(VM, vm.id))
+        engine.locks.take(owner, REMOVE, exclusive(VM, vm.id, REMOVING))
         if vm.status != "down" and is_lost(engine, vm, checkpoint):
             _lose_with(engine, vm, checkpoint, owner)
         checkpoint.state = "invalid"

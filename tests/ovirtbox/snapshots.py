@@ -264,9 +264,11 @@ def remove(
         job = jobs.start(engine, f"Removing Snapshot {snapshot.description} from VM {vm.name}")
         snapshot.status = "locked"
         running = vm if engine.data.is_running(vm.id) else None
+        # All images of its disks, of a VM that runs too; the OVF is not given meanwhile.
+        # [read: RemoveSnapshotCommand.lockSnapshot, 4.5; seen of a VM that was down]
         for disk, _ in pairs:
-            if running is None:  # a cold merge locks the images, and the OVF is not given meanwhile
-                disk.active.status = "locked"
+            for layer in disk.layers:
+                layer.status = "locked"
 
     def merge() -> None:
         engine.faults_injection.merging()
@@ -279,8 +281,8 @@ def remove(
         jobs.finish(engine, job, error is None)
         about = {"vm_id": vm.id, "correlation_id": job.correlation_id}
         for disk, _ in pairs:
-            if running is None:
-                disk.active.status = "ok"
+            for layer in disk.layers:
+                layer.status = "ok"
         if error is None:
             vm.snapshots.remove(snapshot)
             vm.generation += 1

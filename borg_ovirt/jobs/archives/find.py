@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from borg_ovirt.errors import ArchiveNotFound, RepositoryDamaged
 from borg_ovirt.repository.catalogue import ArchiveInfo
-from borg_ovirt.repository.names import is_checkpoint_name
+from borg_ovirt.repository.names import is_checkpoint_name, may_be_later
 from borg_ovirt.repository.open import Repository
 from borg_ovirt.repository.series import Series, all_series
 
@@ -19,7 +19,7 @@ def find_archive(repository: Repository, name: str) -> ArchiveInfo:
     """The archive called `name`, or the latest one of the VM of that name or id.
 
     Raises `ArchiveNotFound` when there is none, when several VMs had that name over time, and when the VM is
-    on several engines.
+    on several engines; `RepositoryDamaged` when the latest one cannot be read.
     """
     info = archive_named(repository, name)
     if info is not None:
@@ -31,7 +31,14 @@ def find_archive(repository: Repository, name: str) -> ArchiveInfo:
         raise ArchiveNotFound(
             f"{name} is a VM of {len(engines)} engines: {choices}.", "Name the archive, as REPO::ARCHIVE."
         )
-    return latest(found)
+    newest = latest(found)
+    lost = [n for n in repository.unreadable() if may_be_later(n, newest.comment.vm_name, newest.name)]
+    if lost:  # an older state is given back only to whoever asks for it
+        raise RepositoryDamaged(
+            f"The latest archive of {name} seems to be {max(lost)}, which cannot be read.",
+            f"The newest that can is {newest.name}: name that, as REPO::ARCHIVE; and run `borg check`.",
+        )
+    return newest
 
 
 def archive_named(repository: Repository, name: str) -> ArchiveInfo | None:

@@ -22,7 +22,7 @@ def catch_up(repositories: OpenedRepositories, vms: Sequence[VmOutcome], progres
         missing = [vm for vm in vms if vm.archive and vm.lacks(state.location)]
         if not any(vm.fell_behind(state.location) for vm in vms) or not missing:
             continue
-        progress.step(f"{state.location} fell behind: {len(missing)} archives are copied into it")
+        progress.step(f"{state.location} fell behind; archives to copy into it: {len(missing)}")
         try:
             with repositories.opened_here(state.location, write=True) as target:
                 for source, group in _by_source(missing).items():

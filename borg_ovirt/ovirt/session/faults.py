@@ -61,7 +61,8 @@ _SENTENCE = re.compile(rb"<body[^>]*>([^<]*)</body>", re.IGNORECASE)
 _UNKNOWN_TOKEN = re.compile(r"Unauthorized|invalid_grant", re.IGNORECASE)
 _LOCKED = re.compile(
     r"\b(is|are|currently|image) locked\b|\bbeing (?!used)[a-z]+|\bin progress\b"
-    r"|try again (later|in )|\bwait\b.* try again|performing an operation|during a backup|saving/restoring",
+    r"|try again (later|in )|\bwait\b.* try again|performing an operation|saving/restoring"
+    r"|during a (backup|checkpoint removal)",
     re.IGNORECASE | re.DOTALL,
 )
 """What passes by itself, in the words of `AppErrors.properties` (4.5) and of 4.4. Others end with "try again"

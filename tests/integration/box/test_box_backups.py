@@ -311,6 +311,28 @@ def test_checkpoints_can_be_removed_anywhere_and_restore_loses_them(box: Box, cl
     assert {str(c.state) for c in client.checkpoints(vm)} == {"invalid"}
 
 
+def test_while_a_checkpoint_is_removed(box: Box, client: Client) -> None:
+    vm, (disk,) = make(box, running=False)
+    backup = client.start_backup(vm, [disk])
+    client.end_backup(vm, backup.id)
+    service = client.system.vms_service().vm_service(vm.id).checkpoints_service()
+    remove = service.checkpoint_service(backup.to_checkpoint_id).remove
+    transfer = client.transfer(disk)
+    locked = f"[Cannot remove checkpoint: The following disks are locked: {disk.alias}."
+    status, words = refused(remove)
+    assert (status, words.startswith(locked)) == (409, True)
+    assert client.finalize(transfer) == "finished_success"
+    tick, box.engine.clock.tick = box.engine.clock.tick, 1.0
+    try:
+        remove()
+    finally:
+        box.engine.clock.tick = tick
+    removal = "The VM is during a checkpoint removal operation.]"
+    assert refused(lambda: client.start_backup(vm, [disk])) == (409, f"[Cannot backup VM. {removal}")
+    assert refused(remove) == (409, f"[Cannot remove checkpoint. {removal}")
+    box.wait(lambda: client.checkpoints(vm) == [], "its removal")
+
+
 def test_locks_of_a_live_backup(box: Box, client: Client) -> None:
     vm, (disk,) = make(box)
     service = client.system.vms_service().vm_service(vm.id)

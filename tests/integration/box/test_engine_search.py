@@ -120,7 +120,13 @@ def test_places(api: sdk.services.SystemService, box: Box) -> None:
     assert all(d.status is None for d in api.storage_domains_service().list())
     assert api.clusters_service().list(search="name=Default")[0].version.minor == 7
     assert api.hosts_service().list()[0].status == sdk.types.HostStatus.UP
-    assert api.templates_service().list(search="name=Blank")[0].id == "00000000-0000-0000-0000-000000000000"
+
+
+def test_templates_are_found(api: sdk.services.SystemService) -> None:
+    (blank,) = api.templates_service().list(search="name=Blank and datacenter=Default")
+    assert blank.id == "00000000-0000-0000-0000-000000000000"
+    assert (blank.version.version_number, blank.version.version_name) == (1, "base version")
+    assert blank.version.base_template.id == blank.id
 
 
 def test_unknown_ids_have_no_body(http: Call) -> None:

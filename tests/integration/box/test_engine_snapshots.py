@@ -310,6 +310,29 @@ def test_a_snapshot_that_fails_is_called_ok(box: Box, api: sdk.services.SystemSe
     box.as_found()
 
 
+@pytest.mark.parametrize("running", [False, True], ids=["down", "up"])
+def test_while_a_snapshot_is_removed(box: Box, api: sdk.services.SystemService, running: bool) -> None:
+    """All images of its disks are locked, of a VM that runs too (RemoveSnapshotCommand)."""
+    vm = box.make_vm(f"removing-{running}", [DiskSpec(64 * MIB)], running=running)
+    (disk,) = box.disks(vm)
+    one = box.snapshot(vm, "one")
+    service = snapshots_of(api, vm).snapshot_service(one.id)
+    tick, box.engine.clock.tick = box.engine.clock.tick, 1.0
+    try:
+        service.remove()
+    finally:
+        box.engine.clock.tick = tick
+    assert api.disks_service().disk_service(disk.id).get().status == types.DiskStatus.LOCKED
+    assert api.vms_service().vm_service(vm.id).get(all_content=True).initialization is None
+    assert refusal(service.remove)[1].startswith("[Cannot remove Snapshot. The VM is performing an operation")
+    wanted = types.Backup(disks=[types.Disk(id=disk.id)])
+    add = api.vms_service().vm_service(vm.id).backups_service().add
+    status, words = refusal(lambda: add(wanted, query={"legacy": "true"}))
+    assert (status, words.split(":")[1]) == (409, " The following disks are locked")
+    box.wait(lambda: one not in vm.snapshots, "the merge")
+    assert {layer.status for layer in disk.layers} == {"ok"}
+
+
 def test_what_removal_needs(box: Box, api: sdk.services.SystemService, http: Call) -> None:
     vm = box.make_vm("removal", [DiskSpec(64 * MIB)], running=False)
     made = box.snapshot(vm, "one")

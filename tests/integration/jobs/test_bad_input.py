@@ -220,3 +220,7 @@ def test_state_that_no_ovf_carries_is_a_warning(box: Box, desk: Desk) -> None:
     assert "(expected)" in known.err
     assert any("TPM state" in told for told in desk.manifest(known.vm["archive"])["warnings"])
     assert "TPM state" in desk.run("info", f"{desk.repo}::uefi").ok().out
+    report = desk.run("report", "--json", "--no-sizes", desk.repo).ok(0, 1).json
+    (line,) = [line for line in report["vms"] if line["protection"]["vm"] == "uefi"]
+    assert any("TPM state" in note for note in line["notes"])
+    assert not any("TPM state" in warning for warning in line["warnings"])

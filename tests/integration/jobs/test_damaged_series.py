@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 from harness import Desk
@@ -81,3 +83,107 @@ def test_what_both_modes_write_down(box: Box, desk: Desk) -> None:
         assert stored["bytes_new"] == sum(disk["stats"]["bytes_new"] for disk in made["disks"])
         assert made["mode"] == mode
         assert desk.manifest(made["archive"])["run"]["mode_asked"] == mode
+
+
+def segments(desk: Desk) -> dict[Path, int]:
+    """The files of the repository, and how large each is."""
+    return {path: path.stat().st_size for path in (Path(desk.repo) / "data").rglob("*") if path.is_file()}
+
+
+def take(desk: Desk, before: dict[Path, int], *, cut: bool = False) -> None:
+    """Lose the largest file that came since, or the end of it."""
+    since = {path: size for path, size in segments(desk).items() if path not in before}
+    largest = max(since, key=lambda path: since[path])
+    if cut:
+        os.truncate(largest, 64)
+    else:
+        largest.unlink()
+
+
+@pytest.mark.parametrize("cut", [False, True], ids=["lost", "cut off"])
+def test_a_segment_with_data_is_lost(
+    box: Box, desk: Desk, cut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index of the repository still names its chunks. In all the others nothing is lost."""
+    vm, other = make(box, f"segment-{cut}"), make(box, f"beside-{cut}")
+    beside = desk.create(other)["archive"]
+    before = segments(desk)
+    (disk,) = box.disks(vm)
+    box.fill(disk, 0, 4 * MIB, seed=77)
+    first = desk.create(vm)["archive"]
+    second = desk.create(vm)["archive"]
+    take(desk, before, cut=cut)
+    where = f"{desk.repo}::{vm.name}"
+    monkeypatch.chdir(desk.root)  # however the repository is typed
+    listed = {line["archive"]: line for line in desk.run("list", "--json", "repo").ok().json["archives"]}
+    assert "lost chunks of" in listed[second]["damage"]
+    assert listed[beside]["damage"] is None
+    told = desk.run("list", desk.repo, vm.name).ok()
+    assert "DAMAGED" in told.out
+    assert first not in told.out
+    assert told.err.count(f"{first} cannot be read") == 1
+    assert "cannot be restored whole" in desk.run("info", where).ok(1).err
+    assert "cannot be read" in desk.run("info", f"{desk.repo}::{first}").ok(36).err
+    protected = desk.run("vms", "--json", desk.repo).ok(1).json["vms"]
+    assert [line["verdict"] for line in protected if line["vm"] == vm.name] == ["damaged"]
+    assert "BLOCKED" in desk.run("extract", where, "--name", "again", "--dry-run").ok(40).out
+    kept = desk.archives()
+    desk.run("prune", desk.repo, "--keep-last", "1").ok()
+    assert desk.archives() == kept, "each is the newest of its VM, or cannot be read"
+    failed = desk.run("create", where)
+    assert failed.code == 36
+    assert "borg check" in failed.err
+    assert desk.archives() == kept
+    desk.assert_archived(beside, other)
+    desk.assert_clean()
+
+
+def test_the_segment_of_the_newest_archive_is_lost(box: Box, desk: Desk) -> None:
+    """An older state is not given back as if it were the latest; a backup makes a whole one again."""
+    vm = make(box, "newest-segment")
+    first = desk.create(vm)["archive"]
+    before = segments(desk)
+    lost = desk.create(vm)["archive"]
+    take(desk, before)
+    for command in (["info"], ["extract", "--name", "again", "--dry-run"], ["serve"]):
+        refused = desk.run(command[0], f"{desk.repo}::{vm.name}", *command[1:]).ok(36)
+        assert lost in refused.err
+        assert first in refused.err
+    desk.run("extract", f"{desk.repo}::{first}", "--name", "again", "--dry-run").ok()
+    desk.run("prune", desk.repo, "--keep-last", "1").ok()
+    assert [a for a in desk.archives() if a != lost] == [first]
+    made = desk.create(vm)
+    assert made["kind"] == "full"
+    desk.assert_archived(made["archive"], vm)
+    desk.run("info", f"{desk.repo}::{vm.name}").ok()
+    desk.assert_clean()
+
+
+@pytest.mark.parametrize("mode", ["image", "chain"])
+def test_stock_borg_removes_one_from_the_middle(box: Box, desk: Desk, mode: str) -> None:
+    """No archive depends on another: a series goes on, restores and is pruned as before."""
+    vm = make(box, f"middle-{mode}")
+    (disk,) = box.disks(vm)
+    made = []
+    for night in range(3):
+        box.fill(disk, (7 + night) * MIB, 64 << 10, seed=30 + night)
+        made.append(desk.create(vm, "--mode", mode)["archive"])
+    desk.borg("delete", f"{desk.repo}::{made[1]}")
+    desk.borg("compact", "--threshold", "0", desk.repo)
+    after = desk.create(vm, "--mode", mode)
+    assert after["kind"] == "incremental"
+    assert [stored["base"] for stored in after["stored"]] == [made[2]]
+    listed = desk.run("list", desk.repo, vm.name, "--json").ok().json["archives"]
+    assert [(line["archive"], line["damage"]) for line in listed] == [
+        (name, None) for name in (made[0], made[2], after["archive"])
+    ]
+    for name in (made[0], after["archive"]):
+        files = desk.root / name
+        words = ["--flatten"] if mode == "chain" else []
+        desk.run("extract", f"{desk.repo}::{name}", "--to", str(files), *words).ok()
+    restored = next(files.glob("*.raw")).read_bytes()
+    assert restored == box.content(disk).read_bytes()
+    desk.run("prune", desk.repo, "--keep-last", "2").ok()
+    assert desk.archives() == [made[2], after["archive"]]
+    desk.borg("check", "--verify-data", desk.repo)
+    desk.assert_clean()

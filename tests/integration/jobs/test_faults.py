@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 from harness import Desk
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Vm
+
+from borg_ovirt.errors import NotAuthorized
 
 MIB = 1 << 20
 
@@ -84,6 +87,45 @@ def test_a_refusal_at_any_step_leaves_no_archive_and_a_clean_engine(
     after = desk.create(vm)
     desk.assert_archived(after["archive"], vm)
     desk.assert_clean()
+
+
+@pytest.mark.parametrize("refused", [0, 3], ids=["polls", "and what ends it"])
+def test_two_failed_polls_of_a_new_transfer(box: Box, desk: Desk, refused: int) -> None:
+    """Nobody waits for minutes, and nothing stays, whether the run comes through or gives up."""
+    vm = make(box, f"polls-{refused}")
+    box.inject.status("GET", "*/imagetransfers/*", 500, times=2)
+    if refused:  # the transfer is refused for good then, and its end, and that of the backup, for a while
+        box.inject.status("GET", "*/imagetransfers/*", 400, nth=1, times=2)
+        box.inject.status("POST", "*/imagetransfers/*/cancel", 500, times=refused)
+        box.inject.status("POST", "*/backups/*/finalize", 500, times=refused)
+    begun = time.monotonic()
+    run = desk.run("create", f"{desk.repo}::{vm.name}")
+    assert time.monotonic() - begun < 120
+    if refused:
+        assert run.code >= 2
+        assert desk.archives() == []
+    else:
+        run.ok()
+        desk.assert_archived(desk.archives()[-1], vm)
+    assert box.inject.hits["status"] >= 2
+    desk.assert_clean()
+
+
+def test_a_right_to_end_that_is_missing_is_told_at_once(box: Box, desk: Desk) -> None:
+    """What could not be ended is ended by the next run that may."""
+    vm = make(box, "no-right")
+    for path in ("*/imagetransfers/*/finalize", "*/imagetransfers/*/cancel", "*/backups/*/finalize"):
+        box.inject.status("POST", path, 403, times=999)
+    begun = time.monotonic()
+    refused = desk.run("create", f"{desk.repo}::{vm.name}")
+    assert time.monotonic() - begun < 60
+    assert refused.code == NotAuthorized.exit_code
+    assert "may not" in refused.err or "right" in refused.err
+    assert desk.archives() == []
+    box.inject.clear()
+    desk.a_day_later()
+    desk.assert_clean()
+    desk.create(vm)
 
 
 def _interrupted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,12 @@ from harness import BIN, Desk, Run
 from operating import SMALL, configure
 from ovirtbox.box import MIB, Box, DiskSpec
 from ovirtbox.model import Vm
+
+from borg_ovirt.jobs.proof import data
+from borg_ovirt.jobs.proof.due import Wish, due
+from borg_ovirt.jobs.proof.verify import VerifyOptions, VerifyResult, verify
+from borg_ovirt.progress import Progress
+from borg_ovirt.repository.open import open_repository
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +154,43 @@ def test_a_budget_ends_the_reading_and_the_next_run_goes_on(box: Box, vm: Vm, de
     assert verdicts(desk.run("verify", "--json").ok()) == {}  # not due again
     line = next(x for x in desk.run("vms", "--json").json["vms"] if x["vm"] == "web01")
     assert (line["verdict"], line["proof"]["level"]) == ("ok", "data")
+
+
+def test_time_that_runs_out_within_an_archive_is_told_and_the_next_run_goes_on_there(
+    box: Box, vm: Vm, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(desk)
+    newest = [desk.create(vm)["archive"], desk.create(vm)["archive"]][1]
+    for name, value in desk.env.items():
+        if name.startswith("BORG_"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.setattr(data, "_WINDOW", 1)
+    end = datetime.now(timezone.utc)
+    looks = iter(range(100))
+
+    def in_time() -> datetime:
+        """It is time still at the first look at the clock, and at the second."""
+        return end - timedelta(seconds=1) if next(looks) < 2 else end
+
+    def run(most: int | None, until: datetime | None) -> VerifyResult:
+        now = datetime.now(timezone.utc)
+        with open_repository(desk.repo, write=True) as opened:
+            found = due(opened.series(now), lambda _: Wish("data", timedelta(days=1)), now)
+            return verify(opened, found, VerifyOptions(until=until, most=most, now=in_time), None, Progress())
+
+    first = run(None, end)
+    assert [(line.archive, line.verdict, line.note) for line in first.lines] == [
+        (newest, "under way", "1 chunks read")
+    ]
+    assert first.left == 1  # `until`: nothing is begun after it
+    assert first.bytes_read == 4 * MIB
+    assert "none yet" in desk.run("info", f"local::{newest}").ok().out
+    second = run(1, None)
+    assert [(line.archive, line.verdict) for line in second.lines] == [(newest, "passed")]
+    assert (second.left, second.bytes_read) == (1, 4 * MIB)  # the other half; one archive a run
+    third = run(1, None)
+    assert [line.verdict for line in third.lines] == ["passed"]
+    assert (third.left, third.bytes_read) == (0, 8 * MIB)
 
 
 def test_a_run_ends_with_its_proofs_and_what_fails_is_nobodys_newest(box: Box, vm: Vm, desk: Desk) -> None:

@@ -149,7 +149,9 @@ def test_a_report_for_the_morning(reporting: Desk) -> None:
     assert local["stored"] > MIB
     assert local["free"] > 0
     assert local["growth"]["forecast"].startswith("unknown yet: too few days tell")
-    assert any("encrypted" in finding["text"] for finding in local["findings"])
+    findings = " ".join(finding["text"] for finding in local["findings"])
+    for told in ("encrypted", "no copy of its key", "not append-only"):
+        assert told in findings
     told = page.read_text()
     assert "year end &lt;b&gt;2026&lt;/b&gt;" in told
     assert "It is selected and has no archive." in told

@@ -98,3 +98,22 @@ def test_one_that_cannot_be_caught_up_is_told(box: Box, desk: Desk, line: Line) 
     assert "fell behind" in missed["warnings"][0]
     assert "was not caught up" in missed["warnings"][1]
     desk.assert_clean()
+
+
+def test_of_several_under_way_only_the_unfinished_is_sent_again(box: Box, desk: Desk, line: Line) -> None:
+    vms = [first(box, f"pair{number}") for number in range(2)]
+    for vm in vms:
+        box.fill(box.disks(vm)[0], 0, 24 * MIB, seed=int(vm.name[-1]))
+    far = beside(desk, line.location(desk.root / "repo"))
+    words = ["create", "--json", *OFTEN, "--captures", "2", "--vm", "pair*", far.repo]
+    line.now(breaks=40 * MIB)
+    desk.run(*words).ok(-9)
+    assert len(desk.archives()) == 1
+    line.now()
+    made = desk.run(*words).ok().vms
+    assert line.sent < 24 * MIB * 0.45
+    names = desk.borg("list", "--consider-checkpoints", "--short", desk.repo).split()
+    assert len(names) == 3
+    for vm in vms:
+        desk.assert_archived(made[vm.name]["archive"], vm)
+    desk.assert_clean()

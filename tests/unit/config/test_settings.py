@@ -134,6 +134,7 @@ repositories:
     passphrase_command: [pass, show, borg]
     lock_wait: 10m
     rate_limit: 10MiB
+    checkpoint_interval: 10m
 """,
     "c.yaml",
 )
@@ -147,6 +148,7 @@ def test_a_repository_is_known_by_name_and_by_location(repo: str) -> None:
     assert settings.compression == "zstd,3"
     assert settings.lock_wait == 600
     assert settings.rate_limit == 10 << 20
+    assert settings.checkpoint_interval == 600
     assert settings.passphrase is not None
     assert settings.passphrase.command == ("pass", "show", "borg")
 

@@ -88,13 +88,18 @@ def test_mail_goes_to_a_mail_server(tmp_path: Path) -> None:
     [
         ("json://someone:hush-hush-secret@127.0.0.1:1/token-of-the-hook", "(json) was not sent: "),
         ("tgram://hush-hush-secret", "(tgram) was not sent"),
+        # Apprise itself names the server.
+        (
+            "mailto://me:hush-hush-secret@token-of.invalid:1?to=a@example.org",
+            '(mailto) was not sent: .*"***"',
+        ),
         ("nonsense", "(?) was not sent: Apprise does not understand its URL"),
     ],
 )
 def test_what_cannot_be_sent_is_told_without_its_secrets(tmp_path: Path, url: str, says: str) -> None:
     (problem,) = tell([one(url=url, when=["always"])], Story("create"), tmp_path)
     assert problem.startswith("notification 1")
-    assert says in problem
+    assert all(part in problem for part in says.split(".*"))
     for secret in ("hush-hush", "token-of"):
         assert secret not in problem
     assert (tmp_path / "told.json").exists()  # the next run knows how this one ended

@@ -88,3 +88,17 @@ def test_after_a_failure_it_is_asked_again() -> None:
         catalogue.archives()
     session.damaged = ()
     assert [info.name for info in catalogue.archives()] == list("abcd")
+
+
+def test_an_unchanged_list_is_not_read_again() -> None:
+    """Borg parses each archive's time: with thousands of them that is felt."""
+    session = Session("ab")
+    entries = session.entries()
+    session.entries = lambda: entries  # type: ignore[method-assign]
+    catalogue = Catalogue(session)  # type: ignore[arg-type]
+    first = catalogue.archives()
+    first.clear()  # the caller's own
+    assert [info.name for info in catalogue.archives()] == ["a", "b"]
+    entries = [*entries, ArchiveEntry("c", b"c", NOON)]
+    assert [info.name for info in catalogue.archives()] == ["a", "b", "c"]
+    assert session.asked == ["a", "b", "c"]

@@ -26,6 +26,7 @@ PASSES = (
     "Cannot remove VM. VM is in saving/restoring state.\n-Please try again when the VM is either up or down.",
     "Cannot remove VM because the VM is in Image Locked status.",
     "Cannot run VM. The VM is during a backup operation.",
+    "Cannot backup VM. The VM is during a checkpoint removal operation.",
     "Cannot backup VM. The VM backup operation is currently in progress. Please try again later.",
 )
 STAYS = (
