@@ -24,21 +24,12 @@ from borg_ovirt.blocks import Chunk
 from borg_ovirt.errors import ArchiveNotFound, RepositoryDamaged, RepositoryError
 from borg_ovirt.repository import frames
 from borg_ovirt.repository.borg_behind import WriteBehind
+from borg_ovirt.repository.borg_compressor import FrameCompressor
 from borg_ovirt.repository.borg_console import Warnings
 from borg_ovirt.repository.borg_errors import translate_errors
 from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
 from borg_ovirt.repository.borg_ids import archive_id, id_hash
 from borg_ovirt.repository.borg_segments import Segments
-
-
-class _Compressor:
-    """Takes the payload out of a frame made elsewhere; gives everything else to Borg's own compressor."""
-
-    def __init__(self, stock: Any) -> None:
-        self._stock = stock
-
-    def compress(self, data: Any) -> Any:
-        return data.payload if isinstance(data, frames.Frame) else self._stock.compress(data)
 
 
 class Session:
@@ -77,7 +68,7 @@ class Session:
         """Chunks that are there and cannot be read: as good as lost."""
         self.busy = False
         """An archive is being made; a repository has one transaction at a time."""
-        key.compressor = _Compressor(key.compressor)
+        key.compressor = FrameCompressor(key.compressor)
 
     def translate_errors(self) -> AbstractContextManager[None]:
         """Inside, what Borg raises becomes an error of ours."""

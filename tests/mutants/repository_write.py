@@ -155,8 +155,8 @@ MUTANTS = (
     of("repository/borg_session.py", f"{_READING}::test_a_chunk_that_is_lost")(
         "cache-believed",
         "A chunk that the cache counts and the repository lost is not there.",
-        "return id_ not in self.rotten and (not self._local or id_ in self._repository)",
-        "return id_ not in self.rotten",
+        "return self._segments is None or self._segments.hold(id_)",
+        "return True",
     ),
     of("repository/borg_session.py", f"{_READING}::test_a_lost_chunk_is_written_again")(
         "lost-chunk-not-rewritten",
@@ -256,8 +256,8 @@ MUTANTS = (
     of("repository/borg_unlocked.py", "integration/repository/test_unlocked.py")(
         "moved-chunk-lost",
         "A chunk that compacting moved is found where it is now.",
-        "                self.index = self.open_index(newest)\n",
-        "                pass\n",
+        "        self.index = self.open_index(newest)\n        return True",
+        "        return True",
     ),
     of("repository/borg_connect.py", f"{_OPENING}::test_unknown_unencrypted_and_relocated")(
         "moved-repository-read",
