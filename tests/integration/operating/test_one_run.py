@@ -45,7 +45,8 @@ def both(desk: Desk) -> list[str]:
 def listening(desk: Desk) -> tuple[Path, list[dict[str, Any]]]:
     """Hooks at every point that write down what they are told."""
     log = desk.root / "hooks.log"
-    return log, [{"when": when, "command": f"cat >> {log}; echo >> {log}"} for when in POINTS]
+    command = f"told=$(cat); printf '%s\\n' \"$told\" >> {log}"
+    return log, [{"when": when, "command": command} for when in POINTS]
 
 
 def told(log: Path) -> list[dict[str, Any]]:
