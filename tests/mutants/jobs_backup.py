@@ -41,7 +41,7 @@ MUTANTS = (
     _create(
         "not-looked-at",
         "A disk is looked at before it is stored.",
-        "        items.check(disk, buffers)\n",
+        "            items.check(disk, buffers)\n",
         "",
     ),
     _create(

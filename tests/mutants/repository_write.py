@@ -155,8 +155,8 @@ MUTANTS = (
     of("repository/borg_session.py", f"{_READING}::test_a_chunk_that_is_lost")(
         "cache-believed",
         "A chunk that the cache counts and the repository lost is not there.",
-        "return self._segments is None or self._segments.hold(id_)",
-        "return True",
+        "return id_ not in self.rotten and (self._segments is None or self._segments.hold(id_))",
+        "return id_ not in self.rotten",
     ),
     of("repository/borg_session.py", f"{_READING}::test_a_lost_chunk_is_written_again")(
         "lost-chunk-not-rewritten",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time as clock
 from collections.abc import Iterator, Sequence
 from datetime import datetime, time, timedelta, timezone
@@ -231,10 +232,18 @@ def test_the_vm_is_ours_until_the_engine_is_through_with_it(
 
     def looking(*arguments: object) -> list[Any]:
         (result,) = back_up(*arguments)
-        result.wait_for_merge = lambda: seen.append(free()) or []  # type: ignore[func-returns-value]
+
+        def merging() -> list[str]:
+            assert turn_over.wait(60)
+            seen.append(free())
+            return []
+
+        result.wait_for_merge = merging
         seen.append(free())
         return [result]
 
+    turn_over, waiting = threading.Event(), bench.merges.wait
+    monkeypatch.setattr(bench.merges, "wait", lambda: (turn_over.set(), waiting()))
     monkeypatch.setattr(turns, "back_up_limited", looking)
     take(bench)
     assert seen == [False, False]

@@ -104,6 +104,12 @@ def test_the_name_is_set() -> None:
     assert b"web01_Disk1" in written
 
 
+def test_what_is_protected_from_deletion_can_be_removed_while_it_is_restored() -> None:
+    protected = SAMPLE.replace(b"<DeleteProtected>false<", b"<DeleteProtected>true<")
+    assert parse(protected).delete_protected
+    assert not parse(rewrite(protected, ids={})).delete_protected
+
+
 def test_fresh_nics_have_other_ids_and_no_address() -> None:
     (old,) = read(SAMPLE.decode()).nics
     (new,) = read(rewrite(SAMPLE, ids={}, fresh=True).decode()).nics

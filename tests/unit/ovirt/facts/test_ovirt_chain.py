@@ -77,6 +77,7 @@ def test_a_head_that_agrees(head: bytes) -> None:
         ({"parent": "i9"}, "parent of layer i1 is i9 for the engine, i0 in its file"),
         ({"parent": None}, "is none for the engine, i0 in its file"),
         ({"capacity": MiB + 512}, "has 1049088 bytes for the engine, 1048576 in its file"),
+        ({"capacity": MiB - 512}, "has 1048064 bytes for the engine, 1048576 in its file"),
     ],
 )
 def test_a_head_that_disagrees(head: bytes, wrong: dict[str, object], why: str) -> None:
