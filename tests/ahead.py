@@ -16,6 +16,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def _serve() -> None:
     import zygote
 
     for name in zygote.PRELOAD:
-        importlib.import_module(name)
+        with suppress(ImportError):  # as the fork server does: one is for nbdkit's own Python
+            importlib.import_module(name)
     for line in sys.stdin:
         order = json.loads(line)
         child = os.fork()
