@@ -21,8 +21,9 @@ def damage(read: Callable[[], ArchiveReader]) -> str | None:
     try:
         reader = read()
         paths = reader.manifest.contents
-        reader.ovf  # noqa: B018  (reading it proves it)
         lost = [path for path in paths if reader.disk(path).damaged]
+        if not lost:
+            reader.ovf  # noqa: B018  (reading it proves it)
     except (ArchiveNotFound, NotOurArchive, RepositoryDamaged) as error:
         return error.message.rstrip(".")
     if not lost:

@@ -16,7 +16,7 @@ _session = of("repository/borg_session.py", _EVERY_FAULT)
 _errors = of("repository/borg_errors.py", "unit/repository/test_borg_errors.py")
 _version = of("repository/version.py", "unit/repository/test_version.py")
 
-_checkpoints = "integration/repository/test_checkpoints.py"
+_checkpoints = "integration/repository/test_unfinished.py"
 _checkpoint = of("repository/checkpoint.py", _checkpoints)
 
 MUTANTS = (

@@ -208,7 +208,7 @@ def test_state_that_no_ovf_carries_is_a_warning(box: Box, desk: Desk) -> None:
     vm = box.make_vm("uefi", [DiskSpec(8 * MIB)], running=False)
     with box.world.lock:
         vm.bios_type, vm.tpm, vm.next_run = "q35_secure_boot", True, True
-    run = desk.run("create", "--json", f"{desk.repo}::uefi").ok(1)
+    run = desk.run("create", "-v", "--json", f"{desk.repo}::uefi").ok(1)
     assert "a changed configuration waits for its next start: it is not in the archive" in run.err
     for word in ("UEFI variables", "TPM state"):
         assert word in run.err

@@ -120,8 +120,8 @@ def guests_of(process: subprocess.Popen[bytes]) -> list[int]:
 
 def serial_line(guest: int) -> bytes:
     words = Path(f"/proc/{guest}/cmdline").read_bytes().split(b"\0")
-    (path,) = (word.split(b"path=")[1] for word in words if word.startswith(b"file,id=serial"))
-    return Path(os.fsdecode(path)).read_bytes() if os.path.exists(path) else b""
+    found = [word.split(b"path=")[1] for word in words if word.startswith(b"file,id=serial")]
+    return b"".join(Path(os.fsdecode(path)).read_bytes() for path in found if os.path.exists(path))
 
 
 def test_a_kill_ends_the_guest_that_runs_here(box: Box, desk: Desk) -> None:

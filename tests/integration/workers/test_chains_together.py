@@ -77,7 +77,7 @@ def test_what_one_does_not_know_is_read_once_and_stored_in_all(box: Box, desk: D
     box.snapshot(vm, "two")
     desk.create(vm, "--mode", "chain")
     words = [f"{one.repo}::{vm.name}" for one in (desk, other)]
-    run = desk.run("create", "--json", "--mode", "chain", *words).ok()
+    run = desk.run("create", "-v", "--json", "--mode", "chain", *words).ok()
     made = run.vm
     assert f"is read: {other.repo}: it was not frozen by a snapshot of the VM since" in run.err
     for one in (desk, other):
