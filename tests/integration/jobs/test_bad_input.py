@@ -215,7 +215,7 @@ def test_state_that_no_ovf_carries_is_a_warning(box: Box, desk: Desk) -> None:
         assert any(word in warning for warning in desk.manifest(run.vm["archive"])["warnings"])
     plan = desk.run("extract", "--dry-run", "--name", "uefi2", f"{desk.repo}::uefi").ok()
     assert "UEFI variables" in plan.out
-    known = desk.run("create", "--json", "--set", "policy.expect=[firmware]", f"{desk.repo}::uefi").ok()
+    known = desk.run("create", "-v", "--json", "--set", "policy.expect=[firmware]", f"{desk.repo}::uefi").ok()
     assert known.vm["warnings"] == []
     assert "(expected)" in known.err
     assert any("TPM state" in told for told in desk.manifest(known.vm["archive"])["warnings"])
