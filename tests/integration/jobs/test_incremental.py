@@ -11,6 +11,8 @@ from ovirtbox import backups
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Disk, Vm
 
+from borg_ovirt.errors import VmNotSuitable
+
 MIB = 1 << 20
 CELL = 4 * MIB
 
@@ -377,6 +379,26 @@ def test_estimate_tells_what_the_next_backup_reads_and_leaves_nothing(box: Box, 
     made = desk.create(vm, "--sample", "0")
     assert told["to_read"] == sum(d["stats"]["bytes_read"] for d in made["disks"])
     assert made["kind"] == "incremental"
+
+
+def test_estimate_meets_what_a_backup_meets(box: Box, desk: Desk) -> None:
+    """A disk that is not plugged in is read all the same; one on a domain in maintenance stops it at once."""
+    vm = make(box, "rests")
+    box.unplug(vm, disk_of(box, vm, "data"))
+    told = desk.run("estimate", "--json", f"{desk.repo}::rests").ok().json
+    assert "data" in [disk["alias"] for disk in told["disks"]]
+    desk.assert_clean()
+    assert told["to_read"] == sum(d["stats"]["bytes_read"] for d in desk.create(vm)["disks"])
+    domain = box.world.domains[disk_of(box, vm, "data").domain]
+    before = checkpoints(box, vm)
+    domain.status = "maintenance"
+    try:
+        refused = desk.run("estimate", f"{desk.repo}::rests").ok(VmNotSuitable.exit_code)
+    finally:
+        domain.status = "active"
+    assert "which is maintenance" in refused.err
+    assert checkpoints(box, vm) == before
+    desk.assert_clean()
 
 
 def test_diff_names_the_ranges_from_chunk_ids_alone(box: Box, desk: Desk) -> None:
