@@ -70,3 +70,14 @@ def test_the_second_backup_reads_what_changed_and_is_complete(box: Box, desk: De
     desk.assert_clean()
     listed = json.loads(desk.run("list", "--json", desk.repo).ok().out)
     assert [a["archive"] for a in listed["archives"]] == [second["archive"]]
+
+
+def test_a_wait_for_the_engine_is_told_for_a_single_vm_too(box: Box, desk: Desk) -> None:
+    box.make_vm("alone", [DiskSpec(MIB, bootable=True)], running=False)
+    box.inject.latency(1.0, "*/backups/*", "GET")  # so that its end is not known when the archive is there
+    try:
+        told = desk.run("create", f"{desk.repo}::alone").ok().err.splitlines()
+    finally:
+        box.inject.clear()
+    assert told[-1] == "waiting for the engine to finish its part"
+    assert "archive alone-" in told[-2]
