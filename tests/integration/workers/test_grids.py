@@ -51,3 +51,20 @@ def test_a_second_read_that_fails_costs_the_first_nothing(box: Box, desk: Desk) 
     other.assert_archived(kept["archive"], vm)
     assert len(desk.archives()) == 1
     desk.assert_clean()
+
+
+def test_an_archive_cut_anew_in_one_of_them_is_no_base_there(box: Box, desk: Desk) -> None:
+    """Chunks of the right size at other places: they are not those of the cells."""
+    vm = box.make_vm("cut", [DiskSpec(8 * MIB, alias="root", bootable=True)])
+    (disk,) = box.disks(vm)
+    for place in (0, 1, 4):
+        box.fill(disk, place * MIB + 512, MIB - 1024, seed=place)
+    other = second(desk, "other")
+    first = together(vm, [desk, other], "--chunk-size", "1MiB")["archive"]
+    other.borg("recreate", "--chunker-params", "fixed,1048576,4096", f"{other.repo}::{first}")
+    box.fill(disk, 6 * MIB, 64 << 10, seed=60)
+    made = together(vm, [desk, other], "--sample", "0")
+    assert made["warnings"] == []
+    for one in (desk, other):
+        one.assert_archived(made["archive"], vm)
+    desk.assert_clean()
