@@ -298,11 +298,14 @@ def _start_live(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -
 
 
 def _start_cold(engine: EngineCore, vm: Vm, backup: Backup, disks: list[Disk]) -> None:
+    states = {engine.world.domains[disk.domain].status for disk in disks}
+    if "unknown" in states:  # it was restarted, and learns them first [reasoned: seen of a maintenance alone]
+        return
     modes = _modes(engine, backup, disks)
     marked = [disk for disk in disks if disk.active.format == "cow"]
     checkpoint = new_id() if marked else None
     backup.busy = True
-    if any(engine.world.domains[disk.domain].status != "active" for disk in disks):
+    if states != {"active"}:
         # It goes there unasked and never leaves: the disks stay locked until somebody edits the database.
         _enter(engine, backup, "finalizing")
         return

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import ovirtsdk4 as sdk
 import pytest
 from box_client import KIB, MIB, Client, refused, sha_file
+from ovirtbox import backups
 from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Disk, Vm
 from ovirtsdk4 import types
@@ -474,3 +475,18 @@ def test_scratch_disks_need_room(box: Box, client: Client) -> None:
         client.until(lambda: service.get().phase.value, lambda phase: phase == "failed")
     finally:
         box.inject.fill_domain("data", False)
+
+
+def test_a_cold_backup_waits_for_an_engine_that_learns_its_domains(box: Box, client: Client) -> None:
+    vm, disks = make(box, running=False)
+    domain = box.world.domains[disks[0].domain]
+    with box.world.lock:  # no turn of the engine's own between the two
+        domain.status = "unknown"
+        wanted = backups.Wanted([disk.id for disk in disks], legacy=True)
+        begun = backups.start(box.engine, vm, wanted)
+        for _ in range(3):
+            backups.tick(box.engine)
+        assert begun.phase == "initializing"
+        domain.status = "active"
+    client.wait_backup(vm, begun.id, "ready")
+    client.end_backup(vm, begun.id)
