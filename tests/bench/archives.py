@@ -8,22 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 
+import tiny
+
 from borg_ovirt.repository.borg_session import Session
 from borg_ovirt.repository.checkpoint import Rhythm
-from borg_ovirt.repository.layout import (
-    OVF,
-    DiskRecord,
-    Manifest,
-    RunRecord,
-    VmRecord,
-    archive_name,
-    comment_of,
-    disk_path,
-)
+from borg_ovirt.repository.layout import archive_name
 from borg_ovirt.repository.open import open_repository
 from borg_ovirt.repository.writer import writing
 
-SIZE = 64 << 10
 FIRST = datetime(2020, 1, 1, 1, tzinfo=timezone.utc)
 
 
@@ -55,29 +47,9 @@ def _one_commit(session: Session) -> Iterator[None]:
 
 
 def _make(session: Session, vm: int, when: datetime, number: int) -> None:
-    vm_id, disk_id = str(uuid.UUID(int=vm + 1)), str(uuid.UUID(int=(1 << 64) + vm))
-    disk = DiskRecord(
-        id=disk_id, alias="disk", size=SIZE, format="cow", sparse=True, cell=SIZE, path=disk_path(disk_id)
-    )
-    run = RunRecord(
-        tool_version="1",
-        host="backup.example",
-        engine="engine.example",
-        kind="full",
-        way="cold backup",
-        consistency_asked="auto",
-        consistency="frozen",
-        cell=SIZE,
-        started=when,
-        ended=when,
-    )
-    name = f"vm{vm:04}"
-    manifest = Manifest(mode="image", vm=VmRecord(id=vm_id, name=name), disks=(disk,), run=run)
+    vm_id, name = str(uuid.UUID(int=16 * vm + 16)), f"vm{vm:04}"
     with writing(session, archive_name(name, when, ()), when, number, Rhythm(vm_id, 0.0)) as writer:
-        writer.add_file(OVF, b"<ovf/>")
-        sink = writer.disk(disk.path, SIZE, SIZE)
-        sink.store(sink.prepare(memoryview(f"{vm:8}{number:8}".encode() * (SIZE // 16))))
-        writer.commit(comment_of(manifest), manifest)
+        tiny.fill(writer, tiny.manifest_of(vm_id, name, when))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import tiny
 import zygote
-from harness import BIN, PASSPHRASE
+from harness import PASSPHRASE
 
 from borg_ovirt.repository.open import open_repository
 
@@ -28,15 +28,11 @@ NAMES = ["web01-2026-03-01T013000Z", "web01-2026-03-02T013000Z"]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with two archives of web01, and a configuration that names it."""
     root = tmp_path_factory.mktemp("completion")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BORG_BASE_DIR", str(root / "home"))
-        patch.setenv("BORG_PASSPHRASE", PASSPHRASE)
-        repo = str(root / "repo")
-        subprocess.run([str(BIN / "borg"), "init", "-e", "repokey", repo], check=True, capture_output=True)
-        with open_repository(repo, write=True) as opened:
-            made = [tiny.make(opened, WEB, "web01", NIGHT + timedelta(days=day)) for day in range(2)]
-            tiny.make(opened, EVIL, "x\nplain,$(reboot)", NIGHT)
-        assert made == NAMES
+    with tiny.new_repository(root) as opened:
+        made = [tiny.make(opened, WEB, "web01", NIGHT + timedelta(days=day)) for day in range(2)]
+        tiny.make(opened, EVIL, "x\nplain,$(reboot)", NIGHT)
+    assert made == NAMES
+    repo = root / "repo"
     (root / "passphrase").write_text(PASSPHRASE)
     (root / "passphrase").chmod(0o600)
     (root / "config.yaml").write_text(

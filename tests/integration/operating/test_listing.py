@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 import tiny
-from harness import BIN, PASSPHRASE, Run
+from harness import PASSPHRASE, Run
 from zygote import run
-
-from borg_ovirt.repository.open import open_repository
 
 WEB = "11111111-1111-4111-8111-111111111111"
 DB = "22222222-2222-4222-8222-222222222222"
@@ -24,17 +21,12 @@ D, E = (f"db01-2026-03-0{day}T130000Z" for day in (1, 2))
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three nights of web01, two of db01."""
     root = tmp_path_factory.mktemp("listing")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BORG_BASE_DIR", str(root / "home"))
-        patch.setenv("BORG_PASSPHRASE", PASSPHRASE)
-        repo = str(root / "repo")
-        subprocess.run([str(BIN / "borg"), "init", "-e", "repokey", repo], check=True, capture_output=True)
-        with open_repository(repo, write=True) as opened:
-            for day in range(3):
-                night = NIGHT + timedelta(days=day)
-                tiny.make(opened, WEB, "web01", night)
-                if day < 2:
-                    tiny.make(opened, DB, "db01", night + timedelta(hours=1))
+    with tiny.new_repository(root) as opened:
+        for day in range(3):
+            night = NIGHT + timedelta(days=day)
+            tiny.make(opened, WEB, "web01", night)
+            if day < 2:
+                tiny.make(opened, DB, "db01", night + timedelta(hours=1))
     return root
 
 
