@@ -17,6 +17,7 @@ def live(box: Box, directory: Path, **given: str) -> str:
     every = box.env()
     env = {
         **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
         "LIVE_URL": every["BORG_OVIRT_URL"],
         "LIVE_USER": every["BORG_OVIRT_USERNAME"],
         "LIVE_PASSWORD_FILE": every["BORG_OVIRT_PASSWORD_FILE"],

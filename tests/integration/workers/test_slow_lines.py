@@ -13,7 +13,7 @@ from ovirtbox.box import Box, DiskSpec
 from ovirtbox.model import Vm
 
 OFTEN = ("--checkpoint-interval", "0.01s", "--chunk-size", "512KiB", "-C", "none")
-"""At most one for each chunk, which costs some kilobytes: little beside the chunk, however slow the machine."""
+"""At most one for each chunk, which costs little beside it, however slow the machine is."""
 DATA, RATE = 48 * MIB, 24 * MIB
 """Bytes, and how many of them a second: slow enough for a checkpoint after each chunk."""
 
@@ -106,10 +106,10 @@ def test_one_that_cannot_be_caught_up_is_told(box: Box, desk: Desk, line: Line) 
 def test_of_several_under_way_only_the_unfinished_is_sent_again(box: Box, desk: Desk, line: Line) -> None:
     vms = [first(box, f"pair{number}") for number in range(2)]
     for vm in vms:
-        box.fill(box.disks(vm)[0], 0, 24 * MIB, seed=int(vm.name[-1]))
+        box.fill(box.disks(vm)[0], 0, DATA, seed=int(vm.name[-1]))
     far = beside(desk, line.location(desk.root / "repo"))
     words = ["create", "--json", *OFTEN, "--captures", "2", "--vm", "pair*", far.repo]
-    line.now(breaks=40 * MIB)
+    line.now(breaks=DATA + DATA * 2 // 3, rate=RATE)
     desk.run(*words).ok(-9)
     assert len(desk.archives()) == 1
     line.now()
