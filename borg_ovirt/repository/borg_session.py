@@ -29,6 +29,7 @@ from borg_ovirt.repository.borg_console import Warnings
 from borg_ovirt.repository.borg_errors import translate_errors
 from borg_ovirt.repository.borg_facts import ArchiveEntry, ArchiveFacts
 from borg_ovirt.repository.borg_ids import archive_id, id_hash
+from borg_ovirt.repository.borg_reading import ChunkReader
 from borg_ovirt.repository.borg_segments import Segments
 
 
@@ -59,6 +60,7 @@ class Session:
         self._behind = WriteBehind(repository) if self._local and cache is not None else None
         self._manifest = manifest
         self._key = key
+        self._reader = ChunkReader(repository, key)
         self._cache = cache
         self._all_ids: set[bytes] | None = None
         self._listed: tuple[bytes, list[ArchiveEntry]] | None = None
@@ -142,15 +144,9 @@ class Session:
         )
 
     def fetch(self, ids: Iterable[bytes]) -> Iterator[bytes]:
-        """Chunks in order, decrypted and checked against their ids.
-
-        One thread; decompressing on several would go here, with the libraries of `frames`.
-        """
+        """Chunks in order, decrypted and checked against their ids. One thread."""
         with translate_errors(self.where):
-            for batch in _batches(ids, 64):
-                found = self._repository.get_many(batch)
-                for id_, data in zip(batch, found, strict=True):
-                    yield self._key.decrypt(id_, data)
+            yield from self._reader.read(ids)
 
     def seen(self, chunk: Chunk) -> bool:
         """Whether the repository holds the chunk in that size. Any thread, when open for writing."""
@@ -373,15 +369,3 @@ class Session:
             setattr(self._manifest, field, getattr(fresh, field))
         if self._cache.cache_config._config.get("cache", "manifest") != archive_id(fresh.id):
             self._unusable = "the archive is committed but Borg's cache is not"
-
-
-def _batches(ids: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    """Borg's remote client moves its whole list of requests for each answer: keep that list short."""
-    batch: list[bytes] = []
-    for id_ in ids:
-        batch.append(id_)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -220,8 +220,9 @@ def full(stage: Stage, scale: Scale, subject: Subject, mode: str, packing: str) 
 def known(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
     """Every block is in the repository already, and everything is read."""
     mode, packing = scale.matrix[0]
-    stage.fresh_repository(mode)
-    stage.ours(subject, packing)
+    for _ in stage.both():
+        stage.fresh_repository(mode)
+        stage.ours(subject, packing)
     stage.borg_create(subject.image, packing)
     ours: Way = lambda: stage.ours(subject, packing, "--full")  # noqa: E731
     ways: dict[str, Way] = {
@@ -244,10 +245,12 @@ def known(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
 def restore(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
     """Without its proof, then with it."""
     mode, packing = scale.matrix[0]
-    stage.fresh_repository(mode)
-    archive = stage.archive(subject, packing)
-    bare: Way = lambda: stage.restore(subject, archive, "--no-proof")  # noqa: E731
-    proven: Way = lambda: stage.restore(subject, archive)  # noqa: E731
+    archives = {}
+    for _ in stage.both():
+        stage.fresh_repository(mode)
+        archives[stage.repo] = stage.archive(subject, packing)
+    bare: Way = lambda: stage.restore(subject, archives[stage.repo], "--no-proof")  # noqa: E731
+    proven: Way = lambda: stage.restore(subject, archives[stage.repo])  # noqa: E731
     ways = beside(
         stage,
         {
@@ -261,7 +264,7 @@ def restore(stage: Stage, scale: Scale, subject: Subject) -> Iterator[Result]:
     for _ in range(scale.repeats):
         for name, way in ways.items():
             runs[name].append(way())
-        both, alone = stage.borg_and_upload(subject, archive)
+        both, alone = stage.borg_and_upload(subject, archives[stage.repo])
         runs["d"].append(both)
         runs["e"].append(alone)
     goals = {"tls": {"d": 0.6, "e": 1.5}, "unix": {"d": 0.5, "e": 1.0}}
@@ -280,7 +283,7 @@ def verify(stage: Stage, scale: Scale, subject: Subject) -> Result:
     stage.fresh_repository(mode)
     archive = stage.archive(subject, packing)
     ways: dict[str, Way] = {
-        **beside(stage, {"ours": lambda: stage.verify(subject, archive)}),
+        "ours": lambda: stage.verify(subject, archive),
         "j": lambda: stage.borg_verify(subject),
     }
     facts = {"data": subject.data}
@@ -319,10 +322,11 @@ def incremental(stage: Stage, scale: Scale) -> Iterator[Result]:
         scale.wide // 16,
         seed=3,
         backup="incremental",
-        grows=(4 if stage.against else 2) * scale.repeats * amount,
+        grows=2 * scale.repeats * amount,
     )
-    stage.fresh_repository(mode)
-    stage.ours(subject, packing)
+    for _ in stage.both():
+        stage.fresh_repository(mode)
+        stage.ours(subject, packing)
     stage.borg_create(subject.image, packing)
     nothing = stage.root / "nothing.raw"
     nothing.touch()
@@ -334,7 +338,6 @@ def incremental(stage: Stage, scale: Scale) -> Iterator[Result]:
             stage.change(subject, changes(scale.wide, amount, seed=2 * number + turn))
             runs[transport].append(stage.ours(subject, packing))
             if stage.against is not None:
-                stage.change(subject, changes(scale.wide, amount, seed=1000 + 2 * number + turn))
                 with stage.of_against():
                     runs.setdefault(f"before {transport}", []).append(stage.ours(subject, packing))
         runs["g"].append(stage.write(amount))
@@ -359,14 +362,16 @@ def thin(stage: Stage, scale: Scale) -> Iterator[Result]:
     smallest: Cost | None = None
     for size in scale.thin:
         subject = stage.subject("thin", "incompressible", size, 256 * MIB, seed=4, backup="incremental")
-        stage.fresh_repository(mode)
-        first = stage.ours(subject, packing)
         runs: dict[str, list[Cost]] = {"ours": []}
+        firsts = []
+        for _ in stage.both():
+            stage.fresh_repository(mode)
+            firsts.append(stage.ours(subject, packing))
+        first = firsts[0]
         for number in range(scale.repeats):
             stage.change(subject, changes(size, 64 * MIB, seed=100 + number))
             runs["ours"].append(stage.ours(subject, packing))
             if stage.against is not None:
-                stage.change(subject, changes(size, 64 * MIB, seed=1000 + number))
                 with stage.of_against():
                     runs.setdefault("before", []).append(stage.ours(subject, packing))
         stage.drop(subject)

@@ -63,7 +63,6 @@ class Stage:
         """Where disks were put so far."""
         if memory is not None:
             box.make_domain("memory", directory=memory)
-        self.repo = root / "repo"
         self.scratch = root / "scratch"
         self.scratch.mkdir()
         (root / "config.yaml").write_text("{}\n")
@@ -95,16 +94,27 @@ class Stage:
 
     @contextmanager
     def of_against(self) -> Iterator[None]:
-        """Inside, `borg-ovirt` is that of the other checkout."""
+        """Inside, `borg-ovirt` is that of the other checkout, with a repository of its own: an older one need
+        not understand what a newer one stored."""
         self._checkout = self.against
         try:
             yield
         finally:
             self._checkout = None
 
+    def both(self) -> Iterator[None]:
+        """Once as ours, and once inside `of_against` if there is another checkout."""
+        yield
+        if self.against is not None:
+            with self.of_against():
+                yield
+
+    @property
+    def repo(self) -> Path:
+        return self.root / ("repo" if self._checkout is None else "theirs")
+
     def fresh_repository(self, mode: str) -> None:
-        for path in (self.repo, self.root / "borg"):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(self.repo, ignore_errors=True)
         self._quietly("borg", "init", "--encryption", mode, str(self.repo))
 
     def second_repository(self, mode: str) -> Path:
@@ -210,7 +220,7 @@ class Stage:
         return cost
 
     def archive(self, subject: Subject, compression: str) -> str:
-        """An archive of ours, to restore from; its name."""
+        """An archive to restore from; its name."""
         self.ours(subject, compression, "--full")
         listed = json.loads(self._quietly("borg", "list", "--json", str(self.repo)))
         return str(listed["archives"][-1]["name"])

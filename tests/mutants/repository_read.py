@@ -82,6 +82,18 @@ MUTANTS = (
         'repaired=facts.get(b"chunks_healthy") is not None,',
         "repaired=False,",
     ),
+    of("repository/borg_reading.py", f"{_READING}::test_a_chunk_that_is_another")(
+        "chunk-not-hashed",
+        "A chunk is what its id says.",
+        "        self._key.assert_id(id_, plain)",
+        "        pass",
+    ),
+    of("repository/borg_reading.py", f"{_READING}::test_a_chunk_that_is_another")(
+        "hash-not-waited-for",
+        "What the thread found counts.",
+        "    check.result()\n",
+        "",
+    ),
     _items(
         "parts-taken-for-files",
         "Parts of unfinished files are no files.",

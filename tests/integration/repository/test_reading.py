@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from borg.repository import Repository as LocalRepository
 from contents import check_content
 from stock_borg import (
     CELL,
@@ -29,7 +30,7 @@ from stock_borg import (
 )
 
 from borg_ovirt.blocks import Chunk
-from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryError
+from borg_ovirt.errors import ArchiveNotFound, NotOurArchive, RepositoryDamaged, RepositoryError
 from borg_ovirt.repository.layout import OVF, ArchiveComment, Manifest, disk_path
 from borg_ovirt.repository.open import Repository, open_repository
 from borg_ovirt.repository.writer import ArchiveWriter
@@ -248,6 +249,25 @@ def test_a_chunk_that_is_lost(make_repository: MakeRepository, monkeypatch: pyte
             repository.writer("x", started=NOON) as w,
         ):
             w.disk("disks/x", lost.size, lost.size).reuse(lost)
+
+
+@pytest.mark.parametrize("mode", ["none", "repokey", "authenticated-blake2"])
+def test_a_chunk_that_is_another(make_repository: MakeRepository, mode: str) -> None:
+    """Whole, and made with our key, but not the bytes of that id."""
+    stock = make_repository(mode)
+    with open_repository(stock.location, write=True) as repository:
+        back_up(repository, "one", {SYSTEM: DISK})
+        content = repository.archive("one").disk(disk_path(SYSTEM))
+        places = list(content.data_chunks(0, len(content.chunks) - 1, CELL))
+        first, second = content.chunks[places[0]], content.chunks[places[1]]
+    with LocalRepository(stock.location, exclusive=True) as bare:
+        bare.put(first.id, bare.get(second.id))
+        bare.commit(compact=False)
+    with open_repository(stock.location, write=False) as repository:
+        content = repository.archive("one").disk(disk_path(SYSTEM))
+        with pytest.raises(RepositoryDamaged, match="id verification failed"):
+            list(content.fetch(content.chunks))
+        assert list(content.fetch([second])) == [DISK[places[1] * CELL :][:CELL]]
 
 
 def test_a_lost_chunk_is_written_again(make_repository: MakeRepository) -> None:
