@@ -105,7 +105,7 @@ def repository_of(
     config: Config, target: Location, options: RepositoryOptions, compression: str | None = None
 ) -> RepositorySettings:
     """What `target` points at, and how it is reached."""
-    return repository_settings(
+    settings = repository_settings(
         config,
         target.repo,
         compression=compression,
@@ -113,6 +113,7 @@ def repository_of(
         remote_path=options.remote_path,
         rsh=options.rsh,
     )
+    return replace(settings, bypass_lock=options.bypass_lock)
 
 
 @contextmanager
@@ -127,6 +128,7 @@ def repository(settings: RepositorySettings, *, write: bool) -> Iterator[Reposit
         rsh=settings.rsh,
         upload_limit=_kib(settings.rate_limit),
         checkpoint_interval=settings.checkpoint_interval,
+        bypass_lock=settings.bypass_lock,
     )
     with ExitStack() as stack:
         with _passphrase(settings.passphrase):  # no longer: another repository may have another one

@@ -13,7 +13,7 @@ from borg_ovirt.units import format_size
 @click.argument("old", type=location.named, metavar="REPO::OLD")
 @click.argument("new", metavar="NEW", shell_complete=location.inside("old"))
 @click.option("--ranges", is_flag=True, help="List every range that differs: offset and length in bytes.")
-@options.repository
+@options.reading
 @options.common()
 def command(
     output: Output, repository: options.RepositoryOptions, old: location.Location, new: str, ranges: bool

@@ -58,7 +58,7 @@ _looks = options.bundle(
 @click.command("doctor")
 @click.argument("where", type=location.repository, nargs=-1, metavar="[REPO] ...")
 @_looks
-@options.repository
+@options.reading
 @options.engine
 @options.common()
 def command(

@@ -16,7 +16,7 @@ from borg_ovirt.units import format_size
 )
 @click.option("--full", is_flag=True, help="Of a full backup.")
 @click.option("--backup-api", type=click.Choice(["auto", "live"]), default="auto", help="As for create.")
-@options.repository
+@options.reading
 @options.engine
 @options.common()
 def command(

@@ -198,7 +198,7 @@ def _networks(context: object, parameter: object, words: tuple[str, ...]) -> dic
         help="File that says what takes the place of which cluster, storage domain, network. [restore.map]",
     ),
 )
-@options.repository
+@options.reading
 @options.engine
 @options.common(dry_run=True)
 def command(

@@ -43,7 +43,7 @@ def _inside(text: str) -> tuple[location.Location, str | None]:
         help="Copy the file or directory into this one.",
     ),
 )
-@options.repository
+@options.reading
 @options.common()
 def command(
     output: Output,

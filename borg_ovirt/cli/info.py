@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command("info")
 @location.one()
-@options.repository
+@options.reading
 @options.common()
 def command(output: Output, repository: options.RepositoryOptions, archive: location.Location) -> int:
     """Show what an archive holds, and how it was made. Exit status 1 when it cannot be restored whole.

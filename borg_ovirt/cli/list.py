@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="For each VM: what only its archives need, and what they share. Reads the lists of all chunks.",
 )
-@options.repository
+@options.reading
 @options.common()
 def command(
     output: Output,

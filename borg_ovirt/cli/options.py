@@ -35,6 +35,8 @@ class RepositoryOptions:
     lock_wait: float | None = None
     remote_path: str | None = None
     rsh: str | None = None
+    bypass_lock: bool = False
+    """Of commands that only read."""
 
 
 def bundle(keyword: str, kind: type[Any], *decorators: Callable[[Any], Any]) -> Decorator:
@@ -84,16 +86,26 @@ engine = bundle(
 )
 """Options that say how to reach the engine."""
 
-repository = bundle(
-    "repository",
-    RepositoryOptions,
+_repository = (
     click.option(
         "--lock-wait", type=click.FloatRange(0), metavar="SECONDS", help="Wait for the lock this long."
     ),
     click.option("--remote-path", metavar="PATH", help="Borg's executable on the server."),
     click.option("--rsh", metavar="COMMAND", help="Remote shell instead of ssh. [BORG_RSH]"),
 )
+repository = bundle("repository", RepositoryOptions, *_repository)
 """Options that say how to reach the repository."""
+reading = bundle(
+    "repository",
+    RepositoryOptions,
+    *_repository,
+    click.option(
+        "--bypass-lock",
+        is_flag=True,
+        help="Where another Borg has the lock of a repository behind ssh, read it without.",
+    ),
+)
+"""The same for a command that only reads."""
 
 
 check = click.option(

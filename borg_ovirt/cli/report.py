@@ -60,7 +60,7 @@ class Wishes:
         help="Count what is unique and what is shared: reads the lists of all chunks.",
     ),
 )
-@options.repository
+@options.reading
 @options.engine
 @options.common()
 def command(

@@ -45,7 +45,7 @@ def _size(context: object, parameter: object, word: str) -> int:
     ),
     click.option("--cache", default="256MiB", callback=_size, metavar="SIZE", help="Memory for chunks."),
 )
-@options.repository
+@options.reading
 @options.common()
 def command(
     output: Output,

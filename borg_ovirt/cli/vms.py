@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--unprotected", is_flag=True, help="Only VMs without a backup, with an old one, or no longer selected."
 )
-@options.repository
+@options.reading
 @options.engine
 @options.common()
 def command(

@@ -54,6 +54,8 @@ class RepositorySettings:
     lock_wait: float | None = None
     checkpoint_interval: float | None = None
     """Seconds."""
+    bypass_lock: bool = False
+    """Read it without its lock where another has that, behind ssh too."""
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> EngineOverrides:

@@ -14,12 +14,12 @@ from typing import Any
 from borg.cache import Cache, assert_secure
 from borg.compress import CompressionSpec
 from borg.helpers import Error as BorgError
-from borg.helpers import Location, Manifest, check_extension_modules, is_supported_msgpack
+from borg.helpers import IntegrityError, Location, Manifest, check_extension_modules, is_supported_msgpack
 from borg.locking import LockFailed, LockTimeout
 from borg.remote import RemoteRepository
 from borg.repository import Repository as LocalRepository
 
-from borg_ovirt.errors import BorgOvirtError, RepositoryError, UsageError
+from borg_ovirt.errors import BorgOvirtError, RepositoryError, RepositoryLocked, UsageError
 from borg_ovirt.repository import borg_console
 from borg_ovirt.repository.borg_errors import translate_errors
 from borg_ovirt.repository.borg_lock import holder
@@ -49,6 +49,20 @@ class _Served(RemoteRepository):  # type: ignore[misc]  # Borg is not typed
             borg_console.hear(rest.decode("utf-8", "replace"))
 
 
+class _Bypassing(_Served):
+    """One that is read without its lock: what somebody compacts away meanwhile is no damage."""
+
+    def get_many(self, ids: Any, is_preloaded: bool = False) -> Iterator[bytes]:
+        try:
+            yield from super().get_many(ids, is_preloaded)
+        except (self.RPCError, LocalRepository.ObjectNotFound, IntegrityError) as error:
+            raise RepositoryError(
+                f"A chunk cannot be read from {self.location.canonical_path()}, which is read without its "
+                f"lock: archives may have been removed meanwhile ({' '.join(str(error).split())}).",
+                "Run the command again, when nobody else uses the repository if it stays so.",
+            ) from error
+
+
 @dataclass(frozen=True)
 class Access:
     """How to open: the options of stock Borg. Where one is None, its BORG_* variable counts."""
@@ -61,6 +75,8 @@ class Access:
     umask: int = 0o077
     upload_limit: int = 0
     """KiB/s over `borg serve`; 0 for no limit."""
+    bypass_lock: bool = False
+    """Over `borg serve`, read without the lock where another has it."""
     glance: bool = False
     """Without lock and questions, and nothing is remembered of it: for names alone, on this machine."""
 
@@ -88,7 +104,7 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
                 cache = stack.enter_context(_cache(where, repository, key, manifest, access.lock_wait))
             elif access.glance:
                 pass
-            elif isinstance(repository, UnlockedRepository):
+            elif isinstance(repository, UnlockedRepository | _Bypassing):
                 assert_secure_unlocked(repository, manifest)
             else:
                 assert_secure(repository, manifest, access.lock_wait)
@@ -96,7 +112,8 @@ def connect(text: str, access: Access, stack: ExitStack) -> Session:
 
 
 def _opened(location: Any, where: str, access: Access, stack: ExitStack) -> Any:
-    """The repository with its lock. Reading one on this machine goes without, where that cannot be had."""
+    """The repository with its lock. Reading one goes without where that cannot be had: on this machine, or if
+    `bypass_lock` says so."""
     wait = access.lock_wait
     if access.glance:
         return _entered(UnlockedRepository(location.path), stack)
@@ -104,9 +121,15 @@ def _opened(location: Any, where: str, access: Access, stack: ExitStack) -> Any:
         return _entered(_repository(location, access, min(wait, _QUIET)), stack)
     except (LockTimeout, LockFailed) as error:
         local = location.proto != "ssh"
-        if isinstance(error, LockFailed) and (access.write or not local):
+        unlocked = not access.write and (local or access.bypass_lock)
+        if isinstance(error, LockFailed) and not unlocked:
             raise
-        if access.write or not local:
+        if not unlocked:
+            if wait <= _QUIET and not access.write:
+                raise RepositoryLocked(
+                    f"The repository {where} is used by another Borg; behind ssh, reading needs its lock.",
+                    "Wait with --lock-wait, or read it without with --bypass-lock (see docs/operating.md).",
+                ) from error
             if wait <= _QUIET:
                 raise
             who = holder(where) or "another Borg"
@@ -114,7 +137,9 @@ def _opened(location: Any, where: str, access: Access, stack: ExitStack) -> Any:
             _log.warning("The repository %s is used by %s; waiting for it, up to %s.", where, who, span)
             return _waited_for(location, access, stack)
         _log.info("Reading %s without its lock: what was committed when it was opened.", where)
-        return _entered(UnlockedRepository(location.path), stack)
+        if local:
+            return _entered(UnlockedRepository(location.path), stack)
+        return _entered(_repository(location, access, 0.0, lock=False), stack)
 
 
 def _waited_for(location: Any, access: Access, stack: ExitStack) -> Any:
@@ -171,7 +196,7 @@ def _operation(access: Access) -> Any:
     return Manifest.Operation.WRITE if access.write else Manifest.Operation.READ
 
 
-def _repository(location: Any, access: Access, lock_wait: float) -> Any:
+def _repository(location: Any, access: Access, lock_wait: float, *, lock: bool = True) -> Any:
     if location.proto != "ssh":
         return LocalRepository(location.path, exclusive=access.write, lock_wait=lock_wait)
     options = Namespace(
@@ -183,10 +208,11 @@ def _repository(location: Any, access: Access, lock_wait: float) -> Any:
         storage_quota=None,
     )
     try:
-        return _Served(
+        return (_Served if lock else _Bypassing)(
             location.omit_archive(),
             exclusive=access.write,
             lock_wait=lock_wait,
+            lock=lock,
             args=options,
         )
     except FileNotFoundError as error:

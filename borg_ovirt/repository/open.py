@@ -45,14 +45,16 @@ def open_repository(
     umask: int = 0o077,
     upload_limit: int | None = None,
     glance: bool = False,
+    bypass_lock: bool = False,
     checkpoint_interval: float | None = None,
 ) -> Iterator[Repository]:
     """Open the repository at a path or `ssh://` location (empty: BORG_REPO) as stock Borg would.
 
     For writing it is locked for itself and its cache is brought up to date; for reading it is shared, and
-    read without a lock where that cannot be had and the repository is on this machine. `lock_wait` is in
-    seconds, `upload_limit` in KiB/s, `checkpoint_interval` in seconds, 0 for no checkpoints. A `glance` is
-    for names alone: no lock, no question, nothing written into it; only on this machine.
+    read without a lock where that cannot be had and the repository is on this machine, or `bypass_lock` is
+    given: as with Borg's option of that name, the server may then finish a commit that is being made.
+    `lock_wait` and `checkpoint_interval` (0: no checkpoints) are in seconds, `upload_limit` in KiB/s. A
+    `glance` is for names alone: no lock, no question, nothing written into it; only on this machine.
     Where an option is None, its BORG_* variable counts. No question is ever asked without a terminal.
     """
     check_borg_version()
@@ -66,6 +68,7 @@ def open_repository(
         rsh=rsh,
         umask=umask,
         upload_limit=upload_limit or 0,
+        bypass_lock=bypass_lock,
         glance=glance,
     )
     stack = ExitStack()

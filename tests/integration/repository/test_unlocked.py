@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -12,9 +13,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from stock_borg import NOON, SYSTEM, MakeRepository, Stock, back_up, image
+from stock_borg import NOON, SYSTEM, MakeRepository, Stock, back_up, image, serve_locally
+from zygote import run
 
-from borg_ovirt.errors import BorgOvirtError, RepositoryError, RepositoryLocked
+from borg_ovirt.errors import BorgOvirtError, RepositoryDamaged, RepositoryError, RepositoryLocked
 from borg_ovirt.repository import borg_unlocked
 from borg_ovirt.repository.layout import disk_path
 from borg_ovirt.repository.open import Repository, open_repository
@@ -155,6 +157,51 @@ def test_an_index_that_cannot_be_read_stays(stock: Stock) -> None:
             open_repository(stock.location, write=False, lock_wait=0.0).__enter__()
         assert index.exists()
         index.write_bytes(good)
+
+
+@pytest.fixture
+def served(stock: Stock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    serve_locally(monkeypatch, tmp_path)
+    return f"ssh://backup.example{stock.path}"
+
+
+def test_behind_ssh_the_lock_is_bypassed_on_request_alone(stock: Stock, served: str) -> None:
+    with other(stock) as writer:
+        writer.do("store")
+        before = files(stock)
+        with pytest.raises(RepositoryLocked, match="used by another Borg") as refused:
+            open_repository(served, write=False, lock_wait=0.0).__enter__()
+        assert "--bypass-lock" in str(refused.value.hint)
+        with open_repository(served, write=False, lock_wait=0.0, bypass_lock=True) as repository:
+            assert repository.all_names() == {"old", "kept"}
+            assert read(repository, "old") == OLD
+        assert files(stock) == before
+        options = ["--lock-wait", "0", served]
+        code, _, told = run("borg-ovirt", ["list", *options], os.environ)
+        assert code == 31, told
+        code, listed, told = run("borg-ovirt", ["list", "--bypass-lock", *options], os.environ)
+        assert code == 0, told
+        assert "old" in listed, listed
+        with pytest.raises(RepositoryLocked):
+            open_repository(served, write=True, lock_wait=0.0, bypass_lock=True).__enter__()
+
+
+def test_behind_ssh_what_was_compacted_away_is_no_damage(stock: Stock, served: str) -> None:
+    reading = open_repository(served, write=False, lock_wait=0.0, bypass_lock=True)
+    with other(stock) as writer, reading as repository:
+        with pytest.raises(RepositoryError, match="removed meanwhile") as refused:
+            read(repository, "old", lambda: writer.do("remove"))
+        assert not isinstance(refused.value, RepositoryDamaged)
+    with open_repository(served, write=False, bypass_lock=True) as repository:
+        assert read(repository, "kept") == KEPT
+
+
+def test_a_free_lock_is_taken_all_the_same(stock: Stock, served: str) -> None:
+    with (
+        open_repository(served, write=False, bypass_lock=True),
+        pytest.raises(RepositoryLocked),
+    ):
+        open_repository(stock.location, write=True, lock_wait=0.0).__enter__()
 
 
 def test_a_read_only_file_system(stock: Stock, tmp_path: Path) -> None:
