@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from borg_ovirt import waits
 from borg_ovirt.blocks import KiB
 from borg_ovirt.cli.location import Location, default_repository
 from borg_ovirt.cli.options import EngineOptions, RepositoryOptions
@@ -130,8 +131,11 @@ def repository(settings: RepositorySettings, *, write: bool) -> Iterator[Reposit
         checkpoint_interval=settings.checkpoint_interval,
         bypass_lock=settings.bypass_lock,
     )
+    telling = waits.wait(f"opening the repository {redact(settings.location)}")
     with ExitStack() as stack:
-        with _passphrase(settings.passphrase):  # no longer: another repository may have another one
+        # The passphrase no longer than it opens: another repository may have another one. Where Borg may ask
+        # for it, nothing else is shown on the terminal.
+        with _passphrase(settings.passphrase) as known, telling if known else nullcontext():
             opened = stack.enter_context(opening)
         yield opened
 
@@ -249,16 +253,18 @@ def _kib(rate: int | None) -> int | None:
 
 
 @contextmanager
-def _passphrase(source: SecretSource | None) -> Iterator[None]:
+def _passphrase(source: SecretSource | None) -> Iterator[bool]:
     """Hand the configured passphrase to Borg through a pipe, so that no child process inherits it.
+
+    False where nothing gives it one, and it may ask.
 
     Borg's own variables go before the configuration, as the environment does everywhere.
     """
     if source is None or any(name in os.environ for name in _BORG_SECRETS):
-        yield
+        yield any(name in os.environ for name in _BORG_SECRETS)
         return
     with handed_over(source.reveal()):
-        yield
+        yield True
 
 
 _BORG_SECRETS = ("BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD")

@@ -24,10 +24,13 @@ from borg_ovirt.units import format_duration, format_size
 
 EVERY = 0.1
 """Seconds between two updates of a bar: chunks pass far faster than eyes follow."""
+PATIENCE = 1.0
+"""Seconds of waiting after which a display is worth it that shows nothing else."""
 
 
 class TerminalProgress(Progress):
-    """Bars by rich. The display starts with the first disk, or with a run, so a short command shows none."""
+    """Bars by rich. The display starts with the first disk, with a run, or when something is waited for long,
+    so a short command shows none."""
 
     def __init__(
         self, stream: TextIO, *, width: int | None = None, every: float = EVERY, verbose: bool = False
@@ -55,11 +58,21 @@ class TerminalProgress(Progress):
         key = object()
         with self._lock:
             self._waits[key] = (text, time.monotonic())
+        late = threading.Timer(PATIENCE, self._show_waits)
+        late.daemon = True
+        late.start()
         try:
             yield
         finally:
+            late.cancel()
             with self._lock:
                 del self._waits[key]
+                self._rest()
+
+    def _show_waits(self) -> None:
+        with self._lock:
+            if self._waits:
+                self._display()
 
     def begin_run(self, total: int) -> None:
         """From now on something is shown all the time."""
@@ -119,10 +132,13 @@ class TerminalProgress(Progress):
             )
             if gauge.finished and self.overview is not None and self.overview.total > 1:
                 self._live.remove_task(task)  # a line tells of its VM
-            if not self._tasks and self.overview is None:
-                # The next disk of the next VM gets a display of its own below the lines in between.
-                self._live.stop()
-                self._live = None
+            self._rest()
+
+    def _rest(self) -> None:
+        """The next disk or wait gets a display of its own, below the lines in between."""
+        if self._live is not None and not self._tasks and not self._waits and self.overview is None:
+            self._live.stop()
+            self._live = None
 
     def close(self) -> None:
         """Take the display down, whatever state the disks are in."""

@@ -6,16 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from borg_ovirt import waits
 from borg_ovirt.cli import connect
 from borg_ovirt.cli.boundary import run
 from borg_ovirt.cli.connect import repositories
 from borg_ovirt.config.secrets import SecretSource
 from borg_ovirt.config.settings import RepositorySettings
-from borg_ovirt.errors import UsageError
+from borg_ovirt.errors import UsageError, WrongPassphrase
 
 BORG = Path(sys.executable).with_name("borg")
 
@@ -164,3 +167,21 @@ def test_options_that_contradict_each_other_are_refused(
 def test_a_small_upload_limit_is_a_limit() -> None:
     """Borg counts in KiB per second and takes zero for no limit."""
     assert (connect._kib(None), connect._kib(1), connect._kib(5 << 10)) == (None, 1, 5)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_that_it_is_opened_is_told_unless_borg_may_ask(
+    repo: Path, given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def show(text: str) -> Iterator[None]:
+        told.append(text)
+        yield
+
+    source = SecretSource("passphrase", command="printf 'open sesame'") if given else None
+    opening = connect.repository(RepositorySettings(str(repo), passphrase=source), write=False)
+    with waits.shown_by(show), suppress(WrongPassphrase), opening:
+        pass
+    assert told == ([f"opening the repository {repo}"] if given else [])

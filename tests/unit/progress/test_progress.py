@@ -284,6 +284,25 @@ def test_a_terminal_shows_the_run_and_counts_the_seconds_of_each_wait(
     assert "nobody" not in terminal.words
 
 
+def test_a_long_wait_is_shown_before_there_is_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("borg_ovirt.progress.bars.PATIENCE", 0.05)
+    terminal = FakeTerminal()
+    with TerminalProgress(terminal, width=120) as progress:
+        with progress.waiting("opening the repository local"):
+            until = time.monotonic() + 20
+            while "opening the repository local, " not in terminal.words and time.monotonic() < until:
+                time.sleep(0.02)
+        assert progress._live is None, "nothing is left to be shown"
+        assert "opening the repository local, " in terminal.words
+
+
+def test_a_short_wait_shows_nothing() -> None:
+    terminal = FakeTerminal()
+    with TerminalProgress(terminal, width=120) as progress, progress.waiting("the engine"):
+        assert not terminal.words
+    assert not terminal.words
+
+
 def test_programs_hear_of_waits() -> None:
     stream = io.StringIO()
     with JsonProgress(stream).waiting("the engine"):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
+from borg_ovirt import waits
 from borg_ovirt.errors import BorgOvirtError, WrongPassphrase
 from borg_ovirt.jobs.backup.opened import OpenedRepositories, RepositoryState
 from borg_ovirt.jobs.backup.stores import Store
@@ -87,7 +88,9 @@ class SeveralRepositories(OpenedRepositories):
         patient = {
             name: replace(spec, lock_wait=max(spec.lock_wait, lock_wait)) for name, spec in specs.items()
         }
-        for worker in self._pool.open(patient):
+        with waits.wait(f"opening {_named(states)}"):
+            opened = self._pool.open(patient)
+        for worker in opened:
             state = next(state for state in states if state.name == worker.name)
             state.location, state.error = worker.location, None
 
@@ -96,3 +99,8 @@ class SeveralRepositories(OpenedRepositories):
             self._start(states, _LETTING_GO)
         for name, error in self._pool.take_lost().items():
             next(state for state in states if state.name == name).failed(error)
+
+
+def _named(states: Sequence[RepositoryState]) -> str:
+    names = ", ".join(state.name for state in states)
+    return f"the repositories {names}" if len(states) > 1 else f"the repository {names}"
