@@ -46,7 +46,7 @@ peers: setup ## clients of others, fetched into build/peers, against the box: SD
 guestfs: setup ## single files through libguestfs, with real file systems (needs guestfish)
 	@$(PYTHON) -m pytest tests/guestfs
 
-monitoring: setup ## the report in a real browser, metrics and alerts by promtool (needs chromium, prometheus)
+monitoring: setup ## the report in a real browser, alerts by promtool, dashboard by Grafana's schema (chromium, prometheus, npm)
 	@$(PYTHON) -m pytest tests/monitoring
 
 mutants: setup ## break the product in small ways, each of which a test must notice; ONLY=name for some
