@@ -37,8 +37,8 @@ class Scale:
 
 
 PAIRS = tuple((mode, packing) for mode in ("repokey", "repokey-blake2") for packing in ("lz4", "zstd,3"))
-NIGHT = Fleet(24, 4, 0.6, (4, 8), beside=6)
-EVENING = Fleet(12, 4, 0.3, (4,))
+NIGHT = Fleet(24, 4, 0.6, (4, 8), beside=6, sites=60)
+EVENING = Fleet(12, 4, 0.3, (4,), sites=14)
 FULL = Scale(8 * GIB, 3, PAIRS, 64 * GIB, (64 * GIB, 256 * GIB, 1024 * GIB), NIGHT)
 QUICK = Scale(
     1 * GIB,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovirtbox.box import DiskSpec
@@ -37,24 +38,28 @@ class Fleet:
     captures: tuple[int, ...]
     beside: int = 0
     """So many of them go beside one that is busy."""
+    sites: int = 0
+    """So many go into two repositories, eight under way, the engine twice as fast."""
 
 
 @contextmanager
-def slow(stage: Stage, fleet: Fleet) -> Iterator[None]:
+def slow(stage: Stage, factor: float) -> Iterator[None]:
     """Each step takes what it usually takes: chance is not to be measured."""
     rhythm = stage.box.engine.rhythm
-    rhythm.factor, rhythm.steady = fleet.factor, True
+    rhythm.factor, rhythm.steady = factor, True
     try:
         yield
     finally:
         rhythm.factor, rhythm.steady = 0.0, False
 
 
-def run(stage: Stage, packing: str, captures: int, names: Sequence[str]) -> tuple[Cost, dict[str, float]]:
+def run(
+    stage: Stage, packing: str, captures: int, names: Sequence[str], *second: Path
+) -> tuple[Cost, dict[str, float]]:
     """`borg-ovirt create` of these VMs: what it cost, and for how many seconds each was under way."""
     chosen = [word for name in names for word in ("--vm", name)]
     words = ["borg-ovirt", "create", "--json", "--captures", str(captures), *chosen]
-    cost, out = stage.meter.run([*words, "--compression", packing, str(stage.repo)])
+    cost, out = stage.meter.run([*words, "--compression", packing, *map(str, (stage.repo, *second))])
     return cost, {vm["vm"]: vm["seconds"] for vm in json.loads(out)["vms"]}
 
 
@@ -66,15 +71,13 @@ def night(stage: Stage, scale: Scale) -> Iterator[Result]:
     mode, packing = scale.matrix[0]
     stage.transport("tls")
     box = stage.box
-    vms = [box.make_vm(f"idle{n:02}", [DiskSpec(SMALL)], running=n % 2 == 0) for n in range(fleet.size)]
+    vms = _make(stage, range(fleet.size))
     names = [vm.name for vm in vms]
-    for number, vm in enumerate(vms):
-        box.fill(box.disks(vm)[0], 0, MIB, seed=number)
     stage.fresh_repository(mode)
     for seed in (1, 2):  # the first increment tells what is to be expected of the next
         run(stage, packing, 8, names)
         _touch(stage, vms, seed)
-    with slow(stage, fleet):
+    with slow(stage, fleet.factor):
         single, _ = run(stage, packing, 1, names[: fleet.sample])
         for captures in fleet.captures:
             _touch(stage, vms, 100 * captures)
@@ -92,6 +95,9 @@ def night(stage: Stage, scale: Scale) -> Iterator[Result]:
             )
     if fleet.beside:
         yield _busy(stage, scale, names[: fleet.beside])
+    if fleet.sites:
+        vms += _make(stage, range(fleet.size, fleet.sites))
+        yield _two_sites(stage, scale, vms)
     for number, vm in enumerate(vms):
         if number % 2 == 0:
             box.stop_vm(vm)
@@ -103,10 +109,10 @@ def _busy(stage: Stage, scale: Scale, names: Sequence[str]) -> Result:
     from bench.cases import Result
 
     mode, packing = scale.matrix[0]
-    size = scale.disk // 2
+    size = 2 * scale.disk
     subject = stage.subject(BUSY, "incompressible", size, size // 2, seed=9)
     runs: dict[str, list[Cost]] = {"alone": [], "ours": []}
-    with slow(stage, scale.fleet):
+    with slow(stage, scale.fleet.factor):
         for way, others in [("alone", []), ("ours", names)] * 2:
             stage.fresh_repository(mode)
             cost, seconds = run(stage, packing, 4, [BUSY, *others])
@@ -116,6 +122,33 @@ def _busy(stage: Stage, scale: Scale, names: Sequence[str]) -> Result:
     ways = {name: median(runs[name]) for name in ("ours", "alone")}
     case = f"a busy VM beside {len(names)} idle ones, 4 under way"
     return Result(case, "tls", ways, runs, {"alone": 1.02}, {"data": subject.data}, memory=400 * MIB)
+
+
+def _two_sites(stage: Stage, scale: Scale, vms: list[Vm]) -> Result:
+    """The whole fleet into two repositories from one read, and the night after into one of them."""
+    from bench.cases import Result
+
+    mode, packing = scale.matrix[0]
+    stage.fresh_repository(mode)
+    second = stage.second_repository(mode)
+    names = [vm.name for vm in vms]
+    run(stage, packing, 8, names, second)
+    costs = {}
+    with slow(stage, scale.fleet.factor / 2):
+        for seed, (way, more) in enumerate({"ours": [second], "one site": []}.items()):
+            _touch(stage, vms, 1000 * (seed + 1))
+            costs[way], _ = run(stage, packing, 8, names, *more)
+    case = f"{len(vms)} idle VMs into two repositories, 8 under way"
+    return Result(case, "tls", costs, {way: [cost] for way, cost in costs.items()}, memory=400 * MIB)
+
+
+def _make(stage: Stage, numbers: range) -> list[Vm]:
+    """Half of them are up."""
+    box = stage.box
+    vms = [box.make_vm(f"idle{n:02}", [DiskSpec(SMALL)], running=n % 2 == 0) for n in numbers]
+    for number, vm in zip(numbers, vms, strict=True):
+        box.fill(box.disks(vm)[0], 0, MIB, seed=number)
+    return vms
 
 
 def _touch(stage: Stage, vms: list[Vm], seed: int) -> None:

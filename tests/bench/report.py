@@ -30,6 +30,7 @@ NAMES = {
     "before": "borg-ovirt of the other checkout",
     "one by one": "borg-ovirt --captures 1",
     "alone": "borg-ovirt, that VM alone",
+    "one site": "borg-ovirt into one of them",
     "ours": "borg-ovirt",
     "smallest": "borg-ovirt, smallest disk",
 }
