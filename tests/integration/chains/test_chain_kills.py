@@ -79,6 +79,7 @@ STEPS: dict[str, Callable[[Box, Vm], bool]] = {
 }
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_backup_leaves_nothing_after_the_next(bench: Bench, box: Box, vm: Vm, step: str) -> None:
     box.world.transfers.clear()
@@ -110,6 +111,7 @@ RESTORE_STEPS: dict[str, Callable[[Box, set[str]], bool]] = {
 }
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("step", RESTORE_STEPS)
 def test_a_killed_restore_leaves_nothing_after_cleanup(bench: Bench, box: Box, vm: Vm, step: str) -> None:
     box.world.transfers.clear()

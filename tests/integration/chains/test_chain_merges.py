@@ -32,6 +32,7 @@ def reused(bench: Bench, archive: str, alias: str) -> list[bool]:
     return [layer.reused_from is not None for layer in disk.layers]
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(
     ("merged", "running", "expected"),
     [

@@ -35,6 +35,7 @@ def repair(desk: Desk) -> None:
     desk.borg("check", "--repair", desk.repo)
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("repaired", [False, True], ids=["lost", "repaired"])
 @pytest.mark.parametrize("mode", ["image", "chain"])
 def test_a_lost_manifest_stops_no_backup(box: Box, desk: Desk, mode: str, repaired: bool) -> None:

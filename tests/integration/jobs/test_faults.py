@@ -55,7 +55,7 @@ WAITED_OUT = {("POST", "*/backups", 1), ("GET", "*/backups/*", 2)}
 """Refused without a word while the backup begins: something may be in its way, and is waited for."""
 
 
-@pytest.mark.thin(3)
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(
     ("method", "path", "nth"),
     [

@@ -412,6 +412,7 @@ def test_diff_names_the_ranges_from_chunk_ids_alone(box: Box, desk: Desk) -> Non
     assert disks["data"]["state"] == disks["raw"]["state"] == "same"
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_disk_that_grew_above_a_snapshot_is_read_in_full(
     box: Box, desk: Desk, way: tuple[bool, str]

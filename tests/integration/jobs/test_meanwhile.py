@@ -81,6 +81,7 @@ def assert_true(bench: Bench, vm: Vm, archive: str) -> None:
         assert sizes[disk.id] == len(truth)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_disk_that_grows_is_not_cut_off(
     bench: Bench, box: Box, meanwhile: Callable[[Callable[[], object]], None], way: str

@@ -49,7 +49,7 @@ def again(box: Box, desk: Desk, vm: Vm, mode: str) -> None:
     assert desk.create(vm, "--mode", mode)["kind"] == "incremental"
 
 
-@pytest.mark.thin(3)
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("mode", ["image", "chain"])
 def test_an_archive_cut_anew_is_no_base(box: Box, desk: Desk, mode: str, cut: str) -> None:

@@ -38,6 +38,7 @@ def clusters(box: Box) -> None:
     box.make_cluster("middle", (4, 6))
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(
     ("cluster", "running", "backup", "way"),
     [

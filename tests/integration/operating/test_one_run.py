@@ -124,7 +124,7 @@ def test_every_form_waits_for_a_vm_that_another_process_works_on(
     assert len(desk.archives()) == 1
 
 
-@pytest.mark.thin(3)
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("form", ["one VM", "configuration, several repositories"])
 def test_a_signal_closes_what_was_begun(

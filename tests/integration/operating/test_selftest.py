@@ -77,6 +77,7 @@ def test_into_a_repository_of_the_user_only_its_own_archives_come_and_go(box: Bo
     desk.assert_clean()
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(
     ("step", "method", "path", "nth"),
     [

@@ -50,6 +50,7 @@ def test_nothing_that_changes_something_is_sent_twice_unseen(box: Box, engine: E
     assert [e.description for e in box.world.events].count("once") == 1
 
 
+@pytest.mark.thin(24)
 @pytest.mark.parametrize(("way", "method", "path", "nth"), steps("POST", "PUT", "DELETE"))
 def test_a_lost_answer_costs_nothing(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str, method: str, path: str, nth: int

@@ -32,7 +32,7 @@ def vms(box: Box) -> dict[str, Vm]:
     return make_vms(box)
 
 
-@pytest.mark.thin(16)
+@pytest.mark.thin(8)
 @pytest.mark.parametrize(("way", "method", "path", "nth"), steps())
 def test_a_refusal_at_any_step_leaves_nothing(
     box: Box, engine: Engine, journal: Journal, vms: dict[str, Vm], way: str, method: str, path: str, nth: int

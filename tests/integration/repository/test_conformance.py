@@ -59,6 +59,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(("encryption", "way"), MODES)
 def test_every_mode_verifies_and_outlives_its_base(
     make_repository: MakeRepository, tmp_path: Path, encryption: str, way: str

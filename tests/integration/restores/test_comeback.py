@@ -182,6 +182,7 @@ def cards(box: Box, name: str) -> list[tuple[str, str, bool]]:
     return [(nic.network, nic.profile, nic.linked) for nic in box.vm(name).nics]
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(
     ("words", "expected", "status", "told"),
     [
@@ -312,6 +313,7 @@ IN_THE_WAY = [
 ]
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(("words", "why"), IN_THE_WAY, ids=[why for _, why in IN_THE_WAY])
 def test_what_the_engine_would_refuse_is_found_beforehand(
     box: Box, desk: Desk, vm: Vm, words: list[str], why: str

@@ -98,6 +98,7 @@ def forge(bench: Bench, archive: str, lie: Callable[[Path, bytes, int], bytes]) 
     return "forged"
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 def test_no_other_file_is_ever_opened(
     bench: Bench, box: Box, vm: Vm, lie: Callable[[Path, bytes, int], bytes]

@@ -154,6 +154,7 @@ class Command:
         return self.process.returncode, out
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("mode", ["image", "chain"])
 @pytest.mark.parametrize("what", ["disks", "vms"])
 def test_ctrl_c_while_something_is_being_made_leaves_nothing(

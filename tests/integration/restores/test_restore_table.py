@@ -85,7 +85,7 @@ def as_raw(path: Path) -> bytes:
     return data
 
 
-@pytest.mark.thin(6)
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("destination", DESTINATIONS)
 @pytest.mark.parametrize("mode", MODES)
 def test_it_comes_back(

@@ -80,6 +80,7 @@ def restored(bench: Bench, box: Box, vm: Vm, archive: str) -> None:
     bench.assert_clean()
 
 
+@pytest.mark.thin(10)
 @pytest.mark.parametrize(("mode", "method", "path", "nth"), STEPS)
 def test_a_lost_answer_costs_nothing(
     box: Box, vm: Vm, archives: tuple[Bench, dict[str, str]], mode: str, method: str, path: str, nth: int
@@ -172,6 +173,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("mode", ["image", "chain"])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_the_engine_is_restarted(
