@@ -67,7 +67,7 @@ soak: setup ## kills, random nights and fuzzers for SOAK_MINUTES (60); SOAK_SEED
 	@$(PYTHON) -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[soak]'
 	@$(PYTHON) -m pytest -s -m soak --timeout 7200 tests
 
-bench: setup ## all benchmarks against the baselines (under 30 minutes)
+bench: setup ## all benchmarks against the baselines (some 45 minutes)
 	@$(PYTHON) -m bench
 
 bench-quick: setup ## the short benchmarks (under 4 minutes)

@@ -22,6 +22,7 @@ PRELOAD = [
     "ovirtsdk4.types",
     "requests",
     *(module.name for module in pkgutil.walk_packages(borg_ovirt.__path__, "borg_ovirt.")),
+    "frozen",
 ]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(PRELOAD)
@@ -89,8 +90,8 @@ def carry_out(
             from borg.archiver import main
             from borg.crypto import key
 
-            # The passphrases of tests need no stretching, which each opening of the repository pays for. As in
-            # Borg's own tests: the number is kept with the key that it makes.
+            # The passphrases of tests need no stretching, which each opening of the repository pays for. As
+            # in Borg's own tests: the number is kept with the key that it makes.
             key.PBKDF2_ITERATIONS = 1
         else:
             from borg_ovirt.cli import main

@@ -118,6 +118,7 @@ def test_incremental_extents_are_the_writes(box: Box, client: Client, kind: str)
     assert [c.parent_id for c in client.checkpoints(vm)] == [None, *ids[:-1]]
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("kind", ["live", "cold", "hybrid"])
 def test_bitmaps_live_through_snapshots_merges_and_restarts(box: Box, client: Client, kind: str) -> None:
     vm, (disk,) = make(box)

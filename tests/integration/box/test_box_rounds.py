@@ -116,6 +116,7 @@ def check_told(before: Path, now: Path, told: list[tuple[int, int]]) -> None:
             assert any(low <= start < high for low, high in told), f"the change at {start} is not told"
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_rounds(box: Box, client: Client, seed: int) -> None:
     Rounds(box, client, seed).play(6)

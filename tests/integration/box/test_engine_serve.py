@@ -29,6 +29,7 @@ def session_of(leader: int) -> list[int]:
     return found
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_serve(tmp_path: Path, ending: signal.Signals) -> None:
     directory = tmp_path / "box"

@@ -12,6 +12,7 @@ from borg_ovirt.errors import VmNotSuitable
 SMALL = 8 * MIB
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("domain", ["data", "lun"])
 def test_grown_partial_empty_and_preallocated(bench: Bench, box: Box, domain: str) -> None:
     vm = box.make_vm(

@@ -9,6 +9,7 @@ from ovirtbox.box import Box
 from borg_ovirt.errors import RestoreBlocked
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("domain", ["data", "lun"])
 def test_a_vm_survives_delete_and_extract(bench: Bench, box: Box, domain: str) -> None:
     vm = make(box, f"survivor-{domain}", domain=domain)

@@ -101,6 +101,7 @@ def take(desk: Desk, before: dict[Path, int], *, cut: bool = False) -> None:
         largest.unlink()
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("cut", [False, True], ids=["lost", "cut off"])
 def test_a_segment_with_data_is_lost(
     box: Box, desk: Desk, cut: bool, monkeypatch: pytest.MonkeyPatch
@@ -160,6 +161,7 @@ def test_the_segment_of_the_newest_archive_is_lost(box: Box, desk: Desk) -> None
     desk.assert_clean()
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("mode", ["image", "chain"])
 def test_stock_borg_removes_one_from_the_middle(box: Box, desk: Desk, mode: str) -> None:
     """No archive depends on another: a series goes on, restores and is pruned as before."""

@@ -178,6 +178,7 @@ def test_a_dry_run_names_every_blocker_and_touches_nothing(box: Box, desk: Desk)
     assert (set(box.world.disks), set(box.world.vms)) == (disks, vms)
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("keep", [False, True], ids=["undone", "kept"])
 def test_a_restore_that_fails_half_way_is_undone_unless_kept(box: Box, desk: Desk, keep: bool) -> None:
     vm = make(box, f"half-{keep}")

@@ -150,6 +150,7 @@ def _transferring(box: Box, vm: Vm) -> bool:
         return any(t.disk_id in disks and t.phase == "transferring" for t in box.world.transfers.values())
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_a_signal_leaves_nothing_behind(box: Box, desk: Desk, number: signal.Signals) -> None:
     vm = make(box, f"stopped-{number.name}")

@@ -106,7 +106,7 @@ def test_reasons_for_a_full_backup_are_told_recorded_and_listed(box: Box, desk: 
     desk.assert_clean()
 
 
-@pytest.mark.thin(2)
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bitmap_that_is_gone_makes_one_full_backup_in_the_same_run(
     box: Box, desk: Desk, way: tuple[bool, str]
@@ -124,7 +124,7 @@ def test_a_bitmap_that_is_gone_makes_one_full_backup_in_the_same_run(
     assert after["kind"] == "incremental"
 
 
-@pytest.mark.thin(2)
+@pytest.mark.thin(1)
 @pytest.mark.parametrize(
     ("running", "api", "others"),
     [(True, "auto", False), (True, "auto", True), (False, "auto", True), (True, "live", True)],
@@ -158,6 +158,7 @@ def test_a_crash_costs_one_full_read_and_nobody_a_good_checkpoint(
     desk.assert_clean()
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("first", [False, True], ids=["incremental", "full"])
 def test_below_level_46_a_crash_costs_all_checkpoints_and_it_is_told(
     box: Box, desk: Desk, first: bool
@@ -257,6 +258,7 @@ def test_a_restored_snapshot_makes_a_full_backup(box: Box, desk: Desk) -> None:
     desk.assert_clean()
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("place", [5 * MIB, 29 * MIB], ids=["data", "zeros"])
 def test_a_bitmap_that_lies_is_caught_and_the_disk_read_in_full(box: Box, desk: Desk, place: int) -> None:
     vm = make(box, f"liar{place}")

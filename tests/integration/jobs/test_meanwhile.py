@@ -103,7 +103,7 @@ def test_a_disk_that_grows_is_not_cut_off(
     bench.assert_clean()
 
 
-@pytest.mark.thin(3)
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_disk_that_comes_is_told_and_one_that_goes_ends_it(
     bench: Bench, box: Box, meanwhile: Callable[[Callable[[], object]], None], way: str
@@ -128,7 +128,7 @@ def test_a_disk_that_comes_is_told_and_one_that_goes_ends_it(
     bench.assert_clean()
 
 
-@pytest.mark.thin(3)
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_disk_that_moved_or_got_a_layer_is_described_as_it_is_read(
     bench: Bench, box: Box, meanwhile: Callable[[Callable[[], object]], None], way: str

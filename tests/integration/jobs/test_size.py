@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import costs
+import pytest
 from harness import Desk
 from ovirtbox.box import Box, DiskSpec
 
@@ -45,6 +46,7 @@ def write_data(path: Path, size: int, places: range, length: int) -> None:
     raw.unlink()
 
 
+@pytest.mark.soak
 def test_64_gib_with_1_gib_of_data(box: Box, desk: Desk) -> None:
     box.engine.data.truth.switch_off()
     vm = box.make_vm("large", [DiskSpec(64 * GIB, backup="none")], running=False)

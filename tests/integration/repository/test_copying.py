@@ -69,7 +69,7 @@ def states(result: CopyResult) -> dict[str, str]:
     return {line.archive: line.state for line in result.lines}
 
 
-@pytest.mark.thin(2)
+@pytest.mark.thin(1)
 @pytest.mark.parametrize(
     ("source", "target", "way"),
     [

@@ -59,6 +59,7 @@ def vm(box: Box) -> Vm:
     return vm
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("mode", ["image", "chain"])
 def test_the_vm_is_back(box: Box, desk: Desk, vm: Vm, tmp_path: Path, mode: str) -> None:
     if mode == "chain":

@@ -31,6 +31,7 @@ def place() -> Iterator[Path]:
         yield made
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize(("mode", "form"), [("image", "qcow2"), ("chain", None)])
 def test_it_boots_where_no_engine_is(
     box: Box, desk: Desk, vm: Vm, place: Path, mode: str, form: str | None

@@ -172,6 +172,7 @@ def test_ctrl_c_while_something_is_being_made_leaves_nothing(
     desk.assert_clean()
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("mode", ["image", "chain"])
 def test_delete_protection_is_the_last_step(box: Box, desk: Desk, vm: Vm, mode: str) -> None:
     vm.delete_protected = True

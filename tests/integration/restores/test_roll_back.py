@@ -85,6 +85,7 @@ def test_without_an_archive_of_the_present_it_is_read(box: Box, desk: Desk, vm: 
     desk.assert_clean()
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("way", ["finish", "undo"])
 def test_killed_half_way_it_is_told_and_finished_or_undone(box: Box, desk: Desk, vm: Vm, way: str) -> None:
     archive = desk.create(vm)["archive"]

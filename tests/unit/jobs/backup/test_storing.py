@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -75,6 +76,17 @@ def test_what_goes_wrong_is_told_to_who_asked(thread: StoringThread) -> None:
 
     assert together(2, thread, work, [0, 1, 2]) == [1]
     assert sorted(told) == ["0 broke.", "1 broke.", "2 broke."]
+
+
+def test_who_asks_the_engine_holds_up_who_stores_for_a_blink_alone(thread: StoringThread) -> None:
+    usual, seen = sys.getswitchinterval(), []
+
+    def work(number: int) -> bool:
+        thread.do(lambda: seen.append(sys.getswitchinterval()))
+        return True
+
+    together(2, thread, work, [0, 1])
+    assert max(seen) < 0.001 <= usual == sys.getswitchinterval()
 
 
 def test_memory_is_bounded(thread: StoringThread) -> None:
