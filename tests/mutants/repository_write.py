@@ -7,6 +7,7 @@ from mutants.mutant import of
 _ROLLBACK = "integration/repository/test_rollback.py"
 _READING = "integration/repository/test_reading.py"
 _OPENING = "integration/repository/test_opening.py"
+_UNLOCKED = "integration/repository/test_unlocked.py"
 _EVERY_FAULT = f"{_ROLLBACK}::test_every_fault_leaves_nothing_and_the_next_archive_is_whole"
 
 _writer = of("repository/writer.py", _EVERY_FAULT)
@@ -232,8 +233,28 @@ MUTANTS = (
     of("repository/borg_connect.py", f"{_OPENING}::test_locked")(
         "written-without-lock",
         "A repository that is written is locked.",
-        "        if access.write or not local:\n            if wait",
-        "        if not local:\n            if wait",
+        "unlocked = not access.write and (local or access.bypass_lock)",
+        "unlocked = local or access.bypass_lock",
+    ),
+    of("repository/borg_connect.py", _UNLOCKED)(
+        "bypassed-unasked",
+        "Behind ssh nothing is read without the lock unless somebody asks for it.",
+        "unlocked = not access.write and (local or access.bypass_lock)",
+        "unlocked = not access.write",
+    ),
+    of("repository/borg_connect.py", _UNLOCKED)(
+        "compacted-is-damage",
+        "What is compacted away under a reader without the lock is no damage.",
+        "        except (self.RPCError, LocalRepository.ObjectNotFound, IntegrityError) as error:",
+        "        except ZeroDivisionError as error:",
+    ),
+    of("repository/borg_connect.py", _UNLOCKED)(
+        "free-lock-left",
+        "A lock that is free is taken, whatever was asked for.",
+        "    if access.glance:\n        return",
+        '    if access.bypass_lock and location.proto == "ssh":\n'
+        "        return _entered(_repository(location, access, 0.0, lock=False), stack)\n"
+        "    if access.glance:\n        return",
     ),
     of("repository/borg_connect.py", f"{_OPENING}::test_locked")(
         "shared-writing",
