@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--last", type=click.IntRange(1), metavar="N", help="Of each VM the N newest.")
 @keep_rules
 @click.option("--compression", metavar="SPEC", help="In TO, as `borg create --compression` takes it.")
-@options.repository
+@options.reading
 @options.common(dry_run=True)
 def command(
     output: Output,

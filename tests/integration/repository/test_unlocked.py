@@ -182,6 +182,11 @@ def test_behind_ssh_the_lock_is_bypassed_on_request_alone(stock: Stock, served: 
         code, listed, told = run("borg-ovirt", ["list", "--bypass-lock", *options], os.environ)
         assert code == 0, told
         assert "old" in listed, listed
+        second = str(stock.path.with_name("second"))
+        assert run("borg", ["init", "-e", "repokey", second], os.environ)[0] == 0
+        words = ["copy", "--bypass-lock", "--lock-wait", "0", f"{served}::old", second]
+        code, _, told = run("borg-ovirt", words, os.environ)
+        assert code == 0, told
         with pytest.raises(RepositoryLocked):
             open_repository(served, write=True, lock_wait=0.0, bypass_lock=True).__enter__()
 
