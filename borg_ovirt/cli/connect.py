@@ -184,7 +184,7 @@ def refuse_twice(locations: Sequence[str]) -> None:
 def _with_secrets(settings: Mapping[str, RepositorySettings]) -> dict[str, RepositorySettings]:
     """The same with passphrases at hand, as often as they are needed. Borg's variables go first."""
     inherited = _inherited_passphrase()
-    from_borg = any(name in os.environ for name in _BORG_SECRETS)
+    from_borg = _told_to_borg()
     known = {}
     for name, one in settings.items():
         source = one.passphrase
@@ -212,7 +212,7 @@ def _inherited_passphrase() -> str | None:
 
 def _ask_passphrase(location: str) -> str | None:
     """As Borg asks where it has the terminal to itself; None where nobody sits."""
-    if not somebody_sits_there() or any(name in os.environ for name in _BORG_SECRETS):
+    if not somebody_sits_there() or _told_to_borg():
         return None
     passphrase: str = click.prompt(f"Passphrase of {location}", hide_input=True, err=True)
     remember(passphrase)
@@ -257,14 +257,18 @@ def _passphrase(source: SecretSource | None) -> Iterator[bool]:
     """Hand the configured passphrase to Borg through a pipe, so that no child process inherits it.
 
     False where nothing gives it one, and it may ask.
-
     Borg's own variables go before the configuration, as the environment does everywhere.
     """
-    if source is None or any(name in os.environ for name in _BORG_SECRETS):
-        yield any(name in os.environ for name in _BORG_SECRETS)
+    if source is None or _told_to_borg():
+        yield _told_to_borg()
         return
     with handed_over(source.reveal()):
         yield True
+
+
+def _told_to_borg() -> bool:
+    """Whether one of Borg's own variables has the passphrase."""
+    return any(name in os.environ for name in _BORG_SECRETS)
 
 
 _BORG_SECRETS = ("BORG_PASSPHRASE", "BORG_PASSCOMMAND", "BORG_PASSPHRASE_FD")
