@@ -224,7 +224,7 @@ MUTANTS = (
     _connect(
         "configured-over-environment",
         "Borg's own variables go before the configured passphrase.",
-        "    if source is None or any(name in os.environ for name in _BORG_SECRETS):\n        yield",
+        "    if source is None or _told_to_borg():\n        yield",
         "    if source is None:\n        yield",
     ),
     _connect(
